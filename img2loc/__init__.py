@@ -1,0 +1,58 @@
+"""Where on Earth a photo was taken.
+
+>>> import img2loc
+>>> locator = img2loc.load("retrieval")
+>>> for guess in locator.locate(["photo.jpg"]):
+...     print(guess.status, guess.location, guess.radius_km)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from img2loc.api import load
+    from img2loc.errors import Img2LocError
+    from img2loc.gallery import Gallery
+    from img2loc.places import place_at
+    from img2loc.types import Guess, Item, Location, Neighbour, Neighbours, Photo, Place, Prompt, Reply
+
+__version__ = "0.1.0"
+
+# What is imported when it is first used: `import img2loc` itself must cost nothing.
+_HOMES = {
+    "load": "api",
+    "Img2LocError": "errors",
+    "Gallery": "gallery",
+    "place_at": "places",
+    **dict.fromkeys(
+        ("Guess", "Item", "Location", "Neighbour", "Neighbours", "Photo", "Place", "Prompt", "Reply"), "types"
+    ),
+}
+
+__all__ = [
+    "Gallery",
+    "Guess",
+    "Img2LocError",
+    "Item",
+    "Location",
+    "Neighbour",
+    "Neighbours",
+    "Photo",
+    "Place",
+    "Prompt",
+    "Reply",
+    "load",
+    "place_at",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(f"img2loc.{_HOMES[name]}"), name)
+    if name == "parse":  # so that img2loc.parse.parse(text) needs no second import
+        return import_module("img2loc.parse")
+    raise AttributeError(f"module 'img2loc' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,5 @@
+"""`python -m img2loc`."""
+
+from img2loc.cli import main
+
+main()

@@ -1,0 +1,28 @@
+"""The way in from Python."""
+
+from pathlib import Path
+
+from img2loc import build
+from img2loc.config import Config
+from img2loc.protocols import Locator
+
+
+def load(
+    name: str = "auto",
+    *,
+    gallery: str | Path | None = None,
+    lmm: str | None = None,
+    k: int | None = None,
+    config: str | Path | None = None,
+) -> Locator:
+    """A locator, ready to `locate` photographs (paths or Photos; one Guess each, lazily, in order).
+
+    `name` is that of a [locator.*] table, or "auto" for what a plain `img2loc ask` would use. `gallery` is a name or a folder,
+    `lmm` the name of an [lmm.*] table, `k` the number of neighbours at each end that the locator searches, `config` a TOML file
+    in place of ./img2loc.toml. Raises Img2LocError, with what to do, for anything that is not there.
+    """
+    settings = Config.load(Path(config) if config is not None else None)
+    build.check(settings)
+    chosen = build.default_locator(settings)[0] if name == "auto" else name
+    build.override(settings, chosen, gallery=None if gallery is None else str(gallery), lmm=lmm, k=k)
+    return build.locator(settings, chosen).locator

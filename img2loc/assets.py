@@ -1,0 +1,19 @@
+"""Finds prompts/, index/ and eval/: beside the package in a checkout, inside it in a wheel; and where users' own things lie."""
+
+import os
+from pathlib import Path
+
+from platformdirs import user_data_path
+
+
+def folder(name: str) -> Path:
+    """The data folder of that name ("prompts", "index" or "eval")."""
+    package = Path(__file__).resolve().parent
+    shipped = package / "_assets" / name
+    return shipped if shipped.is_dir() else package.parent / name
+
+
+def galleries() -> Path:
+    """Where galleries that are built by name are kept: $IMG2LOC_HOME/galleries, else the user's data folder."""
+    home = os.environ.get("IMG2LOC_HOME")
+    return (Path(home).expanduser() if home else user_data_path("img2loc")) / "galleries"

@@ -1,0 +1,79 @@
+"""The command line: parses and prints, decides nothing. Machine output goes to stdout, everything else to stderr."""
+
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from img2loc.cli import ask, index, system
+
+app = typer.Typer(
+    name="img2loc",
+    help="Where on Earth was this photo taken?",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("ask")(ask.ask)
+app.add_typer(index.app, name="index")
+app.command("setup")(system.setup)
+app.command("doctor")(system.doctor)
+app.add_typer(system.config_app, name="config")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from img2loc import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something goes wrong.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
+) -> None:
+    """Where on Earth was this photo taken?"""
+
+
+def main() -> None:
+    """Run the command line. Exit codes: 0 all located, 3 some not, 2 usage, 1 error, 130 interrupted."""
+    from PIL.Image import DecompressionBombWarning
+
+    warnings.simplefilter("ignore", DecompressionBombWarning)  # What is too large is an error with a reason of its own.
+    debug = "--debug" in sys.argv
+    if debug:  # Accepted anywhere on the line.
+        sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if word != "--debug")]
+    sys.exit(_run(debug))
+
+
+def _run(debug: bool) -> int:
+    import click
+
+    from img2loc.errors import Img2LocError
+
+    try:
+        code = app(standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as stop:
+        return int(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        typer.echo("Interrupted. What was printed stands; a build goes on when the same command is run again.", err=True)
+        return 130
+    except BrokenPipeError:
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        if isinstance(error, Img2LocError):
+            typer.echo(f"Error: {error}", err=True)
+        else:
+            typer.echo(f"Error: {type(error).__name__}: {error}. This is a fault of img2loc; --debug shows where.", err=True)
+        return 1

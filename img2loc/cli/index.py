@@ -1,0 +1,97 @@
+"""`img2loc index`: build galleries, look into them, search them."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Build galleries, look into them, search them.", no_args_is_help=True)
+
+
+@app.command()
+def build(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A CSV, a folder of geotagged photos, a recipe's name, or a TOML recipe.")],
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to; by default your data folder, under the recipe's name.")] = None,
+    encoder: Annotated[str | None, typer.Option(metavar="NAME", help="An [encoder.NAME] table.")] = None,
+    spec: Annotated[str | None, typer.Option(metavar="FAISS", help="A FAISS factory string, such as SQfp16 or IVF1024,SQ8.")] = None,
+    path: Annotated[Path | None, typer.Option("--source", metavar="FILE", help="The recipe's CSV or folder, where it names none.")] = None,
+    photos: Annotated[Path | None, typer.Option(metavar="DIR", help="Where a CSV's photos lie, if not beside it.")] = None,
+    licence: Annotated[list[str] | None, typer.Option(metavar="PHRASE", help="Only rows of this licence; may be repeated.")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
+) -> None:
+    """Make a gallery from photos whose place is known. Interrupted or killed, the same command goes on."""
+    from dataclasses import replace
+
+    from img2loc import assets, indexing, recipes
+    from img2loc import build as maker
+    from img2loc.cli import render
+    from img2loc.config import Config
+
+    settings = Config.load(config)
+    maker.check(settings)
+    given = {"encoder": encoder, "spec": spec, "path": path, "photos": photos, "licences": tuple(licence or ())}
+    recipe = replace(recipes.find(source), **{key: value for key, value in given.items() if value})
+    found = recipe.source()
+    with render.waiting(f"Loading the encoder {recipe.encoder} …"):
+        made = maker.encoder(settings, recipe.encoder)
+    folder = out or assets.galleries() / recipe.name
+    with render.progress(len(found), "photos") as advance:
+        gallery = indexing.build(
+            found,
+            made,
+            folder,
+            alias=recipe.encoder,
+            table=settings.table("encoder", recipe.encoder),
+            spec=recipe.spec,
+            about={"description": recipe.description, "terms": recipe.terms},
+            progress=advance,
+        )
+    typer.echo(f"{folder}: {len(gallery):,} photos by {gallery.encoder_name}, index {gallery.manifest['spec']}.", err=True)
+    if skipped := gallery.manifest["skipped"]:
+        typer.echo(f"{skipped:,} entries were skipped; {folder / 'skipped.csv'} says which and why:", err=True)
+        for line in indexing.commonest_reasons(folder):
+            typer.echo(f"  {line}", err=True)
+
+
+@app.command()
+def info(
+    gallery: Annotated[str, typer.Argument(metavar="DIR", help="A gallery's folder or name.")],
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
+) -> None:
+    """Print a gallery's manifest, size and coverage, as JSON."""
+    from img2loc import build as maker
+    from img2loc.config import Config
+
+    name, opened = maker.open_gallery(Config.load(config), gallery)
+    size = sum(file.stat().st_size for file in opened.folder.iterdir() if file.is_file())
+    facts = {"name": name, "folder": str(opened.folder), **opened.manifest, "bytes": size}
+    typer.echo(json.dumps(facts, indent=1, ensure_ascii=False))
+
+
+@app.command()
+def query(
+    gallery: Annotated[str, typer.Argument(metavar="DIR", help="A gallery's folder or name.")],
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="The photo to search with.")],
+    k: Annotated[int, typer.Option("-k", metavar="N", min=1, help="How many neighbours at each end.")] = 5,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
+) -> int:
+    """Print the nearest and farthest entries for one photo, as JSON lines."""
+    from img2loc import build as maker
+    from img2loc.cli import render
+    from img2loc.config import Config
+    from img2loc.retriever import Retriever
+    from img2loc.types import Photo, Rejected
+
+    settings = Config.load(config)
+    maker.check(settings)
+    _, opened = maker.open_gallery(settings, gallery)
+    retriever = Retriever(maker.encoder_of(settings, opened), opened)
+    _, found = next(retriever.neighbours([Photo(photo)], k, k))
+    if isinstance(found, Rejected):
+        typer.echo(f"{photo}: {found.reason}", err=True)
+        return 3
+    for end, entries in (("nearest", found.nearest), ("farthest", found.farthest)):
+        for entry in entries:
+            typer.echo(json.dumps({"end": end, **render.neighbour(entry)}, ensure_ascii=False))
+    return 0

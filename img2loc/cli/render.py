@@ -1,0 +1,142 @@
+"""Guesses → what a person reads, or a line of JSON; and the progress of long work, on a terminal only."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from img2loc.build import Built
+from img2loc.geo import COUNTRY_KM
+from img2loc.places import place_at
+from img2loc.types import Guess, Location, Neighbour, Place
+
+_FAILURES = {
+    "unreadable": "cannot be read",
+    "refused": "the model declined to answer",
+    "unparsed": "no coordinates in the model's reply",
+    "failed": "the model could not be asked",
+}
+
+
+def as_json(guess: Guess, built: Built) -> str:
+    """One JSON object in one line."""
+    at = guess.location
+    place = place_at(at) if at else None
+    record: dict[str, Any] = {
+        "photo": str(guess.photo.path),
+        "status": guess.status,
+        "lat": at.lat if at else None,
+        "lon": at.lon if at else None,
+        "radius_km": guess.radius_km,
+        "place": asdict(place) if place else None,
+        "nearest": [neighbour(near) for near in guess.neighbours.nearest],
+        "farthest": [neighbour(far) for far in guess.neighbours.farthest],
+        "replies": [asdict(reply) for reply in guess.replies],
+        "locator": built.name,
+        "encoder": built.encoder,
+        "gallery": built.gallery,
+        "detail": guess.detail,
+    }
+    return json.dumps(record, ensure_ascii=False)
+
+
+def for_people(guess: Guess, built: Built, explain: bool) -> str:
+    """A few lines; with `explain` the evidence below them."""
+    if guess.location is None:
+        text = f"{guess.photo.path}: {_FAILURES[guess.status]}: {guess.detail}"
+    else:
+        text = "\n".join([str(guess.photo.path), *(f"  {line}" for line in _answer(guess, guess.location, built))])
+    return "\n".join([text, *_evidence(guess)]) if explain else text
+
+
+def _answer(guess: Guess, at: Location, built: Built) -> list[str]:
+    where = f"{at.lat:.4f}, {at.lon:.4f}"
+    place = place_at(at)
+    named = _place(place) if place else "far from any town"
+    radius = guess.radius_km
+    zoom = 13 if radius is None or radius <= 5 else 10 if radius <= 50 else 6 if radius <= COUNTRY_KM else 3
+    lines = [named, where if radius is None else f"{where}  (within about {_km(radius)})"]
+    if radius is not None and radius > COUNTRY_KM:
+        lines = [
+            f"Unsure: the evidence scatters over {_km(radius)}. The best guess, not to be relied on:",
+            f"  {named}",
+            f"  {where}",
+        ]
+    gallery = f"; gallery {built.gallery} of {built.rows:,}" if built.gallery else ""
+    return [
+        *lines,
+        f"https://www.openstreetmap.org/?mlat={at.lat:.5f}&mlon={at.lon:.5f}#map={zoom}/{at.lat:.4f}/{at.lon:.4f}",
+        f"by {built.name}: {guess.detail}{gallery}",
+    ]
+
+
+def _evidence(guess: Guess) -> Iterator[str]:
+    for title, entries in (("nearest", guess.neighbours.nearest), ("farthest", guess.neighbours.farthest)):
+        if entries:
+            yield f"  {title}:"
+            yield from _table(entries)
+    if guess.prompt:
+        yield "  prompt:"
+        yield from (f"    {line}" for line in guess.prompt.splitlines())
+    for reply in guess.replies:
+        yield f"  reply of {reply.model} ({reply.status}{': ' + reply.detail if reply.detail else ''}):"
+        yield from (f"    {line}" for line in reply.text.splitlines())
+
+
+def _table(entries: Sequence[Neighbour]) -> Iterator[str]:
+    for entry in entries:
+        named = entry.label or entry.id
+        named = named if len(named) <= 40 else f"{named[:39]}…"
+        yield f"    {entry.similarity:6.3f}  {entry.location.lat:9.4f} {entry.location.lon:10.4f}  {named}"
+
+
+def neighbour(entry: Neighbour) -> dict[str, Any]:
+    """A neighbour as JSON."""
+    at = entry.location
+    return {"lat": at.lat, "lon": at.lon, "similarity": entry.similarity, "id": entry.id, "label": entry.label}
+
+
+def _place(place: Place) -> str:
+    parts = [place.name, place.region, place.country]
+    named = ", ".join(part for part, before in zip(parts, ["", *parts], strict=False) if part and part != before)
+    return named if place.distance_km < 5 else f"{_km(place.distance_km)} from {named}"
+
+
+def _km(distance: float) -> str:
+    if distance >= 100:
+        return f"{round(distance, -1):,.0f} km"
+    return f"{distance:.0f} km"
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """A spinner on stderr while something loads; nothing where stderr is not a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(what):
+        yield
+
+
+@contextmanager
+def progress(total: int, unit: str, show: bool = True) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr with rate and time left; gives the function that takes how many are done."""
+    if not (show and sys.stderr.isatty()):
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn(unit), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(unit, total=total, rate="")
+
+        def advance(done: int) -> None:
+            speed = bar.tasks[0].speed
+            bar.update(task, completed=done, rate=f"{speed:.1f}/s" if speed else "")
+
+        yield advance

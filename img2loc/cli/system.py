@@ -1,0 +1,83 @@
+"""`img2loc setup`, `doctor` and `config show`: what is here, what is missing, how to get it."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from img2loc.readiness import Need
+
+config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
+
+
+def setup(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A locator or an encoder.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch without asking.")] = False,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
+) -> None:
+    """Fetch what a locator or an encoder needs, after showing sizes and licences."""
+    from img2loc import build, readiness
+    from img2loc.config import Config
+
+    settings = Config.load(config)
+    build.check(settings)
+    needs = readiness.setup_needs(settings, name)
+    for need in needs:
+        _print_need(need)
+    wanted = [need for need in needs if need.files is not None and not need.ready]
+    for need in wanted:
+        assert need.files is not None
+        names, size, licence = need.files.plan()
+        typer.echo(f"\n{need.files.repo}: {size / 1e9:.2f} GB, licence {need.licence or licence}, into the Hugging Face cache.", err=True)
+        if yes or typer.confirm("Fetch it?", err=True):
+            typer.echo(f"Fetched: {need.files.fetch(names)}", err=True)
+
+
+def doctor(
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
+) -> None:
+    """Say what is installed, what each locator could do now, and what it lacks."""
+    from img2loc import build, diagnosis, readiness
+    from img2loc.config import Config
+
+    settings = Config.load(config)
+    build.check(settings)
+    for title, lines in diagnosis.report(settings):
+        typer.echo(title)
+        for line in lines:
+            typer.echo(f"  {line}")
+    typer.echo("locators")
+    for name in settings.names("locator"):
+        missing = [need for need in readiness.needs(settings, name) if not need.ready]
+        typer.echo(f"  {name}: {'can run now' if not missing else 'lacks'}")
+        for need in missing:
+            typer.echo(f"    {need.what}: {need.remedy}")
+
+
+@config_app.command()
+def show(
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
+) -> None:
+    """Print the resolved tables as TOML, each key with where it came from."""
+    from img2loc import build
+    from img2loc.config import ROLES, Config
+
+    settings = Config.load(config)
+    build.check(settings)
+    typer.echo("[ask]")
+    for key, value in settings.ask.items():
+        typer.echo(f"{key} = {json.dumps(value)}")
+    for role in ROLES:
+        for name in settings.names(role):
+            typer.echo(f"\n[{role}.{name if name.replace('-', '').replace('_', '').isalnum() else json.dumps(name)}]")
+            for key, value in settings.table(role, name).items():
+                typer.echo(f"{key} = {json.dumps(value, ensure_ascii=False)}  # {settings.origin(role, name, key)}")
+
+
+def _print_need(need: "Need") -> None:
+    typer.echo(f"{'present' if need.ready else 'missing'}  {need.what}", err=True)
+    if not need.ready:
+        for fact in filter(None, (need.size, need.licence and f"licence: {need.licence}", need.files is None and need.remedy)):
+            typer.echo(f"         {fact}", err=True)

@@ -1,0 +1,1 @@
+"""Photographs → unit vectors: one module a library. Each encoder brings its own preprocessing."""

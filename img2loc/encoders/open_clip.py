@@ -1,0 +1,96 @@
+"""CLIP image towers through open_clip: any architecture and pretrained tag, a hub repository, a folder or a checkpoint."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from img2loc.encoders.torch_encoder import TorchEncoder
+from img2loc.errors import ConfigError, MissingWeights
+from img2loc.hub import HubFiles
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+
+
+class OpenClip(TorchEncoder):
+    """A CLIP image tower.
+
+    `model` is an open_clip architecture with `pretrained` a tag ("openai") or a checkpoint file; or "hf-hub:org/repo"; or
+    "local-dir:FOLDER" with open_clip_config.json and weights. Weights trained with QuickGELU get it (by tag, and for
+    OpenAI's own .pt files); for other checkpoint files the architecture's name decides ("ViT-L-14-quickgelu").
+    Raises MissingWeights rather than start from random ones.
+    """
+
+    def __init__(
+        self, model: str, pretrained: str = "", device: str = "auto", dtype: str = "auto", batch_size: int = 32
+    ) -> None:
+        super().__init__("open_clip", device, dtype, batch_size)
+        import open_clip
+
+        name, options = _resolve(model, pretrained)
+        try:
+            network, self._transform = open_clip.create_model_from_pretrained(name, device="cpu", **options)
+        except (RuntimeError, ValueError, OSError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise MissingWeights(f"open_clip cannot load {model!r} with {pretrained!r}: {reason}") from error
+        preprocessing = dict(network.visual.preprocess_cfg)
+        size = preprocessing["size"]
+        dim = int(network.visual.output_dim)
+        self._model = self._adopt(network, dim, size[0] if isinstance(size, tuple | list) else size, preprocessing)
+
+    @classmethod
+    def needs(cls, model: str, pretrained: str = "", **_: object) -> HubFiles | None:
+        """What it takes from a hub, or None where its weights are a local file or folder. Raises ConfigError."""
+        if model.startswith("hf-hub:"):
+            return HubFiles(model.removeprefix("hf-hub:"), _WEIGHTS, ("open_clip_config.json",))
+        if model.startswith("local-dir:") or Path(pretrained).is_file():
+            return None
+        import open_clip
+
+        if open_clip.get_model_config(model) is None:
+            raise ConfigError(f"open_clip knows no model {model!r}. `open_clip.list_models()` names them.")
+        tag = open_clip.get_pretrained_cfg(model, pretrained)
+        if not tag:
+            tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
+            raise ConfigError(f"{model!r} has no pretrained weights {pretrained!r}: no such file or tag. Tags: {tags}.")
+        repo, _, file = tag.get("hf_hub", "").rpartition("/")
+        return HubFiles(repo, (file,) if file else _WEIGHTS)
+
+    def _prepare(self, image: Image) -> torch.Tensor:
+        pixels: torch.Tensor = self._transform(image)
+        return pixels
+
+    def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self._model.encode_image(pixels)  # type: ignore[operator]
+        return features
+
+
+def _resolve(model: str, pretrained: str) -> tuple[str, dict[str, Any]]:
+    """The name and options by which open_clip loads local files only, with the preprocessing and activation they were trained with."""
+    import open_clip
+
+    files = OpenClip.needs(model, pretrained)
+    if files is None:
+        if model.startswith("local-dir:"):
+            return model, {}
+        return model, {"pretrained": pretrained, "force_quick_gelu": _is_torchscript(Path(pretrained))}
+    weights = files.require()
+    if model.startswith("hf-hub:"):
+        return f"local-dir:{weights.parent}", {}
+    tag = open_clip.get_pretrained_cfg(model, pretrained)
+    # Given as a file, open_clip neither applies the tag's preprocessing nor notices its activation: both are set here.
+    options = {f"image_{key}": tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in tag}
+    return model, {"pretrained": str(weights), "force_quick_gelu": bool(tag.get("quick_gelu")), **options}
+
+
+def _is_torchscript(file: Path) -> bool:
+    """Whether a checkpoint is a TorchScript archive, as only OpenAI published them: trained with QuickGELU."""
+    if not zipfile.is_zipfile(file):
+        return False
+    with zipfile.ZipFile(file) as archive:
+        return any(name.endswith("constants.pkl") for name in archive.namelist())

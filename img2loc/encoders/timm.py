@@ -1,0 +1,76 @@
+"""Any timm backbone as an embedding model: its pooled features, before the classifier."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from img2loc.encoders.torch_encoder import TorchEncoder
+from img2loc.errors import ConfigError, MissingWeights
+from img2loc.hub import HubFiles
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+class Timm(TorchEncoder):
+    """A timm backbone with the evaluation transform of its own configuration.
+
+    `model` is a timm name ("vit_base_patch14_dinov2"), "hf-hub:org/repo" or "local-dir:FOLDER"; `weights` a checkpoint file
+    in place of the published ones. Raises MissingWeights rather than start from random ones.
+    """
+
+    def __init__(
+        self, model: str, weights: str = "", device: str = "auto", dtype: str = "auto", batch_size: int = 32
+    ) -> None:
+        super().__init__("timm", device, dtype, batch_size)
+        import timm
+        from timm.data import create_transform, resolve_model_data_config
+
+        name, options = _resolve(model, weights)
+        try:
+            network = timm.create_model(name, pretrained=True, num_classes=0, **options)
+        except (RuntimeError, OSError, ValueError, AssertionError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise MissingWeights(f"timm cannot load {model!r} with weights {weights!r}: {reason}") from error
+        data = resolve_model_data_config(network)
+        self._transform = create_transform(**data, is_training=False)
+        self._model = self._adopt(network, int(network.num_features), int(data["input_size"][-1]), data)
+
+    @classmethod
+    def needs(cls, model: str, weights: str = "", **_: object) -> HubFiles | None:
+        """What it takes from a hub, or None where its weights are a local file or folder. Raises ConfigError."""
+        if model.startswith("hf-hub:"):
+            return HubFiles(model.removeprefix("hf-hub:"), _WEIGHTS, ("config.json",))
+        if weights and not Path(weights).is_file():
+            raise ConfigError(f"There is no weights file {weights}.")
+        if weights or model.startswith("local-dir:"):
+            return None
+        import timm
+
+        published = timm.get_pretrained_cfg(model) if timm.is_model(model.partition(".")[0]) else None
+        if published is None or not published.hf_hub_id:
+            raise ConfigError(f"timm publishes no weights for a model {model!r}. `timm.list_pretrained()` names those it has.")
+        return HubFiles(published.hf_hub_id, _WEIGHTS)
+
+    def _prepare(self, image: Image) -> torch.Tensor:
+        pixels: torch.Tensor = self._transform(image)
+        return pixels
+
+    def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self._model(pixels)
+        return features
+
+
+def _resolve(model: str, weights: str) -> tuple[str, dict[str, Any]]:
+    """The name and options by which timm loads local files only."""
+    files = Timm.needs(model, weights)
+    if files is None:
+        return model, {"pretrained_cfg_overlay": {"file": weights}} if weights else {}
+    found = files.require()
+    if model.startswith("hf-hub:"):
+        return f"local-dir:{found.parent}", {}
+    return model, {"pretrained_cfg_overlay": {"file": str(found)}}

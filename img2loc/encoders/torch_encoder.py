@@ -1,0 +1,157 @@
+"""What every torch model shares: device, precision, decoding in threads while the model runs, unit rows, a name."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from img2loc.errors import ConfigError, UnreadablePhoto
+from img2loc.types import Embedding, Photo, Rejected
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+_DTYPES = {
+    "float32": "float32",
+    "fp32": "float32",
+    "bfloat16": "bfloat16",
+    "bf16": "bfloat16",
+    "float16": "float16",
+    "fp16": "float16",
+}
+
+
+class TorchEncoder(ABC):
+    """Base of our encoders: a subclass loads its model, and gives `_prepare` (one image) and `_forward` (one batch).
+
+    `device`: "auto" (CUDA where there is one, else CPU) or a torch device. `dtype`: "auto" (bfloat16 where the
+    processor computes in it, float16 on older CUDA, else float32), or a name. Raises ConfigError for others.
+    """
+
+    def __init__(self, kind: str, device: str, dtype: str, batch_size: int) -> None:
+        if batch_size < 1:
+            raise ConfigError(f"batch_size is {batch_size}; it must be 1 or more.")
+        self._kind = kind
+        self.device = resolve_device(device)
+        self.dtype = resolve_dtype(dtype, self.device)
+        self._batch_size = batch_size
+        self._workers = min(8, os.cpu_count() or 1)
+        self._dim = 0
+        self._name = ""
+
+    @property
+    def name(self) -> str:
+        """Kind, dimensions, input size, and a fingerprint of weights and preprocessing: the same wherever the weights lie."""
+        return self._name
+
+    @property
+    def dim(self) -> int:
+        """Length of its vectors."""
+        return self._dim
+
+    @abstractmethod
+    def _prepare(self, image: Image) -> torch.Tensor:
+        """One upright RGB image → the model's input, shape (channels, height, width), float32."""
+
+    @abstractmethod
+    def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """A batch of inputs on the model's device and in its dtype → features, shape (n, dim)."""
+
+    def encode(self, photos: Iterable[Photo]) -> Iterator[Embedding | Rejected]:
+        """One float32 unit row for each photo, in order, or the reason why it cannot be decoded.
+
+        While the model runs over one batch, threads decode the next.
+        """
+        upcoming = iter(photos)
+        ahead: deque[tuple[Photo, Future[torch.Tensor]]] = deque()
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="decode") as pool:
+
+            def look_ahead() -> None:
+                for photo in islice(upcoming, self._batch_size - len(ahead)):
+                    ahead.append((photo, pool.submit(self._decode, photo)))
+
+            try:
+                look_ahead()
+                while ahead:
+                    batch, inputs = [], []
+                    while ahead:
+                        photo, decoding = ahead.popleft()
+                        try:
+                            inputs.append(decoding.result())
+                            batch.append(None)
+                        except UnreadablePhoto as error:
+                            batch.append(Rejected(str(photo.path), str(error)))
+                    look_ahead()
+                    rows = iter(self._rows(inputs)) if inputs else iter(())
+                    for rejected in batch:
+                        yield next(rows) if rejected is None else rejected
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _decode(self, photo: Photo) -> torch.Tensor:
+        return self._prepare(photo.image())
+
+    def _rows(self, inputs: list[torch.Tensor]) -> Iterable[Embedding]:
+        import torch
+        from torch.nn.functional import normalize
+
+        with torch.inference_mode():
+            pixels = torch.stack(inputs).to(self.device, self.dtype)
+            features = normalize(self._forward(pixels).float(), dim=-1)
+        rows: Iterable[Embedding] = features.cpu().numpy()
+        return rows
+
+    def _adopt(self, model: torch.nn.Module, dim: int, size: int, preprocessing: Mapping[str, object]) -> torch.nn.Module:
+        """Stamp the encoder with what it is, and put the model to work: evaluation mode, device, dtype."""
+        self._dim = dim
+        self._name = f"{self._kind}/{dim}d-{size}px@{fingerprint(model.state_dict(), preprocessing)}"
+        return model.eval().requires_grad_(False).to(self.device, self.dtype)
+
+
+def fingerprint(weights: Mapping[str, torch.Tensor], preprocessing: Mapping[str, object]) -> str:
+    """Twelve hex digits that tell one set of weights and preprocessing from another, by a sample of every tensor."""
+    digest = hashlib.sha256(repr(sorted((key, str(value)) for key, value in preprocessing.items())).encode())
+    for name in sorted(weights):
+        tensor = weights[name].detach().flatten()
+        sample = tensor[:: max(1, tensor.numel() // 64)].double().cpu().numpy()
+        digest.update(f"{name}{tuple(weights[name].shape)}".encode() + sample.tobytes())
+    return digest.hexdigest()[:12]
+
+
+def resolve_device(device: str) -> str:
+    """The device that "auto" stands for, or the given one. Raises ConfigError for one that is not there."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"The device {device!r} cannot be used here ({reason}). Use auto, cpu or cuda.") from error
+    return device
+
+
+def resolve_dtype(dtype: str, device: str) -> torch.dtype:
+    """The precision that "auto" stands for on a device, or the named one. Raises ConfigError."""
+    import torch
+
+    if dtype != "auto":
+        if dtype not in _DTYPES:
+            raise ConfigError(f"There is no dtype {dtype!r}. Known: auto, {', '.join(_DTYPES)}.")
+        chosen: torch.dtype = getattr(torch, _DTYPES[dtype])
+        return chosen
+    if device.startswith("cuda"):
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device == "cpu":
+        capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        if any(capabilities.get(feature) for feature in ("amx_bf16", "avx512_bf16", "bf16")):
+            return torch.bfloat16
+    return torch.float32

@@ -1,0 +1,64 @@
+"""What can go wrong by a user's doing, as one tree.
+
+Img2LocError                the message says what was wrong and what to do; the command line prints it and no traceback
+├─ ConfigError              a table or key of the configuration
+│  └─ UnknownName           no locator, encoder, gallery, LMM or prompt of that name
+├─ MissingPackage           an optional package is not installed
+├─ MissingWeights           a model's weights are not on this machine
+├─ SourceError              a CSV, folder or recipe cannot be read as photographs with coordinates
+├─ GalleryError             a gallery is missing, half-written, of another format, or asked wrongly
+│  └─ WrongEncoder          a query by another encoder than the gallery's
+├─ PromptError              a template and the values that it gets do not fit
+├─ BackendError             an LMM refuses to work at all: bad key, unknown model, no credit left
+└─ UnreadablePhoto          a photograph that cannot be decoded (locators turn it into a status)
+"""
+
+from collections.abc import Iterable
+
+
+class Img2LocError(Exception):
+    """Base of every error that a user can mend."""
+
+
+class ConfigError(Img2LocError):
+    """A table or key of the configuration is wrong."""
+
+
+class UnknownName(ConfigError):
+    """A name that no table has."""
+
+    def __init__(self, role: str, name: str, known: Iterable[str]) -> None:
+        self.role, self.name, self.known = role, name, sorted(known)
+        super().__init__(f"There is no {role} named {name!r}. Known: {', '.join(self.known) or 'none'}.")
+
+
+class MissingPackage(Img2LocError):
+    """An optional package is not installed."""
+
+
+class MissingWeights(Img2LocError):
+    """A model's weights are not on this machine."""
+
+
+class SourceError(Img2LocError):
+    """A source of photographs cannot be read."""
+
+
+class GalleryError(Img2LocError):
+    """A gallery is missing, half-written or misused."""
+
+
+class WrongEncoder(GalleryError):
+    """A query by another encoder than the one that built the gallery."""
+
+
+class PromptError(Img2LocError):
+    """A template and the values that it gets do not fit."""
+
+
+class BackendError(Img2LocError):
+    """An LMM that will answer no photograph at all."""
+
+
+class UnreadablePhoto(Img2LocError):
+    """A photograph that cannot be decoded."""

@@ -1,0 +1,64 @@
+"""Model weights on a hub: are they in the local cache, how large are they, fetch them. Nothing is fetched unasked."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from img2loc.errors import MissingWeights
+
+
+@dataclass(frozen=True, slots=True)
+class HubFiles:
+    """Files of one hub repository: one of `weights` (best first), and every file that matches `others`."""
+
+    repo: str
+    weights: tuple[str, ...]
+    others: tuple[str, ...] = ()
+
+    def cached(self) -> Path | None:
+        """The weights file in the local cache, or None. Asks no network."""
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        try:
+            folder = Path(snapshot_download(self.repo, local_files_only=True))
+        except LocalEntryNotFoundError:
+            return None
+        return next((folder / name for name in self.weights if (folder / name).exists()), None)
+
+    def require(self) -> Path:
+        """The weights file in the local cache. Raises MissingWeights."""
+        found = self.cached()
+        if found is None:
+            raise MissingWeights(f"The weights {self.repo} are not on this machine.")
+        return found
+
+    def plan(self) -> tuple[list[str], int, str]:
+        """Ask the hub: the files to fetch, their size in bytes, their licence. Raises MissingWeights when it cannot be asked."""
+        from fnmatch import fnmatch
+
+        from httpx import HTTPError
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+        try:
+            info = HfApi().model_info(self.repo, files_metadata=True)
+        except (HfHubHTTPError, OfflineModeIsEnabled, HTTPError, OSError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise MissingWeights(
+                f"The hub cannot be asked for {self.repo} ({reason}). Check the network, HF_HUB_OFFLINE and HF_TOKEN; "
+                "or copy the files from another machine and name their folder in the encoder's table."
+            ) from error
+        sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
+        weights = next((name for name in self.weights if name in sizes), None)
+        if weights is None:
+            raise MissingWeights(f"{self.repo} holds none of {', '.join(self.weights)}. Check the name.")
+        names = [weights, *(name for name in sizes if any(fnmatch(name, pattern) for pattern in self.others))]
+        licence = str(getattr(info.card_data, "license", None) or "not stated")
+        return names, sum(sizes[name] for name in names), licence
+
+    def fetch(self, names: list[str]) -> Path:
+        """Download these files into the cache, with a progress bar, going on where an earlier try stopped."""
+        from huggingface_hub import snapshot_download
+
+        snapshot_download(self.repo, allow_patterns=names)
+        return self.require()

@@ -1,0 +1,210 @@
+"""A source and an encoder → a gallery, in two halves: embed (costly, resumes at the shard) and index (pure).
+
+The folder holds what clip-retrieval users know: `img_emb/*.npy` (half precision) with `metadata/*.parquet` beside them, and
+then the gallery itself. Killed at any moment, the same command goes on and ends at the same gallery.
+"""
+
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from img2loc.errors import GalleryError
+from img2loc.gallery import MANIFEST, Gallery, read_manifest, resolve_spec, write_json
+from img2loc.places import country_codes
+from img2loc.protocols import Encoder
+from img2loc.sources import Source
+from img2loc.types import Embedding, Embeddings, Item, Location, Photo, Rejected
+
+Progress = Callable[[int], None]
+_COLUMNS = ("id", "lat", "lon", "label", "author", "licence")
+
+
+def build(
+    source: Source,
+    encoder: Encoder,
+    folder: Path,
+    *,
+    alias: str,
+    table: Mapping[str, Any],
+    spec: str = "auto",
+    about: Mapping[str, Any] | None = None,
+    progress: Progress = lambda done: None,
+) -> Gallery:
+    """Embed a source and index it into `folder`, or go on where an earlier call stopped.
+
+    `alias` and `table` are the encoder's name and table in the configuration, so that the gallery can bring it along.
+    `progress` is called with how many entries of the source are done. Raises GalleryError when the folder holds something
+    else, or is being built by another process.
+    """
+    plan = {"source": source.fingerprint, "encoder": encoder.name, "spec": resolve_spec(spec, len(source))}
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", timeout=0)
+    try:
+        with lock:
+            _claim(folder, plan)
+            if (folder / MANIFEST).exists():
+                progress(len(source))
+                return Gallery.open(folder)
+            embed(source, encoder, folder, progress)
+            stamp = {"name": encoder.name, "alias": alias, "table": dict(table)}
+            return index(folder, stamp, spec, {"source": source.path.name, **(about or {})})
+    except Timeout as error:
+        raise GalleryError(f"Another process is building {folder}. Wait for it, or choose another --out.") from error
+
+
+def embed(source: Source, encoder: Encoder, folder: Path, progress: Progress = lambda done: None) -> None:
+    """Write the source's embeddings shard by shard; shards that are there are passed over."""
+    entries, done, number = iter(source), 0, 0
+    while shard := list(islice(entries, shard_size(done))):
+        paths = _shard(folder, number)
+        if not paths["img_emb"].exists():
+            _write_shard(paths, _encoded(shard, encoder, lambda ready, before=done: progress(before + ready)))
+        done, number = done + len(shard), number + 1
+        progress(done)
+
+
+def index(folder: Path, encoder: Mapping[str, Any], spec: str, about: Mapping[str, Any]) -> Gallery:
+    """Make the gallery from the shards in `folder`."""
+    shards = Shards(folder)
+    skipped = list(shards.rejected())
+    with (folder / "skipped.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("id", "reason"), *((entry.id, entry.reason) for entry in skipped)])
+    countries: dict[str, int] = {}
+    for code in country_codes(shards.locations()):
+        countries[code] = countries.get(code, 0) + 1
+    ranked = dict(sorted(countries.items(), key=lambda entry: (-entry[1], entry[0])))
+    return Gallery.build(
+        folder,
+        shards,
+        encoder=encoder,
+        rows=len(shards),
+        spec=spec,
+        about={**about, "skipped": len(skipped), "countries": ranked},
+    )
+
+
+def shard_size(done: int) -> int:
+    """Entries in the shard that starts at entry `done`: a sixteenth of what is done already, within 64 and 10,000.
+
+    So a kill costs at most that share of the work, and millions of rows still make hundreds of files.
+    """
+    return max(64, min(10_000, done // 16))
+
+
+class Shards:
+    """The shards of a folder, as batches of unit rows and their items; can be iterated again and again."""
+
+    def __init__(self, folder: Path) -> None:
+        self._paths = [_shard(folder, number) for number in range(len(list((folder / "img_emb").glob("*.npy"))))]
+
+    def __iter__(self) -> Iterator[tuple[Embeddings, list[Item]]]:
+        """Batches in the source's order."""
+        for paths in self._paths:
+            vectors = np.load(paths["img_emb"]).astype(np.float32)
+            if not len(vectors):
+                continue
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+            rows = _read_parquet(paths["metadata"]).to_pylist()
+            nowhere = Photo(Path())
+            items = [
+                Item(row["id"], Location(row["lat"], row["lon"]), nowhere, row["label"], row["author"], row["licence"])
+                for row in rows
+            ]
+            yield vectors, items
+
+    def __len__(self) -> int:
+        """Rows in all shards."""
+        return sum(_read_parquet(paths["metadata"]).num_rows for paths in self._paths)
+
+    def locations(self) -> Embeddings:
+        """(lat, lon) of every row, shape (n, 2), degrees."""
+        tables = [_read_parquet(paths["metadata"]) for paths in self._paths]
+        pairs = [np.stack([table["lat"].to_numpy(), table["lon"].to_numpy()], axis=1) for table in tables]
+        return np.concatenate(pairs) if pairs else np.empty((0, 2))
+
+    def rejected(self) -> Iterator[Rejected]:
+        """What was skipped, in the source's order."""
+        for paths in self._paths:
+            for entry in json.loads(paths["skipped"].read_text()):
+                yield Rejected(**entry)
+
+
+def _claim(folder: Path, plan: Mapping[str, Any]) -> None:
+    """Note what is being built here, or check that it is the same as before."""
+    note = folder / "build.json"
+    if note.exists():
+        before = json.loads(note.read_text())
+        changed = [key for key, value in plan.items() if before.get(key) != value]
+        if changed:
+            raise GalleryError(
+                f"{folder} holds a gallery of another {' and '.join(changed)} "
+                f"({before.get(changed[0])} there, {plan[changed[0]]} now). Choose another --out, or delete that folder."
+            )
+    elif (folder / MANIFEST).exists():
+        read_manifest(folder)
+        raise GalleryError(f"{folder} already holds a gallery that was built elsewhere. Choose another --out.")
+    write_json(note, plan)
+
+
+def _encoded(
+    entries: list[Item | Rejected], encoder: Encoder, progress: Progress
+) -> Iterator[tuple[Item, Embedding] | Rejected]:
+    """Each entry with its vector, or why it has none, in order."""
+    vectors = encoder.encode(entry.photo for entry in entries if isinstance(entry, Item))
+    for ready, entry in enumerate(entries, 1):
+        if isinstance(entry, Rejected):
+            yield entry
+            continue
+        vector = next(vectors)
+        yield Rejected(entry.id, vector.reason) if isinstance(vector, Rejected) else (entry, vector)
+        progress(ready)
+
+
+def _write_shard(paths: Mapping[str, Path], encoded: Iterator[tuple[Item, Embedding] | Rejected]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows: list[tuple[Item, Embedding]] = []
+    skipped: list[Rejected] = []
+    for entry in encoded:
+        if isinstance(entry, Rejected):
+            skipped.append(entry)
+        else:
+            rows.append(entry)
+    for path in paths.values():
+        path.parent.mkdir(exist_ok=True)
+    paths["skipped"].write_text(json.dumps([{"id": entry.id, "reason": entry.reason} for entry in skipped], indent=1))
+    values = [(i.id, i.location.lat, i.location.lon, i.label, i.author, i.licence) for i, _ in rows]
+    types = [pa.string(), pa.float64(), pa.float64(), pa.string(), pa.string(), pa.string()]
+    columns = [pa.array([value[n] for value in values], kind) for n, kind in enumerate(types)]
+    pq.write_table(pa.table(dict(zip(_COLUMNS, columns, strict=True))), paths["metadata"])
+    draft = paths["img_emb"].with_suffix(".tmp")
+    with draft.open("wb") as file:
+        np.save(file, np.array([vector for _, vector in rows], dtype=np.float16).reshape(len(rows), -1))
+    draft.replace(paths["img_emb"])  # Last: a shard is done when its vectors are there.
+
+
+def _shard(folder: Path, number: int) -> dict[str, Path]:
+    kinds = {"img_emb": "npy", "metadata": "parquet", "skipped": "json"}
+    return {kind: folder / kind / f"{kind}_{number:05}.{suffix}" for kind, suffix in kinds.items()}
+
+
+def _read_parquet(path: Path) -> Any:
+    import pyarrow.parquet as pq
+
+    return pq.read_table(path)
+
+
+def commonest_reasons(folder: Path, most: int = 5) -> list[str]:
+    """Why entries were skipped, most frequent first: "12 × no such file"."""
+    with (folder / "skipped.csv").open(newline="", encoding="utf-8") as file:
+        counts = Counter(re.sub(r"^line \d+: ", "", row["reason"]) for row in csv.DictReader(file))
+    return [f"{count:,} × {reason}" for reason, count in counts.most_common(most)]

@@ -1,0 +1,1 @@
+"""Large multimodal models: prompts → replies, one module a backend."""

@@ -1,0 +1,1 @@
+"""Photographs → guesses: one module a way to decide."""

@@ -1,0 +1,40 @@
+"""Img2Loc: nearest and farthest neighbours in the prompt of an LMM (Zhou et al., SIGIR 2024, arXiv 2403.19584)."""
+
+from collections.abc import Iterable, Iterator
+
+from img2loc.errors import ConfigError
+from img2loc.gallery import Gallery
+from img2loc.locators.prompted import Asked, ask
+from img2loc.prompts import Template
+from img2loc.protocols import LMM, Encoder
+from img2loc.retriever import Retriever
+from img2loc.types import Guess, PhotoLike, Rejected, as_photo
+
+
+class Img2Loc:
+    """Retrieval-augmented prompting: the LMM sees the photograph, and the coordinates of both ends of the gallery.
+
+    `nearest` and `farthest` are 16 each by default, as in the authors' released code; the paper gives no numbers.
+    The radius is how far the nearest neighbours scatter around the LMM's answer. Raises PromptError unless the prompt
+    names exactly the ends that are searched.
+    """
+
+    def __init__(
+        self, encoder: Encoder, gallery: Gallery, prompt: Template, lmm: LMM, nearest: int = 16, farthest: int = 16
+    ) -> None:
+        if nearest < 0 or farthest < 0:
+            raise ConfigError(f"nearest is {nearest} and farthest {farthest}; neither may be below 0.")
+        prompt.require([end for end, count in (("nearest", nearest), ("farthest", farthest)) if count])
+        self._retriever = Retriever(encoder, gallery)
+        self._prompt = prompt
+        self._lmm = lmm
+        self._nearest = nearest
+        self._farthest = farthest
+
+    def locate(self, photos: Iterable[PhotoLike]) -> Iterator[Guess]:
+        """One guess for each photo, in order."""
+        return ask(self._lmm, self._asked(photos))
+
+    def _asked(self, photos: Iterable[PhotoLike]) -> Iterator[Asked]:
+        for photo, found in self._retriever.neighbours(map(as_photo, photos), self._nearest, self._farthest):
+            yield (photo, found) if isinstance(found, Rejected) else (photo, found, self._prompt.fill(photo, found))

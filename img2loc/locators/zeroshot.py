@@ -1,0 +1,31 @@
+"""Zero-shot: the LMM sees the photograph and nothing else."""
+
+from collections.abc import Iterable, Iterator
+
+from img2loc.errors import UnreadablePhoto
+from img2loc.locators.prompted import Asked, ask
+from img2loc.prompts import Template
+from img2loc.protocols import LMM
+from img2loc.types import Guess, Neighbours, PhotoLike, Rejected, as_photo
+
+
+class Zeroshot:
+    """Asks the LMM without neighbours; there is no evidence to measure a radius by, so it gives none."""
+
+    def __init__(self, prompt: Template, lmm: LMM) -> None:
+        prompt.require([])
+        self._prompt = prompt
+        self._lmm = lmm
+
+    def locate(self, photos: Iterable[PhotoLike]) -> Iterator[Guess]:
+        """One guess for each photo, in order."""
+        return ask(self._lmm, self._asked(photos))
+
+    def _asked(self, photos: Iterable[PhotoLike]) -> Iterator[Asked]:
+        for photo in map(as_photo, photos):
+            try:
+                photo.image()
+            except UnreadablePhoto as error:
+                yield photo, Rejected(str(photo.path), str(error))
+            else:
+                yield photo, Neighbours(), self._prompt.fill(photo, Neighbours())

@@ -1,0 +1,69 @@
+"""A template and the neighbours of a photograph → the Prompt that goes to an LMM."""
+
+import string
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Self
+
+from img2loc import assets
+from img2loc.errors import PromptError, UnknownName
+from img2loc.types import Neighbour, Neighbours, Photo, Prompt
+
+VARIABLES = ("nearest", "farthest")
+
+
+class Template:
+    """The words of a prompt, with `$nearest` and `$farthest` where the coordinates go. Raises PromptError for other variables."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self.name = name
+        self.text = text.strip()
+        template = string.Template(self.text)
+        if not template.is_valid():
+            raise PromptError(f"The prompt {name!r} has a dollar sign that names no variable. Write $$ for the sign itself.")
+        self.variables = frozenset(template.get_identifiers())
+        unknown = sorted(self.variables - set(VARIABLES))
+        if unknown:
+            raise PromptError(f"The prompt {name!r} names ${unknown[0]}. Known: {', '.join(f'${v}' for v in VARIABLES)}.")
+        self._template = template
+
+    @classmethod
+    def load(cls, name: str) -> Self:
+        """The prompt of that name in prompts/, or in the text file at that path. Raises UnknownName."""
+        path = Path(name)
+        if path.suffix != ".txt":
+            path = assets.folder("prompts") / f"{name}.txt"
+        try:
+            return cls(name, path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UnknownName("prompt", name, known()) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise PromptError(f"The prompt {path} cannot be read ({error}). Save it as UTF-8 text.") from error
+
+    def require(self, given: Collection[str]) -> None:
+        """Raise PromptError unless the template names exactly the variables that it will get."""
+        if missing := sorted(self.variables - set(given)):
+            raise PromptError(
+                f"The prompt {self.name!r} names ${missing[0]}, which this locator does not give it. "
+                f"Choose another prompt, or set {missing[0]} above 0."
+            )
+        if unused := sorted(set(given) - self.variables):
+            raise PromptError(
+                f"The prompt {self.name!r} does not name ${unused[0]}, which this locator searches for. "
+                f"Choose another prompt, or set {unused[0]} = 0."
+            )
+
+    def fill(self, photo: Photo, neighbours: Neighbours) -> Prompt:
+        """The prompt for a photograph; each list as `(lat, lon)` pairs in decimal degrees, best first."""
+        words = {"nearest": coordinates(neighbours.nearest), "farthest": coordinates(neighbours.farthest)}
+        return Prompt(self._template.substitute(words), photo)
+
+
+def coordinates(neighbours: Sequence[Neighbour]) -> str:
+    """`(48.8584, 2.2945), (…)`: four decimals, about 11 m."""
+    return ", ".join(f"({near.location.lat:.4f}, {near.location.lon:.4f})" for near in neighbours)
+
+
+def known() -> list[str]:
+    """The names of the prompts that ship."""
+    return sorted(path.stem for path in assets.folder("prompts").glob("*.txt"))

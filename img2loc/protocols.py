@@ -1,0 +1,52 @@
+"""The roles. A class of anybody's that has these methods is a backend; it need import nothing of ours.
+
+Every role that meets many photographs is a stream that keeps its order: one thing out for each thing in, lazily.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+from img2loc.types import Embedding, Embeddings, Guess, Location, Photo, PhotoLike, Prompt, Rejected, Reply
+
+
+class Encoder(Protocol):
+    """Photographs → unit-length vectors."""
+
+    @property
+    def name(self) -> str:
+        """Model, weights and preprocessing in one line; stamped on every gallery that it builds."""
+
+    @property
+    def dim(self) -> int:
+        """Length of its vectors."""
+
+    def encode(self, photos: Iterable[Photo]) -> Iterator[Embedding | Rejected]:
+        """One float32 unit-length row of shape (dim,) for each photo, or the reason why it cannot be decoded."""
+
+
+class PointEncoder(Protocol):
+    """Points on Earth → unit-length vectors (GeoCLIP's location tower)."""
+
+    def encode_points(self, points: Sequence[Location]) -> Embeddings:
+        """Float32 unit-length rows of shape (len(points), dim)."""
+
+
+class TextEncoder(Protocol):
+    """Texts → unit-length vectors (CLIP's text tower)."""
+
+    def encode_texts(self, texts: Sequence[str]) -> Embeddings:
+        """Float32 unit-length rows of shape (len(texts), dim)."""
+
+
+class LMM(Protocol):
+    """A large multimodal model: prompts with a photograph → replies."""
+
+    def ask(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
+        """One reply for each prompt; what goes wrong with one prompt is a status. Raises BackendError when no prompt can be answered."""
+
+
+class Locator(Protocol):
+    """Photographs → guesses."""
+
+    def locate(self, photos: Iterable[PhotoLike]) -> Iterator[Guess]:
+        """One guess for each photo."""

@@ -1,0 +1,97 @@
+"""What a locator needs, what of it is here, and how to get the rest: for `doctor` and `setup`."""
+
+import inspect
+from dataclasses import dataclass
+
+from img2loc import build, recipes
+from img2loc.config import Config
+from img2loc.errors import Img2LocError
+from img2loc.hub import HubFiles
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One thing that a locator needs: whether it is here, and what to do when it is not."""
+
+    what: str
+    ready: bool
+    remedy: str = ""
+    files: HubFiles | None = None
+    size: str = ""
+    licence: str = ""
+
+
+def needs(config: Config, locator: str) -> list[Need]:
+    """What [locator.NAME] needs as it is configured. Raises UnknownName."""
+    table = config.table("locator", locator)
+    parameters = inspect.signature(build.class_of("locator", locator, table)).parameters
+    found: list[Need] = []
+    if "gallery" in parameters:
+        found += _gallery_needs(config, table.get("gallery", "auto"))
+    if "lmm" in parameters:
+        found.append(_lmm_need(config, table.get("lmm", "gpt")))
+    return found
+
+
+def setup_needs(config: Config, name: str) -> list[Need]:
+    """What `setup NAME` should gather: for a locator what gives world-wide answers, for an encoder its weights.
+
+    Raises UnknownName.
+    """
+    if config.has("encoder", name):
+        return [weights_need(config, name)]
+    table = config.table("locator", name)
+    wanted = config.table("setup", name) if config.has("setup", name) else {}
+    found = []
+    if "encoder" in wanted:
+        found.append(weights_need(config, wanted["encoder"]))
+    if "gallery" in wanted:
+        found.append(_built_gallery_need(config, wanted["gallery"]))
+    parameters = inspect.signature(build.class_of("locator", name, table)).parameters
+    if "lmm" in parameters:
+        found.append(_lmm_need(config, table.get("lmm", "gpt")))
+    return found or needs(config, name)
+
+
+def weights_need(config: Config, name: str) -> Need:
+    """The weights of [encoder.NAME]."""
+    files = build.weights_of(config, name, config.table("encoder", name))
+    if files is None:
+        return Need(f"encoder {name}: weights on this machine", True)
+    facts = config.table("download", files.repo) if config.has("download", files.repo) else {}
+    return Need(
+        f"encoder {name}: {files.repo}",
+        files.cached() is not None,
+        f"img2loc setup {name}",
+        files,
+        str(facts.get("size", "")),
+        str(facts.get("licence", "")),
+    )
+
+
+def _gallery_needs(config: Config, name: str) -> list[Need]:
+    try:
+        name, gallery = build.open_gallery(config, name)
+    except Img2LocError as error:
+        return [Need(f"gallery {name}", False, str(error))]
+    here = Need(f"gallery {name}: {len(gallery):,} rows", True)
+    alias = gallery.manifest["encoder"]["alias"]
+    return [here, weights_need(config, alias)] if config.has("encoder", alias) else [here]
+
+
+def _built_gallery_need(config: Config, name: str) -> Need:
+    if name in build.known_galleries(config):
+        return Need(f"gallery {name}", True)
+    if name not in recipes.known():
+        return Need(f"gallery {name}", False, f"img2loc index build SOURCE --out {name}")
+    recipe = recipes.find(name)
+    remedy = f"{recipe.obtain} Then: img2loc index build {name} --source FILE.csv --photos FOLDER"
+    return Need(f"gallery {name}: {recipe.description}", False, remedy, licence=recipe.terms)
+
+
+def _lmm_need(config: Config, name: str) -> Need:
+    kind = config.table("lmm", name).get("kind")
+    if kind != "openai":
+        return Need(f"lmm {name}", True)
+    remedy = "export OPENAI_API_KEY, or OPENAI_BASE_URL for a server of your own"
+    return Need(f"lmm {name}: a key or a server", build.lmm_available(), remedy)

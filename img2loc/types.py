@@ -1,0 +1,163 @@
+"""The nouns, in the order in which they flow: Photo → Embedding → Neighbours → Prompt → Reply → Guess."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Embedding = NDArray[np.float32]
+"""One unit-length row of shape (dim,)."""
+Embeddings = NDArray[np.float32]
+"""Unit-length rows of shape (n, dim)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A point on Earth, in degrees of WGS84. Raises ValueError for anything else."""
+
+    lat: float
+    lon: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.lat) and -90 <= self.lat <= 90):
+            raise ValueError(f"latitude {self.lat} is not between -90 and 90")
+        if not (math.isfinite(self.lon) and -180 <= self.lon <= 180):
+            raise ValueError(f"longitude {self.lon} is not between -180 and 180")
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """A photograph: a file, or bytes that came by another way (then `path` is only its name)."""
+
+    path: Path
+    data: bytes | None = field(default=None, repr=False)
+
+    def image(self) -> Image:
+        """Decode it: upright, RGB, 8 bits, no metadata. Raises UnreadablePhoto."""
+        from img2loc import images
+
+        return images.upright(self.path if self.data is None else self.data)
+
+    def jpeg(self, side: int) -> bytes:
+        """Re-encode it as a small JPEG (longer side at most `side` px) with no metadata. Raises UnreadablePhoto."""
+        from img2loc import images
+
+        return images.jpeg(self.image(), side)
+
+
+PhotoLike = Photo | str | os.PathLike[str]
+"""What a locator accepts as a photograph."""
+
+
+def as_photo(photo: PhotoLike) -> Photo:
+    """Wrap a path as a Photo; a Photo stays what it is."""
+    return photo if isinstance(photo, Photo) else Photo(Path(photo))
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A row of a source: a photograph whose place is known."""
+
+    id: str
+    location: Location
+    photo: Photo
+    label: str = ""
+    author: str = ""
+    licence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An input that gave nothing, and why: it takes its place in the stream, so that nothing is lost in silence."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A gallery entry beside a query; `similarity` is the cosine, from -1 to 1."""
+
+    location: Location
+    similarity: float
+    id: str
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Both ends of the gallery: most similar first, and least similar first."""
+
+    nearest: tuple[Neighbour, ...] = ()
+    farthest: tuple[Neighbour, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The words and the photograph that go to an LMM."""
+
+    text: str
+    photo: Photo
+
+
+ReplyStatus = Literal["answered", "refused", "truncated", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that a reply took, as the server counted them."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an LMM said, word for word; `detail` says why where the status is not "answered"."""
+
+    text: str
+    model: str
+    status: ReplyStatus
+    usage: Usage | None = None
+    detail: str = ""
+
+
+GuessStatus = Literal["located", "refused", "unparsed", "unreadable", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """Where a photograph was taken, or why that cannot be said: no answer is data, never an exception.
+
+    `location` is set exactly when `status` is "located". `radius_km` is how far the evidence scatters around it;
+    None where there is no evidence to measure (a zero-shot LMM).
+    """
+
+    photo: Photo
+    status: GuessStatus
+    location: Location | None = None
+    radius_km: float | None = None
+    neighbours: Neighbours = Neighbours()
+    prompt: str = ""
+    replies: tuple[Reply, ...] = ()
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The town nearest to a location; `distance_km` is how far away its centre is."""
+
+    name: str
+    region: str
+    country: str
+    country_code: str
+    distance_km: float
