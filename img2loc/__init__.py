@@ -24,9 +24,7 @@ _HOMES = {
     "Img2LocError": "errors",
     "Gallery": "gallery",
     "place_at": "places",
-    **dict.fromkeys(
-        ("Guess", "Item", "Location", "Neighbour", "Neighbours", "Photo", "Place", "Prompt", "Reply"), "types"
-    ),
+    **dict.fromkeys(("Guess", "Item", "Location", "Neighbour", "Neighbours", "Photo", "Place", "Prompt", "Reply"), "types"),
 }
 
 __all__ = [

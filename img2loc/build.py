@@ -10,9 +10,17 @@ from typing import Any, cast, get_type_hints
 
 from img2loc import assets
 from img2loc.config import Config, Table
-from img2loc.errors import ConfigError, GalleryError, Img2LocError, MissingPackage, MissingWeights, UnknownName
-from img2loc.gallery import MANIFEST, Gallery, read_manifest
+from img2loc.errors import (
+    ConfigError,
+    GalleryError,
+    Img2LocError,
+    MissingPackage,
+    MissingWeights,
+    UnknownName,
+)
+from img2loc.gallery import Gallery
 from img2loc.hub import HubFiles
+from img2loc.manifest import MANIFEST, PLAN, read_manifest
 from img2loc.prompts import Template
 from img2loc.protocols import LMM, Encoder, Locator
 
@@ -129,7 +137,7 @@ def gallery_folder(config: Config, name: str) -> Path:
             raise ConfigError(f'[gallery.{name}] needs path = "FOLDER". Known keys: path.')
         return Path(path).expanduser()
     for folder in (Path(name), assets.galleries() / name, assets.folder("index") / name):
-        if (folder / MANIFEST).exists() or (folder / "build.json").exists():
+        if (folder / MANIFEST).exists() or (folder / PLAN).exists():
             return folder
     if Path(name).exists() or "/" in name:
         return Path(name)
@@ -205,11 +213,13 @@ def class_of(role: str, name: str, table: Mapping[str, Any]) -> Callable[..., An
     """The class that a table's `kind` names. Raises ConfigError, or MissingPackage."""
     kind = table.get("kind")
     if not isinstance(kind, str):
-        raise ConfigError(f"[{role}.{name}] has no kind. Known: {', '.join(KINDS[role])}, or \"package.module:Class\".")
+        raise ConfigError(f'[{role}.{name}] has no kind. Known: {", ".join(KINDS[role])}, or "package.module:Class".')
     path = KINDS[role].get(kind, kind)
     module, _, attribute = path.partition(":")
     if not attribute:
-        raise ConfigError(f"[{role}.{name}] has the unknown kind {kind!r}. Known: {', '.join(KINDS[role])}, or \"package.module:Class\".")
+        raise ConfigError(
+            f'[{role}.{name}] has the unknown kind {kind!r}. Known: {", ".join(KINDS[role])}, or "package.module:Class".'
+        )
     try:
         return cast(Callable[..., Any], getattr(importlib.import_module(module), attribute))
     except ModuleNotFoundError as error:
@@ -240,7 +250,11 @@ def _arguments(role: str, name: str, table: Mapping[str, Any], make: Callable[..
 
 def _call(role: str, name: str, make: Callable[..., Any], arguments: Table) -> Any:
     parameters = inspect.signature(make).parameters.values()
-    missing = [p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in arguments]
+    missing = [
+        p.name
+        for p in parameters
+        if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in arguments
+    ]
     if missing:
         raise ConfigError(f"[{role}.{name}] lacks the key {missing[0]!r}.")
     try:

@@ -75,7 +75,9 @@ class Config:
             if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
                 raise ConfigError(f"{origin}: [{role}] must hold named tables, such as [{role}.mine].")
             for name, table in tables.items():
-                if table.get("kind", self._tables[role].get(name, {}).get("kind")) != self._tables[role].get(name, {}).get("kind"):
+                if table.get("kind", self._tables[role].get(name, {}).get("kind")) != self._tables[role].get(name, {}).get(
+                    "kind"
+                ):
                     self._tables[role][name] = {}  # Another kind has other keys.
                 self.override(role, name, table, origin)
 

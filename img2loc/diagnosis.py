@@ -10,7 +10,19 @@ from img2loc.errors import Img2LocError
 from img2loc.images import HEIC_READABLE
 from img2loc.readiness import weights_need
 
-_PACKAGES = ("img2loc", "torch", "torchvision", "transformers", "open_clip_torch", "timm", "faiss-cpu", "openai", "geoclip", "numpy", "pillow")
+_PACKAGES = (
+    "img2loc",
+    "torch",
+    "torchvision",
+    "transformers",
+    "open_clip_torch",
+    "timm",
+    "faiss-cpu",
+    "openai",
+    "geoclip",
+    "numpy",
+    "pillow",
+)
 
 
 def report(config: Config) -> list[tuple[str, list[str]]]:
@@ -58,7 +70,10 @@ def _machine() -> list[str]:
 
 def _environment() -> list[str]:
     lines = [f"{name} is {'set' if os.environ.get(name) else 'not set'}" for name in ("OPENAI_API_KEY", "HF_TOKEN")]
-    lines += [f"{name} = {os.environ.get(name) or 'not set'}" for name in ("OPENAI_BASE_URL", "HF_HOME", "HF_HUB_OFFLINE", "IMG2LOC_HOME")]
+    lines += [
+        f"{name} = {os.environ.get(name) or 'not set'}"
+        for name in ("OPENAI_BASE_URL", "HF_HOME", "HF_HUB_OFFLINE", "IMG2LOC_HOME")
+    ]
     return [*lines, f"galleries are kept in {assets.galleries()}"]
 
 

@@ -62,3 +62,8 @@ class BackendError(Img2LocError):
 
 class UnreadablePhoto(Img2LocError):
     """A photograph that cannot be decoded."""
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

@@ -4,7 +4,6 @@ A gallery is a folder: `gallery.faiss` (vectors), `rows.arrow` (id, lat, lon, la
 and `manifest.json` (what made it), which is written last: where it exists, the gallery is whole.
 """
 
-import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from img2loc.errors import GalleryError, WrongEncoder
+from img2loc.errors import GalleryError, WrongEncoder, first_line
+from img2loc.manifest import FORMAT, MANIFEST, read_manifest, write_json
 from img2loc.types import Embeddings, Item, Location, Neighbour
 
-FORMAT = 1
-MANIFEST, VECTORS, ROWS = "manifest.json", "gallery.faiss", "rows.arrow"
+VECTORS, ROWS = "gallery.faiss", "rows.arrow"
 FLAT_LIMIT = 100_000
 """Rows up to which the automatic spec keeps single precision; beyond, half precision halves memory and time."""
 
@@ -80,7 +79,7 @@ class Gallery:
         schema = pa.schema(columns)
         with pa.OSFile(str(folder / ROWS), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
             for vectors, items in batches:
-                _check_unit(vectors, items)
+                _check_unit(vectors, len(items))
                 if index is None:
                     index = _new_index(spec, vectors.shape[1])
                     if not index.is_trained:
@@ -88,7 +87,10 @@ class Gallery:
                 index.add(np.ascontiguousarray(vectors, dtype=np.float32))
                 writer.write(_record_batch(pa, schema, items))
         if index is None:
-            raise GalleryError(f"There is not one usable photograph for the gallery {folder}. See the list of what was skipped.")
+            raise GalleryError(
+                f"There is not one usable photograph for the gallery {folder}. See skipped.csv there, mend it, delete the folder "
+                "and build again."
+            )
         faiss.write_index(index, str(folder / VECTORS))
         manifest = {
             "format": FORMAT,
@@ -112,7 +114,7 @@ class Gallery:
             index = faiss.read_index(str(folder / VECTORS), faiss.IO_FLAG_MMAP_IFC)
             rows = pa.ipc.open_file(pa.memory_map(str(folder / ROWS))).read_all()
         except (RuntimeError, OSError, pa.ArrowInvalid) as error:
-            raise GalleryError(f"The gallery {folder} is damaged ({_first_line(error)}). Build it again.") from error
+            raise GalleryError(f"The gallery {folder} is damaged ({first_line(error)}). Build it again.") from error
         if not index.ntotal == rows.num_rows == manifest["rows"]:
             raise GalleryError(
                 f"The gallery {folder} is damaged: {index.ntotal} vectors, {rows.num_rows} rows, "
@@ -133,7 +135,12 @@ class Gallery:
             )
 
     def nearest(
-        self, queries: Embeddings, k: int, *, exclude_ids: Collection[str] = (), exclude_authors: Collection[str] = ()
+        self,
+        queries: Embeddings,
+        k: int,
+        *,
+        exclude_ids: Collection[str] = (),
+        exclude_authors: Collection[str] = (),
     ) -> list[list[Neighbour]]:
         """The k most similar rows for each query row (shape (n, dim), unit length), most similar first.
 
@@ -142,11 +149,17 @@ class Gallery:
         return self._search(queries, k, 1.0, self._excluded(exclude_ids, exclude_authors))
 
     def farthest(
-        self, queries: Embeddings, k: int, *, exclude_ids: Collection[str] = (), exclude_authors: Collection[str] = ()
+        self,
+        queries: Embeddings,
+        k: int,
+        *,
+        exclude_ids: Collection[str] = (),
+        exclude_authors: Collection[str] = (),
     ) -> list[list[Neighbour]]:
-        """The k least similar rows for each query row, least similar first: the nearest of the negated query,
-        which is exact for inner products (Img2Loc, SIGIR 2024).
-        """  # noqa: D205
+        """The k least similar rows for each query row, least similar first.
+
+        They are the nearest rows of the negated query, which is exact for inner products (Img2Loc, SIGIR 2024).
+        """
         return self._search(queries, k, -1.0, self._excluded(exclude_ids, exclude_authors))
 
     def _search(self, queries: Embeddings, k: int, sign: float, excluded: Any) -> list[list[Neighbour]]:
@@ -157,7 +170,7 @@ class Gallery:
                 f"The gallery {self.folder} holds vectors of {self.dim} by {self.encoder_name!r}; "
                 f"the query has shape {queries.shape}. Use the encoder that built it."
             )
-        _check_unit(queries, queries)
+        _check_unit(queries, len(queries))
         return [self._one(sign * query.astype(np.float32), k, sign, excluded) for query in queries]
 
     def _one(self, query: Embeddings, k: int, sign: float, excluded: Any) -> list[Neighbour]:
@@ -168,9 +181,9 @@ class Gallery:
         if k == 0:
             return []
         selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(excluded)) if len(excluded) else None
-        index = faiss.downcast_index(self._index)
+        index: Any = faiss.downcast_index(self._index)
         inverted = isinstance(index, faiss.IndexIVF)
-        make = faiss.SearchParametersIVF if inverted else faiss.SearchParameters
+        make: Any = faiss.SearchParametersIVF if inverted else faiss.SearchParameters
         options = {"nprobe": index.nprobe} if inverted else {}
         params = make(sel=selector, **options) if selector is not None else make(**options)
         fetch = min(k + _MARGIN, available)
@@ -201,34 +214,12 @@ class Gallery:
         return np.flatnonzero(pc.or_(by_id, by_author).to_numpy()).astype(np.int64)
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a gallery. Raises GalleryError with what to run where there is none."""
-    try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-    except (FileNotFoundError, NotADirectoryError) as error:
-        if (folder / "build.json").exists():
-            raise GalleryError(f"The gallery {folder} is only half-built. Run the same `img2loc index build` again.") from error
-        raise GalleryError(f"There is no gallery at {folder}. Build one: img2loc index build PHOTOS.csv --out {folder}") from error
-    except (OSError, ValueError) as error:
-        raise GalleryError(f"{folder / MANIFEST} cannot be read ({_first_line(error)}). Build the gallery again.") from error
-    if manifest.get("format") != FORMAT:
-        raise GalleryError(f"The gallery {folder} has format {manifest.get('format')}, this version reads {FORMAT}. Build it again.")
-    return manifest
-
-
 def resolve_spec(spec: str, rows: int) -> str:
     """The FAISS factory string that "auto" stands for, or the given one. Raises GalleryError for a graph index."""
     if spec == "auto":
         return "Flat" if rows <= FLAT_LIMIT else "SQfp16"
     _refuse_graphs(spec)
     return spec
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    draft.replace(path)
 
 
 def _refuse_graphs(name: str) -> None:
@@ -246,7 +237,7 @@ def _new_index(spec: str, dim: int) -> Any:
     try:
         return faiss.index_factory(dim, spec, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
-        raise GalleryError(f"FAISS does not know the index {spec!r} ({_first_line(error)}). Try Flat or SQfp16.") from error
+        raise GalleryError(f"FAISS does not know the index {spec!r} ({first_line(error)}). Try Flat or SQfp16.") from error
 
 
 def _training_sample(batches: Iterable[tuple[Embeddings, Sequence[Item]]], rows: int) -> Embeddings:
@@ -259,7 +250,14 @@ def _training_sample(batches: Iterable[tuple[Embeddings, Sequence[Item]]], rows:
 
 def _schema(pa: Any) -> list[tuple[str, Any]]:
     text = pa.string()
-    return [("id", text), ("lat", pa.float64()), ("lon", pa.float64()), ("label", text), ("author", text), ("licence", text)]
+    return [
+        ("id", text),
+        ("lat", pa.float64()),
+        ("lon", pa.float64()),
+        ("label", text),
+        ("author", text),
+        ("licence", text),
+    ]
 
 
 def _record_batch(pa: Any, schema: Any, items: Sequence[Item]) -> Any:
@@ -276,14 +274,10 @@ def _record_batch(pa: Any, schema: Any, items: Sequence[Item]) -> Any:
     )
 
 
-def _check_unit(vectors: Embeddings, items: Sequence[Any]) -> None:
-    if len(vectors) != len(items):
-        raise GalleryError(f"{len(vectors)} vectors came with {len(items)} items; each needs one of the other.")
+def _check_unit(vectors: Embeddings, items: int) -> None:
+    if len(vectors) != items:
+        raise GalleryError(f"{len(vectors)} vectors came with {items} items; each needs one of the other.")
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
     if not np.all(np.abs(lengths - 1) < 1e-3):
         worst = lengths[np.argmax(np.abs(lengths - 1))] if np.isfinite(lengths).all() else float("nan")
         raise GalleryError(f"A vector has length {worst:.4g}; a gallery takes unit vectors only. Divide by the norm first.")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

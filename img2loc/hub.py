@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from img2loc.errors import MissingWeights
+from img2loc.errors import MissingWeights, first_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,8 @@ class HubFiles:
         try:
             info = HfApi().model_info(self.repo, files_metadata=True)
         except (HfHubHTTPError, OfflineModeIsEnabled, HTTPError, OSError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise MissingWeights(
-                f"The hub cannot be asked for {self.repo} ({reason}). Check the network, HF_HUB_OFFLINE and HF_TOKEN; "
+                f"The hub cannot be asked for {self.repo} ({first_line(error)}). Check the network, HF_HUB_OFFLINE and HF_TOKEN; "
                 "or copy the files from another machine and name their folder in the encoder's table."
             ) from error
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}

@@ -10,11 +10,39 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from img2loc.errors import UnreadablePhoto
 
 SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .jp2 .avif .heic .heif .hif .mpo .ppm".split()
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".gif",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".jp2",
+        ".avif",
+        ".heic",
+        ".heif",
+        ".hif",
+        ".mpo",
+        ".ppm",
+    ]
 )
 _HEIC = frozenset((".heic", ".heif", ".hif"))
 # Everything that Pillow's decoders raise on damaged files.
-_DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, MemoryError, IndexError, KeyError, TypeError)
+_DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    MemoryError,
+    IndexError,
+    KeyError,
+    TypeError,
+)
 
 try:
     from pillow_heif import register_heif_opener

@@ -9,6 +9,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from img2loc.errors import GalleryError
-from img2loc.gallery import MANIFEST, Gallery, read_manifest, resolve_spec, write_json
+from img2loc.gallery import Gallery, resolve_spec
+from img2loc.geo import Array
+from img2loc.manifest import MANIFEST, PLAN, read_manifest, write_json
 from img2loc.places import country_codes
 from img2loc.protocols import Encoder
 from img2loc.sources import Source
@@ -66,7 +69,7 @@ def embed(source: Source, encoder: Encoder, folder: Path, progress: Progress = l
     while shard := list(islice(entries, shard_size(done))):
         paths = _shard(folder, number)
         if not paths["img_emb"].exists():
-            _write_shard(paths, _encoded(shard, encoder, lambda ready, before=done: progress(before + ready)))
+            _write_shard(paths, _encoded(shard, encoder, partial(_after, progress, done)), encoder.dim)
         done, number = done + len(shard), number + 1
         progress(done)
 
@@ -115,7 +118,14 @@ class Shards:
             rows = _read_parquet(paths["metadata"]).to_pylist()
             nowhere = Photo(Path())
             items = [
-                Item(row["id"], Location(row["lat"], row["lon"]), nowhere, row["label"], row["author"], row["licence"])
+                Item(
+                    row["id"],
+                    Location(row["lat"], row["lon"]),
+                    nowhere,
+                    row["label"],
+                    row["author"],
+                    row["licence"],
+                )
                 for row in rows
             ]
             yield vectors, items
@@ -124,7 +134,7 @@ class Shards:
         """Rows in all shards."""
         return sum(_read_parquet(paths["metadata"]).num_rows for paths in self._paths)
 
-    def locations(self) -> Embeddings:
+    def locations(self) -> Array:
         """(lat, lon) of every row, shape (n, 2), degrees."""
         tables = [_read_parquet(paths["metadata"]) for paths in self._paths]
         pairs = [np.stack([table["lat"].to_numpy(), table["lon"].to_numpy()], axis=1) for table in tables]
@@ -139,7 +149,7 @@ class Shards:
 
 def _claim(folder: Path, plan: Mapping[str, Any]) -> None:
     """Note what is being built here, or check that it is the same as before."""
-    note = folder / "build.json"
+    note = folder / PLAN
     if note.exists():
         before = json.loads(note.read_text())
         changed = [key for key, value in plan.items() if before.get(key) != value]
@@ -154,9 +164,11 @@ def _claim(folder: Path, plan: Mapping[str, Any]) -> None:
     write_json(note, plan)
 
 
-def _encoded(
-    entries: list[Item | Rejected], encoder: Encoder, progress: Progress
-) -> Iterator[tuple[Item, Embedding] | Rejected]:
+def _after(progress: Progress, before: int, ready: int) -> None:
+    progress(before + ready)
+
+
+def _encoded(entries: list[Item | Rejected], encoder: Encoder, progress: Progress) -> Iterator[tuple[Item, Embedding] | Rejected]:
     """Each entry with its vector, or why it has none, in order."""
     vectors = encoder.encode(entry.photo for entry in entries if isinstance(entry, Item))
     for ready, entry in enumerate(entries, 1):
@@ -168,7 +180,7 @@ def _encoded(
         progress(ready)
 
 
-def _write_shard(paths: Mapping[str, Path], encoded: Iterator[tuple[Item, Embedding] | Rejected]) -> None:
+def _write_shard(paths: Mapping[str, Path], encoded: Iterator[tuple[Item, Embedding] | Rejected], dim: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -188,7 +200,7 @@ def _write_shard(paths: Mapping[str, Path], encoded: Iterator[tuple[Item, Embedd
     pq.write_table(pa.table(dict(zip(_COLUMNS, columns, strict=True))), paths["metadata"])
     draft = paths["img_emb"].with_suffix(".tmp")
     with draft.open("wb") as file:
-        np.save(file, np.array([vector for _, vector in rows], dtype=np.float16).reshape(len(rows), -1))
+        np.save(file, np.array([vector for _, vector in rows], dtype=np.float16).reshape(len(rows), dim))
     draft.replace(paths["img_emb"])  # Last: a shard is done when its vectors are there.
 
 

@@ -48,12 +48,14 @@ _ALTERNATIVE = re.compile(
     re.IGNORECASE,
 )
 _SETTLED = re.compile(
-    r"\b(?:final\w*|answer|guess|estimate[ds]?|conclu\w+|settle\w*|therefore|likely|i would say|i'd say|predict\w+|coordinates?)\b",
+    r"\b(?:final\w*|answer|guess|estimate[ds]?|conclu\w+|settle\w*|therefore|likely|i would say|i'd say|predict\w+"
+    r"|coordinates?)\b",
     re.IGNORECASE,
 )
 _REFUSAL = re.compile(
     r"\b(?:sorry|apologi[sz]e|(?:can(?:no|')t|could not|couldn't|unable to|not able to|won't|will not|not possible to|impossible to)"
-    r"\s+(?:\w+\s+){0,4}?(?:help|assist|determine|identify|provide|tell|give|say|locate|pinpoint|answer|comply|guess|geolocate|infer|do))\b",
+    r"\s+(?:\w+\s+){0,4}?(?:help|assist|determine|identify|provide|tell|give|say|locate|pinpoint|answer|comply|guess|geolocate"
+    r"|infer|do))\b",
     re.IGNORECASE,
 )
 _LAT_KEYS, _LON_KEYS = ("latitude", "lat"), ("longitude", "lon", "lng", "long")

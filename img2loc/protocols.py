@@ -42,7 +42,10 @@ class LMM(Protocol):
     """A large multimodal model: prompts with a photograph → replies."""
 
     def ask(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
-        """One reply for each prompt; what goes wrong with one prompt is a status. Raises BackendError when no prompt can be answered."""
+        """One reply for each prompt; what goes wrong with one is a status.
+
+        Raises BackendError when no prompt can be answered.
+        """
 
 
 class Locator(Protocol):

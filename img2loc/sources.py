@@ -61,7 +61,7 @@ class CsvSource:
         self._columns = _find_columns(path, next(csv.reader([header.strip("\r")], delimiter=self._delimiter), []), columns)
         if self._licences and "licence" not in self._columns:
             raise SourceError(f"{path} has no licence column to choose rows by. Leave --licence out, or add the column.")
-        choices = json.dumps([sorted((columns or {}).items()), sorted(licences)])
+        choices = json.dumps([sorted((columns or {}).items()), sorted(licences), str(photos or "")])
         self.fingerprint = hashlib.sha256(content + choices.encode()).hexdigest()
 
     def __len__(self) -> int:
@@ -130,7 +130,10 @@ Source = CsvSource | FolderSource
 
 
 def open_source(
-    path: Path, photos: Path | None = None, columns: Mapping[str, str] | None = None, licences: Sequence[str] = ()
+    path: Path,
+    photos: Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    licences: Sequence[str] = (),
 ) -> Source:
     """The source at a path: a folder of geotagged photographs, or a CSV. Raises SourceError."""
     if path.is_dir():
@@ -167,7 +170,7 @@ def gps_of(file: Path) -> Location | str:
 
 
 def _angle(parts: Sequence[Any], hemisphere: Any) -> float:
-    degrees = sum(float(part) / 60**place for place, part in enumerate(parts[:3]))
+    degrees = sum(float(part) / 60.0**place for place, part in enumerate(parts[:3]))
     letter = hemisphere.decode() if isinstance(hemisphere, bytes) else str(hemisphere)
     return -degrees if letter.strip("\0 ").upper() in ("S", "W") else degrees
 

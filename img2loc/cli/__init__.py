@@ -1,5 +1,7 @@
 """The command line: parses and prints, decides nothing. Machine output goes to stdout, everything else to stderr."""
 
+import logging
+import os
 import sys
 import warnings
 from typing import Annotated
@@ -37,39 +39,41 @@ def root(
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something goes wrong.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
 ) -> None:
-    """Where on Earth was this photo taken?"""
+    """Say where on Earth photos were taken."""
 
 
 def main() -> None:
     """Run the command line. Exit codes: 0 all located, 3 some not, 2 usage, 1 error, 130 interrupted."""
-    from PIL.Image import DecompressionBombWarning
-
-    warnings.simplefilter("ignore", DecompressionBombWarning)  # What is too large is an error with a reason of its own.
+    _quieten()
     debug = "--debug" in sys.argv
     if debug:  # Accepted anywhere on the line.
         sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if word != "--debug")]
     sys.exit(_run(debug))
 
 
-def _run(debug: bool) -> int:
-    import click
+def _quieten() -> None:
+    """Keep libraries from writing between the answers; what matters of it comes back as a status or an error."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    logging.basicConfig(level=logging.ERROR)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
+
+def _run(debug: bool) -> int:
     from img2loc.errors import Img2LocError
 
     try:
-        code = app(standalone_mode=False)
-        return code if isinstance(code, int) else 0
-    except click.exceptions.Exit as stop:
-        return int(stop.exit_code)
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        typer.echo("Interrupted. What was printed stands; a build goes on when the same command is run again.", err=True)
-        return 130
+        result = app(standalone_mode=False)
+        code = result if isinstance(result, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
     except BrokenPipeError:
-        return 0
+        code = 0
     except Exception as error:
+        if (show := getattr(error, "show", None)) is not None:  # a usage error, of click's or of typer's own copy of it
+            show()
+            return int(getattr(error, "exit_code", 2))
         if debug:
             raise
         if isinstance(error, Img2LocError):
@@ -77,3 +81,6 @@ def _run(debug: bool) -> int:
         else:
             typer.echo(f"Error: {type(error).__name__}: {error}. This is a fault of img2loc; --debug shows where.", err=True)
         return 1
+    if code == 130:
+        typer.echo("Interrupted. What was printed stands; a build goes on when the same command is run again.", err=True)
+    return code

@@ -15,11 +15,18 @@ if TYPE_CHECKING:
 
 def ask(
     photos: Annotated[
-        list[Path], typer.Argument(metavar="PHOTO...", help="Files, folders, or - for one photo on standard input.", show_default=False)
+        list[Path],
+        typer.Argument(
+            metavar="PHOTO",
+            help="Files, folders, or - for one photo on standard input.",
+            show_default=False,
+        ),
     ],
     locator: Annotated[str | None, typer.Option(metavar="NAME", help="How to decide: a [locator.NAME] table.")] = None,
     lmm: Annotated[str | None, typer.Option(metavar="NAME", help="Which model to ask: an [lmm.NAME] table.")] = None,
-    gallery: Annotated[str | None, typer.Option(metavar="NAME|DIR", help="Which gallery to search; it brings its encoder.")] = None,
+    gallery: Annotated[
+        str | None, typer.Option(metavar="NAME|DIR", help="Which gallery to search; it brings its encoder.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
     k: Annotated[int | None, typer.Option("-k", metavar="N", min=1, help="How many neighbours at each end.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a photo, one a line.")] = False,
@@ -46,7 +53,10 @@ def ask(
     with render.progress(len(listed), "photos", show=len(listed) > 1 and not sys.stdout.isatty()) as advance:
         for done, guess in enumerate(built.locator.locate(listed), 1):
             missed += guess.location is None
-            print(render.as_json(guess, built) if as_json else render.for_people(guess, built, explain), flush=True)
+            print(
+                render.as_json(guess, built) if as_json else render.for_people(guess, built, explain),
+                flush=True,
+            )
             advance(done)
     return 3 if missed else 0
 

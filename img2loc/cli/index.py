@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,13 +11,27 @@ app = typer.Typer(help="Build galleries, look into them, search them.", no_args_
 
 @app.command()
 def build(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A CSV, a folder of geotagged photos, a recipe's name, or a TOML recipe.")],
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to; by default your data folder, under the recipe's name.")] = None,
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="A CSV, a folder of geotagged photos, a recipe's name, or a TOML recipe."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where to; by default your data folder, under the recipe's name."),
+    ] = None,
     encoder: Annotated[str | None, typer.Option(metavar="NAME", help="An [encoder.NAME] table.")] = None,
-    spec: Annotated[str | None, typer.Option(metavar="FAISS", help="A FAISS factory string, such as SQfp16 or IVF1024,SQ8.")] = None,
-    path: Annotated[Path | None, typer.Option("--source", metavar="FILE", help="The recipe's CSV or folder, where it names none.")] = None,
+    spec: Annotated[
+        str | None,
+        typer.Option(metavar="FAISS", help="A FAISS factory string, such as SQfp16 or IVF1024,SQ8."),
+    ] = None,
+    path: Annotated[
+        Path | None,
+        typer.Option("--source", metavar="FILE", help="The recipe's CSV or folder, where it names none."),
+    ] = None,
     photos: Annotated[Path | None, typer.Option(metavar="DIR", help="Where a CSV's photos lie, if not beside it.")] = None,
-    licence: Annotated[list[str] | None, typer.Option(metavar="PHRASE", help="Only rows of this licence; may be repeated.")] = None,
+    licence: Annotated[
+        list[str] | None, typer.Option(metavar="PHRASE", help="Only rows of this licence; may be repeated.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
 ) -> None:
     """Make a gallery from photos whose place is known. Interrupted or killed, the same command goes on."""
@@ -30,7 +44,13 @@ def build(
 
     settings = Config.load(config)
     maker.check(settings)
-    given = {"encoder": encoder, "spec": spec, "path": path, "photos": photos, "licences": tuple(licence or ())}
+    given: dict[str, Any] = {
+        "encoder": encoder,
+        "spec": spec,
+        "path": path,
+        "photos": photos,
+        "licences": tuple(licence or ()),
+    }
     recipe = replace(recipes.find(source), **{key: value for key, value in given.items() if value})
     found = recipe.source()
     with render.waiting(f"Loading the encoder {recipe.encoder} …"):
@@ -47,7 +67,10 @@ def build(
             about={"description": recipe.description, "terms": recipe.terms},
             progress=advance,
         )
-    typer.echo(f"{folder}: {len(gallery):,} photos by {gallery.encoder_name}, index {gallery.manifest['spec']}.", err=True)
+    typer.echo(
+        f"{folder}: {len(gallery):,} photos by {gallery.encoder_name}, index {gallery.manifest['spec']}.",
+        err=True,
+    )
     if skipped := gallery.manifest["skipped"]:
         typer.echo(f"{skipped:,} entries were skipped; {folder / 'skipped.csv'} says which and why:", err=True)
         for line in indexing.commonest_reasons(folder):

@@ -95,7 +95,13 @@ def _table(entries: Sequence[Neighbour]) -> Iterator[str]:
 def neighbour(entry: Neighbour) -> dict[str, Any]:
     """A neighbour as JSON."""
     at = entry.location
-    return {"lat": at.lat, "lon": at.lon, "similarity": entry.similarity, "id": entry.id, "label": entry.label}
+    return {
+        "lat": at.lat,
+        "lon": at.lon,
+        "similarity": entry.similarity,
+        "id": entry.id,
+        "label": entry.label,
+    }
 
 
 def _place(place: Place) -> str:
@@ -131,7 +137,13 @@ def progress(total: int, unit: str, show: bool = True) -> Iterator[Callable[[int
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn(unit), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(unit, total=total, rate="")
 

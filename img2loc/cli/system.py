@@ -30,7 +30,10 @@ def setup(
     for need in wanted:
         assert need.files is not None
         names, size, licence = need.files.plan()
-        typer.echo(f"\n{need.files.repo}: {size / 1e9:.2f} GB, licence {need.licence or licence}, into the Hugging Face cache.", err=True)
+        typer.echo(
+            f"\n{need.files.repo}: {size / 1e9:.2f} GB, licence {need.licence or licence}, into the Hugging Face cache.",
+            err=True,
+        )
         if yes or typer.confirm("Fetch it?", err=True):
             typer.echo(f"Fetched: {need.files.fetch(names)}", err=True)
 

@@ -20,12 +20,13 @@ _RESIZE, _CROP, _MEAN, _SCALE, _DIM = 256, 224, 127.0, 128.0, 1280
 
 
 class Lite0(TorchEncoder):
-    """EfficientNet-Lite0, 1280 dimensions, 17 MB, about 20 ms a photograph on one core.
+    """EfficientNet-Lite0, 1280 dimensions, 17 MB.
 
-    Float32 by default, so that the starter gallery answers alike on every machine.
+    Float32 by default, so that the starter gallery answers alike on every machine; in batches of 8, because larger ones are
+    slower on a CPU (174 photographs on two cores: 4.5 s, against 8.7 s in batches of 32).
     """
 
-    def __init__(self, device: str = "auto", dtype: str = "float32", batch_size: int = 32) -> None:
+    def __init__(self, device: str = "auto", dtype: str = "float32", batch_size: int = 8) -> None:
         super().__init__("lite0", device, dtype, batch_size)
         import timm
         import torch

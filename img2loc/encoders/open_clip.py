@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from img2loc.encoders.torch_encoder import TorchEncoder
-from img2loc.errors import ConfigError, MissingWeights
+from img2loc.errors import ConfigError, MissingWeights, first_line
 from img2loc.hub import HubFiles
 
 if TYPE_CHECKING:
@@ -27,7 +27,12 @@ class OpenClip(TorchEncoder):
     """
 
     def __init__(
-        self, model: str, pretrained: str = "", device: str = "auto", dtype: str = "auto", batch_size: int = 32
+        self,
+        model: str,
+        pretrained: str = "",
+        device: str = "auto",
+        dtype: str = "auto",
+        batch_size: int = 32,
     ) -> None:
         super().__init__("open_clip", device, dtype, batch_size)
         import open_clip
@@ -35,9 +40,8 @@ class OpenClip(TorchEncoder):
         name, options = _resolve(model, pretrained)
         try:
             network, self._transform = open_clip.create_model_from_pretrained(name, device="cpu", **options)
-        except (RuntimeError, ValueError, OSError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise MissingWeights(f"open_clip cannot load {model!r} with {pretrained!r}: {reason}") from error
+        except Exception as error:  # A torn file can make the unpicklers raise anything.
+            raise MissingWeights(f"open_clip cannot load {model!r} with {pretrained!r}: {first_line(error)}") from error
         preprocessing = dict(network.visual.preprocess_cfg)
         size = preprocessing["size"]
         dim = int(network.visual.output_dim)
@@ -71,7 +75,7 @@ class OpenClip(TorchEncoder):
 
 
 def _resolve(model: str, pretrained: str) -> tuple[str, dict[str, Any]]:
-    """The name and options by which open_clip loads local files only, with the preprocessing and activation they were trained with."""
+    """The name and options by which open_clip loads local files only, preprocessed and activated as in training."""
     import open_clip
 
     files = OpenClip.needs(model, pretrained)

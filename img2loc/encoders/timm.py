@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from img2loc.encoders.torch_encoder import TorchEncoder
-from img2loc.errors import ConfigError, MissingWeights
+from img2loc.errors import ConfigError, MissingWeights, first_line
 from img2loc.hub import HubFiles
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ class Timm(TorchEncoder):
     in place of the published ones. Raises MissingWeights rather than start from random ones.
     """
 
-    def __init__(
-        self, model: str, weights: str = "", device: str = "auto", dtype: str = "auto", batch_size: int = 32
-    ) -> None:
+    def __init__(self, model: str, weights: str = "", device: str = "auto", dtype: str = "auto", batch_size: int = 32) -> None:
         super().__init__("timm", device, dtype, batch_size)
         import timm
         from timm.data import create_transform, resolve_model_data_config
@@ -33,8 +31,8 @@ class Timm(TorchEncoder):
         name, options = _resolve(model, weights)
         try:
             network = timm.create_model(name, pretrained=True, num_classes=0, **options)
-        except (RuntimeError, OSError, ValueError, AssertionError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        except Exception as error:  # A torn file can make the unpicklers raise anything.
+            reason = first_line(error)
             raise MissingWeights(f"timm cannot load {model!r} with weights {weights!r}: {reason}") from error
         data = resolve_model_data_config(network)
         self._transform = create_transform(**data, is_training=False)

@@ -80,7 +80,8 @@ class TorchEncoder(ABC):
             try:
                 look_ahead()
                 while ahead:
-                    batch, inputs = [], []
+                    batch: list[Rejected | None] = []
+                    inputs: list[torch.Tensor] = []
                     while ahead:
                         photo, decoding = ahead.popleft()
                         try:

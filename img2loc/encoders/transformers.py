@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from img2loc.encoders.torch_encoder import TorchEncoder
-from img2loc.errors import ConfigError, MissingWeights
+from img2loc.errors import ConfigError, MissingWeights, first_line
 from img2loc.hub import HubFiles
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ class TransformersClip(TorchEncoder):
         try:
             self._processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
             network, loading = AutoModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
-        except (OSError, ValueError) as error:
-            raise MissingWeights(f"transformers cannot load {model!r}: {str(error).strip().splitlines()[0]}") from error
+        except Exception as error:  # A torn file can make the loaders raise anything.
+            raise MissingWeights(f"transformers cannot load {model!r}: {first_line(error)}") from error
         if missing := sorted(loading["missing_keys"]) + sorted(str(key) for key in loading["mismatched_keys"]):
             raise MissingWeights(f"{model!r} lacks {len(missing)} of its weights ({missing[0]} …). Fetch the files again.")
         if not hasattr(network, "get_image_features"):

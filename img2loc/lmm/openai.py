@@ -50,8 +50,8 @@ class OpenAIChat:
         self._detail = detail
         self._side = image_side
         self._window = max(1, concurrency)
-        options = {"max_completion_tokens": max_tokens, "temperature": temperature, "seed": seed}
-        self._options = {name: value for name, value in options.items() if value is not None}
+        options: dict[str, Any] = {"max_completion_tokens": max_tokens, "temperature": temperature, "seed": seed}
+        self._options: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
 
     def ask(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
         """One reply for each prompt, in order, with `concurrency` requests in flight.
@@ -76,20 +76,24 @@ class OpenAIChat:
         try:
             picture = base64.b64encode(prompt.photo.jpeg(self._side)).decode()
             url = {"url": f"data:image/jpeg;base64,{picture}", "detail": self._detail}
-            content = [{"type": "text", "text": prompt.text}, {"type": "image_url", "image_url": url}]
+            content: Any = [{"type": "text", "text": prompt.text}, {"type": "image_url", "image_url": url}]
             answer = self._client.chat.completions.create(
                 model=self._model,
-                messages=[{"role": "user", "content": content}],  # type: ignore[typeddict-item, list-item]
-                **self._options,  # type: ignore[arg-type]
+                messages=[{"role": "user", "content": content}],
+                **self._options,
             )
             return self._read(answer)
         except UnreadablePhoto as error:
             return self._failed(f"the photo cannot be sent: {error}")
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
-            raise BackendError(f"{self._where()} refuses to work: {_reason(error)} Check the key, the model and the address.") from error
+            raise BackendError(
+                f"{self._where()} refuses to work: {_reason(error)} Check the key, the model and the address."
+            ) from error
         except openai.RateLimitError as error:
             if error.code == "insufficient_quota":
-                raise BackendError(f"{self._where()} says that no credit is left: {_reason(error)} Top up, or use another LMM.") from error
+                raise BackendError(
+                    f"{self._where()} says that no credit is left: {_reason(error)} Top up, or use another LMM."
+                ) from error
             return self._failed(f"too many requests, even after waiting: {_reason(error)}")
         except openai.BadRequestError as error:
             filtered = error.code in ("content_filter", "content_policy_violation")

@@ -12,7 +12,7 @@ class Scripted:
 
     def __init__(self, replies: Sequence[str], status: ReplyStatus = "answered") -> None:
         if not replies:
-            raise ConfigError("A scripted LMM needs at least one reply: replies = [\"48.8584, 2.2945\"].")
+            raise ConfigError('A scripted LMM needs at least one reply: replies = ["48.8584, 2.2945"].')
         self._replies = cycle(replies)
         self._status = status
 

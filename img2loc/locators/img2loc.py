@@ -20,7 +20,13 @@ class Img2Loc:
     """
 
     def __init__(
-        self, encoder: Encoder, gallery: Gallery, prompt: Template, lmm: LMM, nearest: int = 16, farthest: int = 16
+        self,
+        encoder: Encoder,
+        gallery: Gallery,
+        prompt: Template,
+        lmm: LMM,
+        nearest: int = 16,
+        farthest: int = 16,
     ) -> None:
         if nearest < 0 or farthest < 0:
             raise ConfigError(f"nearest is {nearest} and farthest {farthest}; neither may be below 0.")
@@ -37,4 +43,4 @@ class Img2Loc:
 
     def _asked(self, photos: Iterable[PhotoLike]) -> Iterator[Asked]:
         for photo, found in self._retriever.neighbours(map(as_photo, photos), self._nearest, self._farthest):
-            yield (photo, found) if isinstance(found, Rejected) else (photo, found, self._prompt.fill(photo, found))
+            yield ((photo, found) if isinstance(found, Rejected) else (photo, found, self._prompt.fill(photo, found)))

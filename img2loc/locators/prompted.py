@@ -24,8 +24,9 @@ def ask(lmm: LMM, stream: Iterable[Asked]) -> Iterator[Guess]:
 
     def unreadable() -> Iterator[Guess]:
         while waiting and len(waiting[0]) == 2:
-            photo, rejected = waiting.popleft()
-            yield Guess(photo, "unreadable", detail=rejected.reason)
+            asked = waiting.popleft()
+            assert isinstance(asked[1], Rejected)
+            yield Guess(asked[0], "unreadable", detail=asked[1].reason)
 
     for reply in lmm.ask(prompts()):
         yield from unreadable()

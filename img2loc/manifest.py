@@ -1,0 +1,39 @@
+"""The manifest of a gallery: what made it. It is written last, so where it exists the gallery is whole."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from img2loc.errors import GalleryError, first_line
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+PLAN = "build.json"
+"""What is being built in a folder; it is there before the first vector."""
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of a gallery. Raises GalleryError with what to run where there is none."""
+    try:
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if (folder / PLAN).exists():
+            raise GalleryError(f"The gallery {folder} is only half-built. Run the same `img2loc index build` again.") from error
+        raise GalleryError(
+            f"There is no gallery at {folder}. Build one: img2loc index build PHOTOS.csv --out {folder}"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise GalleryError(f"{folder / MANIFEST} cannot be read ({first_line(error)}). Build the gallery again.") from error
+    if manifest.get("format") != FORMAT:
+        raise GalleryError(
+            f"The gallery {folder} has format {manifest.get('format')}, this version reads {FORMAT}. Build it again."
+        )
+    return manifest
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file whole or not at all."""
+    draft = path.with_suffix(".tmp")
+    draft.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    draft.replace(path)

@@ -1,0 +1,112 @@
+"""What the tests share: isolation from the user's machine, photographs made here, tiny models of the real classes."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# Before any library reads them: no hub is asked, and no cache of the user's is looked into.
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="img2loc-hf-")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.server import ChatServer, chat
+
+__all__ = ["ChatServer", "chat"]
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No keys, no configuration, no galleries of the user's; the working directory is empty."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("IMG2LOC_HOME", str(tmp_path / "home"))
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+
+
+@pytest.fixture
+def landmarks() -> Path:
+    """The folder of real photographs, where it is there."""
+    folder = SHARED / "landmarks"
+    if not folder.is_dir():
+        pytest.skip(f"the real photographs are not at {folder}")
+    return folder
+
+
+MakePhoto = Callable[..., Path]
+
+
+@pytest.fixture
+def make_photo(tmp_path: Path) -> MakePhoto:
+    """Make a JPEG with content of its own: a smooth random field, the same for the same seed."""
+
+    def make(name: str = "photo.jpg", seed: int = 0, size: tuple[int, int] = (96, 64), **save: Any) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(seed, size).save(path, **save)
+        return path
+
+    return make
+
+
+def picture(seed: int = 0, size: tuple[int, int] = (96, 64)) -> Image.Image:
+    """A smooth random field in colour."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+
+
+@pytest.fixture(scope="session")
+def tiny_open_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random CLIP of open_clip's own class, saved as a local-dir folder."""
+    import json
+
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("open_clip")
+    model_cfg = {
+        "embed_dim": 24,
+        "quick_gelu": True,
+        "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "head_width": 32, "patch_size": 8},
+        "text_cfg": {"context_length": 16, "vocab_size": 100, "width": 32, "heads": 2, "layers": 1},
+    }
+    preprocess = {
+        "mean": [0.48145466, 0.4578275, 0.40821073],
+        "std": [0.26862954, 0.26130258, 0.27577711],
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+    }
+    torch.manual_seed(1)
+    model = open_clip.CLIP(**json.loads(json.dumps(model_cfg)))
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "open_clip_model.safetensors")
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": model_cfg, "preprocess_cfg": preprocess}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random CLIP of transformers' own class, saved as a folder."""
+    import torch
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+
+    folder = tmp_path_factory.mktemp("clip")
+    towers = {"projection_dim": 24, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = CLIPConfig(
+        text_config={**towers, "vocab_size": 100, "max_position_embeddings": 16},
+        vision_config={**towers, "image_size": 32, "patch_size": 8},
+        projection_dim=24,
+    )
+    torch.manual_seed(2)
+    CLIPModel(config).save_pretrained(folder)
+    size = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+    CLIPImageProcessor(**size).save_pretrained(folder)
+    return folder

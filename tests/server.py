@@ -1,0 +1,85 @@
+"""A loopback server that speaks the OpenAI chat protocol, and misbehaves as told."""
+
+import base64
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+from pytest_httpserver import HTTPServer
+from werkzeug import Request, Response
+
+Answer = Callable[[], Response]
+
+
+def completion(text: str | None, finish: str = "stop", refusal: str | None = None) -> dict[str, Any]:
+    message = {"role": "assistant", "content": text, "refusal": refusal}
+    return {
+        "id": "c1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "gpt-4o",
+        "choices": [{"index": 0, "message": message, "finish_reason": finish, "logprobs": None}],
+        "usage": {"prompt_tokens": 321, "completion_tokens": 12, "total_tokens": 333},
+    }
+
+
+def says(text: str | None, finish: str = "stop", refusal: str | None = None) -> Answer:
+    return lambda: sends(completion(text, finish, refusal))
+
+
+def sends(content: Mapping[str, Any] | str, status: int = 200, kind: str = "application/json", **headers: str) -> Response:
+    body = content if isinstance(content, str) else json.dumps(content)
+    return Response(body, status, headers, content_type=kind)
+
+
+def fails(status: int, code: str = "", message: str = "no", **headers: str) -> Answer:
+    error = {"error": {"message": message, "type": code, "code": code or None, "param": None}}
+    return lambda: sends(error, status, **headers)
+
+
+def hangs(seconds: float) -> Answer:
+    def answer() -> Response:
+        time.sleep(seconds)
+        return sends(completion("1.5, 2.5"))
+
+    return answer
+
+
+class ChatServer:
+    """Answers each photo by a script of its own, found by the photo's colour; keeps every request."""
+
+    def __init__(self, http: HTTPServer) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.headers: list[Mapping[str, str]] = []
+        self._scripts: list[list[Answer]] = [[says("48.8584, 2.2945")]]
+        self._turn = 0
+        http.expect_request("/v1/chat/completions", method="POST").respond_with_handler(self._handle)
+        self.url = http.url_for("/v1")
+
+    def script(self, *answers: Answer) -> None:
+        """What the next requests are answered with, in turn; the last one is repeated."""
+        self._scripts = [list(answers)]
+
+    def _handle(self, request: Request) -> Response:
+        self.requests.append(json.loads(request.get_data()))
+        self.headers.append(dict(request.headers))
+        script = self._scripts[0]
+        return (script.pop(0) if len(script) > 1 else script[0])()
+
+    def text(self, number: int = -1) -> str:
+        return str(self.requests[number]["messages"][0]["content"][0]["text"])
+
+    def jpeg(self, number: int = -1) -> bytes:
+        url = self.requests[number]["messages"][0]["content"][1]["image_url"]["url"]
+        assert url.startswith("data:image/jpeg;base64,")
+        return base64.b64decode(url.partition(",")[2])
+
+
+@pytest.fixture
+def chat(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
+    with HTTPServer(threaded=True) as http:
+        server = ChatServer(http)
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        yield server

@@ -1,0 +1,137 @@
+"""Tables laid over tables, each key with its origin; and what build makes of them."""
+
+from pathlib import Path
+
+import pytest
+
+from img2loc import build
+from img2loc.config import Config
+from img2loc.errors import ConfigError, GalleryError, Img2LocError, MissingPackage, MissingWeights, UnknownName
+from img2loc.lmm.scripted import Scripted
+
+
+def config(tmp_path: Path, text: str) -> Config:
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    return Config.load(path)
+
+
+def test_the_tables_that_must_exist() -> None:
+    settings = Config.load()
+    assert settings.table("encoder", "lite0") == {"kind": "lite0"}
+    assert settings.table("lmm", "gpt")["kind"] == "openai"
+    for name in ("img2loc", "zeroshot", "retrieval"):
+        assert settings.table("locator", name)["kind"] == name
+    assert settings.table("locator", "img2loc")["nearest"] == settings.table("locator", "img2loc")["farthest"] == 16
+    build.check(settings)
+
+
+def test_the_users_keys_lie_over_the_defaults(tmp_path: Path) -> None:
+    settings = config(tmp_path, '[lmm.gpt]\nmodel = "gpt-5"\n[lmm.mine]\nkind = "scripted"\nreplies = ["1, 2"]')
+    assert settings.table("lmm", "gpt") == {"kind": "openai", "model": "gpt-5"}
+    assert settings.origin("lmm", "gpt", "model").endswith("c.toml")
+    assert settings.origin("lmm", "gpt", "kind") == "defaults"
+    assert settings.user_tables() == [("lmm", "gpt"), ("lmm", "mine")]
+    assert isinstance(build.lmm(settings, "mine"), Scripted)
+
+
+def test_another_kind_leaves_the_old_keys_behind(tmp_path: Path) -> None:
+    settings = config(tmp_path, '[lmm.gpt]\nkind = "scripted"\nreplies = ["1, 2"]')
+    assert settings.table("lmm", "gpt") == {"kind": "scripted", "replies": ["1, 2"]}
+
+
+def test_the_file_in_the_working_directory_is_found() -> None:
+    Path("img2loc.toml").write_text('[ask]\nlocator = "retrieval-mode"')
+    assert Config.load().ask == {"locator": "retrieval-mode"}
+    assert build.default_locator(Config.load())[0] == "retrieval-mode"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[locator.img2loc]\nneerest = 3", r"\[locator.img2loc\] has no key 'neerest'. Known: kind, .*nearest, farthest"),
+        ("[locator.retrieval]\nnearest = '16'", r"\[locator.retrieval\] nearest = '16'"),
+        ("[locator.retrieval]\ndecide = 'best'", r"decide = 'best'"),
+        ("[encoder.lite0]\nbatchsize = 3", r"no key 'batchsize'. Known: kind, device, dtype, batch_size"),
+        ("[encoder.mine]\nkind = 'nonsense'", r"unknown kind 'nonsense'. Known: lite0, open_clip"),
+        ("[encoder.mine]\nmodel = 'x'", r"has no kind"),
+        ("[lmms.gpt]\nmodel = 'x'", r"no role \[lmms\]"),
+        ("[lmm]\ngpt = 'x'", r"must hold named tables"),
+        ("[ask]\nmodel = 'x'", r"\[ask\] has no key model"),
+        ("nonsense", r"is not TOML"),
+    ],
+)
+def test_mistakes_name_the_table_and_the_known_keys(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        build.check(config(tmp_path, text))
+
+
+def test_a_missing_configuration_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no configuration file"):
+        Config.load(tmp_path / "absent.toml")
+
+
+def test_unknown_names_list_the_known_ones() -> None:
+    with pytest.raises(UnknownName, match=r"no locator named 'nonsense'. Known: img2loc, retrieval, retrieval-mode, zeroshot"):
+        build.locator(Config.load(), "nonsense")
+    with pytest.raises(GalleryError, match=r"no gallery named 'nonsense'. Known: starter"):
+        build.open_gallery(Config.load(), "nonsense")
+
+
+def test_missing_weights_say_which_how_large_and_how_to_get_them() -> None:
+    with pytest.raises(MissingWeights) as caught:
+        build.encoder(Config.load(), "clip-l14")
+    for words in ("'clip-l14'", "timm/vit_large_patch14_clip_224.openai", "1.7 GB", "MIT", "img2loc setup clip-l14"):
+        assert words in str(caught.value)
+
+
+def test_a_third_partys_class_needs_no_registration(tmp_path: Path) -> None:
+    settings = config(tmp_path, '[encoder.toy]\nkind = "tests.toys:PixelEncoder"\nside = 4')
+    assert build.encoder(settings, "toy").name == "pixels/4"
+    with pytest.raises(ConfigError, match=r"no key 'sides'. Known: kind, side"):
+        build.encoder(config(tmp_path, '[encoder.toy]\nkind = "tests.toys:PixelEncoder"\nsides = 4'), "toy")
+    with pytest.raises(MissingPackage, match="needs the module absent"):
+        build.encoder(config(tmp_path, '[encoder.toy]\nkind = "absent:X"'), "toy")
+    with pytest.raises(ConfigError, match="has no Nonsense"):
+        build.encoder(config(tmp_path, '[encoder.toy]\nkind = "tests.toys:Nonsense"'), "toy")
+
+
+def test_command_line_options_only_where_they_apply() -> None:
+    settings = Config.load()
+    build.override(settings, "img2loc", k=3)
+    assert (settings.table("locator", "img2loc")["nearest"], settings.table("locator", "img2loc")["farthest"]) == (3, 3)
+    assert settings.origin("locator", "img2loc", "nearest") == "command line"
+    build.override(settings, "retrieval", k=3)
+    assert settings.table("locator", "retrieval")["nearest"] == 3
+    for name, option in (("retrieval", {"lmm": "gpt"}), ("zeroshot", {"gallery": "starter"}), ("zeroshot", {"k": 3})):
+        with pytest.raises(ConfigError, match=r"leave|does not apply"):
+            build.override(settings, name, **option)
+
+
+def test_one_end_alone_keeps_k_to_itself(tmp_path: Path) -> None:
+    settings = config(tmp_path, '[locator.img2loc]\nfarthest = 0\nprompt = "nearest"')
+    build.override(settings, "img2loc", k=3)
+    assert settings.table("locator", "img2loc")["farthest"] == 0
+
+
+def test_the_rule_of_a_plain_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert build.default_locator(Config.load()) == ("retrieval", "starter")
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    assert build.default_locator(Config.load()) == ("zeroshot", "starter")
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1/v1")
+    assert build.default_locator(Config.load())[0] == "zeroshot"
+
+
+def test_every_shipped_table_can_be_made_or_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "x")
+    settings = Config.load()
+    for name in settings.names("locator"):
+        assert build.locator(settings, name).name == name
+    for name in settings.names("lmm"):
+        build.lmm(settings, name)
+    for name in settings.names("encoder"):
+        try:
+            build.encoder(settings, name)
+        except Img2LocError as error:
+            assert f"img2loc setup {name}" in str(error)

@@ -1,0 +1,244 @@
+"""Our encoders against the libraries themselves, with tiny random models of the real classes and real EfficientNet weights."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from img2loc.encoders.lite0 import Lite0
+from img2loc.encoders.open_clip import OpenClip
+from img2loc.encoders.timm import Timm
+from img2loc.encoders.torch_encoder import TorchEncoder, resolve_dtype
+from img2loc.encoders.transformers import TransformersClip
+from img2loc.errors import ConfigError, MissingWeights
+from img2loc.types import Embeddings, Photo, Rejected
+from tests.conftest import MakePhoto
+
+LEAST = {"float32": 0.9999, "bfloat16": 0.999}
+
+
+@pytest.fixture
+def photos(make_photo: MakePhoto) -> list[Photo]:
+    sizes = [(96, 64), (64, 96), (300, 200), (33, 47), (224, 224)]
+    return [Photo(make_photo(f"{seed}.jpg", seed, size)) for seed, size in enumerate(sizes * 2)]
+
+
+def rows(encoder: TorchEncoder, photos: list[Photo]) -> Embeddings:
+    encoded = list(encoder.encode(photos))
+    assert all(isinstance(row, np.ndarray) and row.dtype == np.float32 for row in encoded)
+    return np.stack(encoded)  # type: ignore[arg-type]
+
+
+def agree(ours: Embeddings, theirs: torch.Tensor, dtype: str) -> None:
+    assert np.linalg.norm(ours, axis=1) == pytest.approx(1.0, abs=1e-5)
+    assert (ours * normalize(theirs.float(), dim=-1).numpy()).sum(axis=1).min() >= LEAST[dtype]
+
+
+@pytest.mark.parametrize("dtype", LEAST)
+def test_open_clip_rows_are_open_clips_own(tiny_open_clip: Path, photos: list[Photo], dtype: str) -> None:
+    import open_clip
+
+    model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{tiny_open_clip}")
+    with torch.inference_mode():
+        theirs = model.eval().encode_image(torch.stack([transform(photo.image()) for photo in photos]))
+    encoder = OpenClip(f"local-dir:{tiny_open_clip}", dtype=dtype, device="cpu", batch_size=4)
+    agree(rows(encoder, photos), theirs, dtype)
+    assert encoder.dim == 24
+    assert encoder.name.startswith("open_clip/24d-32px@")
+
+
+@pytest.mark.parametrize("dtype", LEAST)
+def test_transformers_rows_are_transformers_own(tiny_clip: Path, photos: list[Photo], dtype: str) -> None:
+    from transformers import AutoImageProcessor, CLIPVisionModelWithProjection
+
+    model = CLIPVisionModelWithProjection.from_pretrained(tiny_clip, dtype=torch.float32).eval()
+    processor = AutoImageProcessor.from_pretrained(tiny_clip, backend="pil")
+    with torch.inference_mode():
+        inputs = processor(images=[photo.image() for photo in photos], return_tensors="pt")
+        theirs = model(**inputs).image_embeds
+    encoder = TransformersClip(str(tiny_clip), dtype=dtype, device="cpu", batch_size=4)
+    agree(rows(encoder, photos), theirs, dtype)
+    assert encoder.dim == 24
+
+
+@pytest.mark.parametrize("dtype", LEAST)
+def test_timm_rows_are_timms_own(tmp_path: Path, photos: list[Photo], dtype: str) -> None:
+    import timm
+    from timm.data import create_transform, resolve_model_data_config
+
+    torch.manual_seed(3)
+    model = timm.create_model("test_vit", pretrained=False).eval()
+    weights = tmp_path / "test_vit.pth"
+    torch.save(model.state_dict(), weights)
+    transform = create_transform(**resolve_model_data_config(model), is_training=False)
+    with torch.inference_mode():
+        pixels = torch.stack([transform(photo.image()) for photo in photos])
+        theirs = model.forward_head(model.forward_features(pixels), pre_logits=True)
+    encoder = Timm("test_vit", str(weights), dtype=dtype, device="cpu", batch_size=4)
+    agree(rows(encoder, photos), theirs, dtype)
+
+
+@pytest.fixture(scope="module")
+def lite0() -> Lite0:
+    return Lite0(device="cpu")
+
+
+def encoders(lite0: Lite0, tiny_open_clip: Path, tiny_clip: Path) -> Iterator[TorchEncoder]:
+    yield lite0
+    yield OpenClip(f"local-dir:{tiny_open_clip}", device="cpu", dtype="float32")
+    yield TransformersClip(str(tiny_clip), device="cpu", dtype="float32")
+
+
+def test_batch_equals_singles_in_order(lite0: Lite0, tiny_open_clip: Path, tiny_clip: Path, photos: list[Photo]) -> None:
+    for encoder in encoders(lite0, tiny_open_clip, tiny_clip):
+        together = rows(encoder, photos)
+        singles = np.concatenate([rows(encoder, [photo]) for photo in photos])
+        assert (together * singles).sum(axis=1).min() >= 0.9999
+        assert (together[:5] * together[5:]).sum(axis=1).max() < 0.99999  # different photographs do differ
+
+
+def test_a_broken_photo_keeps_its_place(lite0: Lite0, photos: list[Photo], tmp_path: Path) -> None:
+    mixed = [photos[0], Photo(tmp_path / "absent.jpg"), photos[1], Photo(Path("-"), b"junk")]
+    first, absent, second, junk = lite0.encode(mixed)
+    assert isinstance(absent, Rejected)
+    assert absent.reason == "no such file"
+    assert isinstance(junk, Rejected)
+    assert "not an image" in junk.reason
+    assert isinstance(first, np.ndarray)
+    assert isinstance(second, np.ndarray)
+    assert np.dot(first, rows(lite0, photos[:1])[0]) > 0.9999
+    assert list(lite0.encode([])) == []
+
+
+def test_encoding_is_lazy(lite0: Lite0, photos: list[Photo]) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Photo]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield photos[0]
+
+    stream = lite0.encode(endless())
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert taken <= 3 * 8
+
+
+def test_lite0_sees_what_its_authors_model_sees(lite0: Lite0, landmarks: Path) -> None:
+    """Two photographs of the Taj Mahal are nearer to each other than to one of Petra: real weights, rightly loaded."""
+    import csv
+
+    with (landmarks / "queries.csv").open() as file:
+        chosen = [row for row in csv.DictReader(file) if row["label"] in ("taj_mahal", "petra")]
+    vectors = rows(lite0, [Photo(landmarks / row["file"]) for row in chosen])
+    same = np.array([[a["label"] == b["label"] for a in chosen] for b in chosen])
+    similarity = vectors @ vectors.T
+    inside = similarity[same & ~np.eye(len(chosen), dtype=bool)].mean()
+    assert inside > similarity[~same].mean() + 0.1
+
+
+def test_the_name_follows_the_weights_not_their_place(tiny_clip: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    moved = tmp_path / "moved"
+    shutil.copytree(tiny_clip, moved)
+    first = TransformersClip(str(tiny_clip), device="cpu", dtype="float32")
+    assert TransformersClip(str(moved), device="cpu", dtype="bfloat16").name == first.name
+    weights = load_file(moved / "model.safetensors")
+    weights["visual_projection.weight"][0, 0] += 1
+    save_file(weights, moved / "model.safetensors", {"format": "pt"})
+    assert TransformersClip(str(moved), device="cpu", dtype="float32").name != first.name
+
+
+def test_never_random_weights_in_silence(tiny_clip: Path, tiny_open_clip: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    partial = tmp_path / "partial"
+    shutil.copytree(tiny_clip, partial)
+    weights = load_file(partial / "model.safetensors")
+    del weights["visual_projection.weight"]
+    save_file(weights, partial / "model.safetensors", {"format": "pt"})
+    with pytest.raises(MissingWeights, match=r"lacks 1 of its weights \(visual_projection.weight"):
+        TransformersClip(str(partial))
+    empty = tmp_path / "empty"
+    shutil.copytree(tiny_open_clip, empty)
+    (empty / "open_clip_model.safetensors").unlink()
+    with pytest.raises(MissingWeights, match="cannot load"):
+        OpenClip(f"local-dir:{empty}")
+    (empty / "nothing.pth").write_bytes(b"junk")
+    with pytest.raises(ConfigError, match="no weights file"):
+        Timm("test_vit", str(empty / "absent.pth"))
+    with pytest.raises(MissingWeights, match="cannot load"):
+        Timm("test_vit", str(empty / "nothing.pth"))
+
+
+@pytest.mark.parametrize(
+    ("make", "arguments", "error", "words"),
+    [
+        (
+            OpenClip,
+            {"model": "ViT-L-14-quickgelu", "pretrained": "openai"},
+            MissingWeights,
+            "timm/vit_large_patch14_clip_224.openai",
+        ),
+        (OpenClip, {"model": "hf-hub:org/model"}, MissingWeights, "org/model"),
+        (OpenClip, {"model": "ViT-L-14", "pretrained": "nonsense"}, ConfigError, "no such file or tag"),
+        (OpenClip, {"model": "ViT-L-14"}, ConfigError, "no such file or tag"),
+        (OpenClip, {"model": "ViT-Nonsense", "pretrained": "openai"}, ConfigError, "knows no model"),
+        (TransformersClip, {"model": "openai/clip-vit-large-patch14"}, MissingWeights, "openai/clip-vit-large-patch14"),
+        (TransformersClip, {"model": "./absent"}, ConfigError, "neither a folder nor a hub id"),
+        (Timm, {"model": "vit_base_patch14_dinov2.lvd142m"}, MissingWeights, "timm/vit_base_patch14_dinov2.lvd142m"),
+        (Timm, {"model": "nonsense"}, ConfigError, "no weights for a model"),
+    ],
+)
+def test_what_is_not_here_is_named(make: type, arguments: dict[str, Any], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        make(**arguments)
+
+
+def test_a_checkpoint_file_with_a_built_in_architecture(tmp_path: Path, photos: list[Photo]) -> None:
+    import open_clip
+
+    torch.manual_seed(4)
+    model, _, transform = open_clip.create_model_and_transforms("RN50-quickgelu")
+    checkpoint = tmp_path / "rn50.pt"
+    torch.save(model.state_dict(), checkpoint)
+    with torch.inference_mode():
+        theirs = model.eval().encode_image(torch.stack([transform(photo.image()) for photo in photos[:2]]))
+    encoder = OpenClip("RN50-quickgelu", str(checkpoint), device="cpu", dtype="float32")
+    agree(rows(encoder, photos[:2]), theirs, "float32")
+
+
+def test_a_tag_brings_its_activation_and_preprocessing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`ViT-L-14` with OpenAI's weights gets QuickGELU although its name does not say so."""
+    from img2loc import hub
+    from img2loc.encoders import open_clip as module
+
+    weights = tmp_path / "open_clip_model.safetensors"
+    weights.touch()
+    monkeypatch.setattr(hub.HubFiles, "cached", lambda self: weights)
+    name, options = module._resolve("ViT-L-14", "openai")
+    assert (name, options["force_quick_gelu"], options["pretrained"]) == ("ViT-L-14", True, str(weights))
+    assert options["image_interpolation"] == "bicubic"
+    _, laion = module._resolve("ViT-B-32", "laion2b_s34b_b79k")
+    assert laion["force_quick_gelu"] is False
+
+
+def test_dtypes_and_devices() -> None:
+    assert resolve_dtype("bf16", "cpu") == torch.bfloat16
+    assert resolve_dtype("auto", "cpu") in (torch.float32, torch.bfloat16)
+    with pytest.raises(ConfigError, match="no dtype 'half'"):
+        resolve_dtype("half", "cpu")
+    with pytest.raises(ConfigError, match="device 'nonsense'"):
+        Lite0(device="nonsense")
+    with pytest.raises(ConfigError, match="batch_size is 0"):
+        Lite0(batch_size=0)

@@ -1,0 +1,194 @@
+"""Exact search at both ends against brute force, exclusions, and what a gallery refuses."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from img2loc.errors import GalleryError, WrongEncoder
+from img2loc.gallery import Gallery
+from img2loc.geo import Array
+from img2loc.types import Embeddings, Item, Location, Photo
+
+ENCODER = {"name": "pixels/6", "alias": "pixels", "table": {"kind": "tests.toys:PixelEncoder"}}
+
+
+def unit(rows: Array) -> Embeddings:
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+def vectors(rows: int, dim: int = 24, seed: int = 0) -> Embeddings:
+    """Rows with the spread of real embeddings: a common direction, and every fifth row a duplicate of an earlier one."""
+    random = np.random.default_rng(seed)
+    made = random.normal(size=(rows, dim)) + 1.5
+    made[4::5] = made[: len(made[4::5])]
+    return unit(made)
+
+
+def items(rows: int) -> list[Item]:
+    random = np.random.default_rng(9)
+    return [
+        Item(
+            f"id{n}", Location(random.uniform(-90, 90), random.uniform(-180, 180)), Photo(Path()), f"label {n}", f"author{n % 7}"
+        )
+        for n in range(rows)
+    ]
+
+
+class Batches:
+    def __init__(self, rows: Embeddings, named: list[Item], size: int = 100) -> None:
+        self.rows, self.named, self.size = rows, named, size
+
+    def __iter__(self) -> Iterator[tuple[Embeddings, list[Item]]]:
+        for start in range(0, len(self.rows), self.size):
+            yield self.rows[start : start + self.size], self.named[start : start + self.size]
+
+
+def build(folder: Path, rows: Embeddings, spec: str = "auto") -> Gallery:
+    return Gallery.build(folder, Batches(rows, items(len(rows))), encoder=ENCODER, rows=len(rows), spec=spec)
+
+
+def brute_force(rows: Embeddings, query: Embeddings, k: int, sign: int, keep: np.ndarray | None = None) -> list[str]:
+    scores = (rows.astype(np.float64) * query.astype(np.float64)).sum(axis=1) * sign
+    order = np.lexsort((np.arange(len(rows)), -scores))
+    if keep is not None:
+        order = order[keep[order]]
+    return [f"id{row}" for row in order[:k]]
+
+
+@pytest.mark.parametrize("k", [1, 16, 999, 1000, 5000])
+def test_both_ends_agree_with_brute_force_ties_included(tmp_path: Path, k: int) -> None:
+    rows = vectors(1000)
+    gallery = build(tmp_path / "g", rows)
+    queries = np.concatenate([rows[:5], vectors(20, seed=1)])  # rows of its own have exact ties
+    near, far = gallery.nearest(queries, k), gallery.farthest(queries, k)
+    for query, nearest, farthest in zip(queries, near, far, strict=True):
+        assert [entry.id for entry in nearest] == brute_force(rows, query, k, 1)
+        assert [entry.id for entry in farthest] == brute_force(rows, query, k, -1)
+    assert near[0][0].similarity == pytest.approx(1.0)
+    assert far[0][0].similarity == pytest.approx(float((rows @ queries[0]).min()), abs=1e-5)
+
+
+def test_many_equal_rows_at_the_cut_are_taken_in_order(tmp_path: Path) -> None:
+    rows = np.repeat(vectors(3), 200, axis=0)
+    gallery = build(tmp_path / "g", rows)
+    query = rows[:1]
+    assert [entry.id for entry in gallery.nearest(query, 5)[0]] == [f"id{n}" for n in range(5)]
+    assert [entry.id for entry in gallery.farthest(query, 5)[0]] == brute_force(rows, query[0], 5, -1)
+
+
+def test_half_precision_is_exact_over_its_own_vectors(tmp_path: Path) -> None:
+    rows = vectors(1000)
+    gallery = build(tmp_path / "g", rows, "SQfp16")
+    stored = rows.astype(np.float16).astype(np.float32)
+    for query in vectors(10, seed=3):
+        assert [entry.id for entry in gallery.nearest(query[None], 16)[0]] == brute_force(stored, query, 16, 1)
+        assert [entry.id for entry in gallery.farthest(query[None], 16)[0]] == brute_force(stored, query, 16, -1)
+
+
+def test_inverted_file_reads_every_list(tmp_path: Path) -> None:
+    rows = vectors(2000)
+    gallery = build(tmp_path / "g", rows, "IVF16,Flat")
+    for query in vectors(10, seed=4):
+        assert {entry.id for entry in gallery.nearest(query[None], 16)[0]} == set(brute_force(rows, query, 16, 1))
+        assert {entry.id for entry in gallery.farthest(query[None], 16, exclude_authors=["author1"])[0]} == set(
+            brute_force(rows, query, 16, -1, np.arange(2000) % 7 != 1)
+        )
+
+
+def test_excluded_ids_and_authors_never_appear(tmp_path: Path) -> None:
+    rows = vectors(700)
+    gallery = build(tmp_path / "g", rows)
+    keep = np.arange(700) % 7 != 3
+    keep[:50] = False
+    gone = [f"id{n}" for n in range(50)]
+    for query in vectors(10, seed=5):
+        for search, sign in ((gallery.nearest, 1), (gallery.farthest, -1)):
+            (found,) = search(query[None], 20, exclude_ids=gone, exclude_authors=["author3", "nobody"])
+            assert [entry.id for entry in found] == brute_force(rows, query, 20, sign, keep)
+    assert gallery.nearest(rows[:1], 5, exclude_ids=[f"id{n}" for n in range(700)]) == [[]]
+
+
+def test_an_unknown_author_excludes_nobody(tmp_path: Path) -> None:
+    rows = vectors(20)
+    named = [Item(item.id, item.location, item.photo) for item in items(20)]
+    gallery = Gallery.build(tmp_path / "g", Batches(rows, named), encoder=ENCODER, rows=20)
+    assert len(gallery.nearest(rows[:1], 20, exclude_authors=[""])[0]) == 20
+
+
+def test_rows_travel_with_the_vectors(tmp_path: Path) -> None:
+    rows = vectors(50)
+    build(tmp_path / "g", rows)
+    reopened = Gallery.open(tmp_path / "g")
+    expected = items(50)[7]
+    first = reopened.nearest(rows[7:8], 1)[0][0]
+    assert (first.id, first.label, first.location) == (expected.id, expected.label, expected.location)
+    assert (len(reopened), reopened.dim, reopened.encoder_name) == (50, 24, "pixels/6")
+
+
+@pytest.mark.parametrize("spec", ["HNSW32", "HNSW32,Flat", "NSG32", "PCA16,HNSW32"])
+def test_graph_indexes_are_refused(tmp_path: Path, spec: str) -> None:
+    with pytest.raises(GalleryError, match="graph index"):
+        build(tmp_path / "g", vectors(50), spec)
+
+
+def test_a_graph_index_put_there_by_hand_is_refused(tmp_path: Path) -> None:
+    import faiss
+
+    build(tmp_path / "g", vectors(50))
+    graph = faiss.index_factory(24, "HNSW8", faiss.METRIC_INNER_PRODUCT)
+    graph.add(vectors(50))
+    faiss.write_index(graph, str(tmp_path / "g" / "gallery.faiss"))
+    with pytest.raises(GalleryError, match="graph index"):
+        Gallery.open(tmp_path / "g")
+
+
+def test_what_a_gallery_refuses(tmp_path: Path) -> None:
+    gallery = build(tmp_path / "g", vectors(50))
+    with pytest.raises(WrongEncoder, match=r"pixels/6.*other/3"):
+        gallery.require("other/3")
+    with pytest.raises(WrongEncoder, match="shape"):
+        gallery.nearest(vectors(2, dim=12), 3)
+    with pytest.raises(GalleryError, match="length"):
+        gallery.nearest(vectors(2) * 2, 3)
+    with pytest.raises(GalleryError, match="length"):
+        build(tmp_path / "h", vectors(50) * 2)
+    with pytest.raises(GalleryError, match="length nan"):
+        build(tmp_path / "h", vectors(50) * np.float32("nan"))
+    with pytest.raises(GalleryError, match="does not know the index"):
+        build(tmp_path / "h", vectors(50), "Nonsense")
+    with pytest.raises(GalleryError, match="not one usable"):
+        build(tmp_path / "h", vectors(50)[:0])
+
+
+def test_a_half_written_gallery_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "g"
+    build(folder, vectors(50))
+    with pytest.raises(GalleryError, match=r"no gallery at .*absent.*img2loc index build"):
+        Gallery.open(tmp_path / "absent")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "rows": 51}))
+    with pytest.raises(GalleryError, match="damaged"):
+        Gallery.open(folder)
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "format": 99}))
+    with pytest.raises(GalleryError, match="format 99"):
+        Gallery.open(folder)
+    (folder / "manifest.json").write_text("{")
+    with pytest.raises(GalleryError, match="cannot be read"):
+        Gallery.open(folder)
+    (folder / "manifest.json").unlink()
+    (folder / "build.json").write_text("{}")
+    with pytest.raises(GalleryError, match="half-built"):
+        Gallery.open(folder)
+
+
+@pytest.mark.parametrize("name", ["gallery.faiss", "rows.arrow"])
+def test_a_torn_file_is_a_sentence(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "g"
+    build(folder, vectors(50))
+    torn = folder / name
+    torn.write_bytes(torn.read_bytes()[:100])
+    with pytest.raises(GalleryError, match="Build it again"):
+        Gallery.open(folder)

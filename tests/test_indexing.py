@@ -1,0 +1,165 @@
+"""Building a gallery: resumes after SIGKILL at the same place, lists what it skipped, refuses to mix."""
+
+import csv
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from img2loc import indexing
+from img2loc.errors import GalleryError
+from img2loc.gallery import Gallery
+from img2loc.sources import CsvSource
+from tests.conftest import MakePhoto, picture
+from tests.toys import PixelEncoder
+
+TABLE = {"kind": "tests.toys:PixelEncoder"}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> CsvSource:
+    """200 photographs, of which some cannot be used."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rows = []
+    for n in range(200):
+        picture(n).save(folder / f"{n}.jpg")
+        rows.append((f"photos/{n}.jpg", -40 + n * 0.4, 100 + n * 0.3, f"place {n}"))
+    (folder / "70.jpg").write_bytes(b"broken")
+    (folder / "71.jpg").unlink()
+    rows[72] = ("photos/72.jpg", 95, 0, "nowhere")
+    with (tmp_path / "all.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("file", "lat", "lon", "label"), *rows])
+    return CsvSource(tmp_path / "all.csv")
+
+
+def build(source: CsvSource, folder: Path, spec: str = "auto", side: int = 6) -> Gallery:
+    return indexing.build(source, PixelEncoder(side), folder, alias="toy", table=TABLE, spec=spec)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != ".lock"
+    }
+
+
+def test_bad_photos_are_counted_and_listed(source: CsvSource, tmp_path: Path) -> None:
+    gallery = build(source, tmp_path / "g")
+    assert len(gallery) == 197
+    assert gallery.manifest["skipped"] == 3
+    with (tmp_path / "g" / "skipped.csv").open() as file:
+        skipped = {row["id"]: row["reason"] for row in csv.DictReader(file)}
+    assert list(skipped) == ["photos/70.jpg", "photos/71.jpg", "photos/72.jpg"]
+    assert skipped["photos/71.jpg"] == "no such file"
+    assert sorted(indexing.commonest_reasons(tmp_path / "g"))[0].startswith("1 × ")
+    assert sum(gallery.countries.values()) == 197
+
+
+def test_progress_counts_every_entry(source: CsvSource, tmp_path: Path) -> None:
+    seen: list[int] = []
+    indexing.build(source, PixelEncoder(), tmp_path / "g", alias="toy", table=TABLE, progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == 200 == len(source)
+
+
+class Dies(PixelEncoder):
+    """Fails for good after some photographs, as a killed process does."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.left = after
+
+    def encode(self, photos):  # type: ignore[no-untyped-def]
+        for row in super().encode(photos):
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            yield row
+
+
+@pytest.mark.parametrize("after", [0, 10, 64, 100, 190])
+def test_a_build_that_was_cut_off_ends_at_the_same_gallery(source: CsvSource, tmp_path: Path, after: int) -> None:
+    build(source, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        indexing.build(source, Dies(after), tmp_path / "cut", alias="toy", table=TABLE)
+    done = len(list((tmp_path / "cut" / "img_emb").glob("*.npy"))) if (tmp_path / "cut" / "img_emb").exists() else 0
+    assert done == after // 64
+    with pytest.raises(GalleryError, match="half-built"):
+        Gallery.open(tmp_path / "cut")
+    build(source, tmp_path / "cut")
+    assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
+
+
+def test_sigkill_and_again(source: CsvSource, tmp_path: Path) -> None:
+    """A real process, really killed: once in the middle of embedding."""
+    script = (
+        "import sys, time; from pathlib import Path\n"
+        "from tests.toys import PixelEncoder; from img2loc import indexing; from img2loc.sources import CsvSource\n"
+        "class Slow(PixelEncoder):\n"
+        "    def encode(self, photos):\n"
+        "        for row in super().encode(photos): time.sleep(0.01); yield row\n"
+        f"indexing.build(CsvSource(Path({str(source.path)!r})), Slow(), Path(sys.argv[1]), alias='toy', table={TABLE})"
+    )
+    folder = tmp_path / "killed"
+    root = Path(__file__).resolve().parents[1]
+    process = subprocess.Popen([sys.executable, "-c", script, str(folder)], cwd=root)
+    while not list(folder.glob("img_emb/*.npy")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (folder / "manifest.json").exists()
+    build(source, folder)
+    build(source, tmp_path / "whole")
+    assert contents(folder) == contents(tmp_path / "whole")
+
+
+def test_the_same_command_again_changes_nothing(source: CsvSource, tmp_path: Path) -> None:
+    build(source, tmp_path / "g")
+    before = contents(tmp_path / "g")
+    assert len(indexing.build(source, Dies(0), tmp_path / "g", alias="toy", table=TABLE)) == 197
+    assert contents(tmp_path / "g") == before
+
+
+def test_another_source_encoder_or_spec_is_refused(source: CsvSource, tmp_path: Path, make_photo: MakePhoto) -> None:
+    build(source, tmp_path / "g")
+    with pytest.raises(GalleryError, match="another encoder"):
+        build(source, tmp_path / "g", side=4)
+    with pytest.raises(GalleryError, match="another spec"):
+        build(source, tmp_path / "g", spec="SQ8")
+    source.path.write_text(source.path.read_text() + "photos/0.jpg,1,1,x\n")
+    with pytest.raises(GalleryError, match="another source"):
+        build(CsvSource(source.path), tmp_path / "g")
+    (tmp_path / "g" / "build.json").unlink()
+    with pytest.raises(GalleryError, match="built elsewhere"):
+        build(source, tmp_path / "g")
+
+
+def test_two_builders_at_once_are_told(source: CsvSource, tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    (tmp_path / "g").mkdir()
+    with FileLock(tmp_path / "g" / ".lock"), pytest.raises(GalleryError, match="Another process"):
+        build(source, tmp_path / "g")
+
+
+def test_nothing_usable_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "none.csv").write_text("file,lat,lon\nabsent.jpg,1,2\n")
+    with pytest.raises(GalleryError, match="not one usable"):
+        build(CsvSource(tmp_path / "none.csv"), tmp_path / "g")
+
+
+def test_shards_grow_but_stay_small_against_what_is_done() -> None:
+    done = shards = 0
+    while done < 4_700_000:
+        size = indexing.shard_size(done)
+        assert size <= max(64, done // 16)
+        done, shards = done + size, shards + 1
+    assert shards < 700

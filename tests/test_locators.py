@@ -1,0 +1,133 @@
+"""Locators as streams: every photograph gets its guess, in its place, whatever happens to the others."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from img2loc.errors import ConfigError, PromptError, WrongEncoder
+from img2loc.gallery import Gallery
+from img2loc.geo import distance_km
+from img2loc.lmm.scripted import Scripted
+from img2loc.locators.img2loc import Img2Loc
+from img2loc.locators.retrieval import Retrieval
+from img2loc.locators.zeroshot import Zeroshot
+from img2loc.prompts import Template
+from img2loc.types import Item, Location, Photo, Prompt, Reply
+from tests.conftest import MakePhoto
+from tests.toys import PixelEncoder
+
+
+@pytest.fixture
+def photos(make_photo: MakePhoto) -> list[Path]:
+    return [make_photo(f"{seed}.jpg", seed) for seed in range(30)]
+
+
+@pytest.fixture
+def gallery(photos: list[Path], tmp_path: Path) -> Gallery:
+    encoder = PixelEncoder()
+    items = [Item(photo.name, Location(seed, seed * 2), Photo(photo)) for seed, photo in enumerate(photos)]
+    rows = np.stack(list(encoder.encode(item.photo for item in items)))  # type: ignore[arg-type]
+    stamp = {"name": encoder.name, "alias": "toy", "table": {}}
+    return Gallery.build(tmp_path / "g", [(rows, items)], encoder=stamp, rows=len(items))
+
+
+def test_retrieval_finds_a_photo_of_its_own(gallery: Gallery, photos: list[Path]) -> None:
+    for decide in ("nearest", "mode"):
+        guesses = list(Retrieval(PixelEncoder(), gallery, decide, nearest=3).locate(photos))
+        assert [guess.location for guess in guesses] == [Location(seed, seed * 2) for seed in range(30)]
+        assert all(guess.status == "located" and len(guess.neighbours.nearest) == 3 for guess in guesses)
+        assert [str(guess.photo.path) for guess in guesses] == [str(photo) for photo in photos]
+
+
+def test_the_radius_says_how_far_the_evidence_scatters(gallery: Gallery, photos: list[Path]) -> None:
+    (sure,) = Retrieval(PixelEncoder(), gallery, nearest=1).locate(photos[:1])
+    assert sure.radius_km == 1.0
+    (scattered,) = Retrieval(PixelEncoder(), gallery, nearest=30).locate([photos[0]])
+    assert scattered.radius_km is not None
+    assert scattered.location is not None
+    away = [distance_km(scattered.location, near.location) for near in scattered.neighbours.nearest]
+    assert 1.0 <= scattered.radius_km <= max(away) + 0.1
+
+
+class Silent:
+    """An LMM that answers, refuses, fails and is cut off in turn."""
+
+    def ask(self, prompts: Iterator[Prompt]) -> Iterator[Reply]:
+        answers = [
+            Reply("(10.5, 20.5)", "m", "answered"),
+            Reply("", "m", "refused", detail="no"),
+            Reply("", "m", "failed", detail="broken"),
+            Reply("It could be 10.55, 20.55 or", "m", "truncated", detail="cut off"),
+            Reply('{"latitude": 10.5, "longitude": 2', "m", "truncated", detail="cut off"),
+            Reply("I'm sorry, but I can't help with identifying places.", "m", "answered"),
+            Reply("What a lovely photo!", "m", "answered"),
+        ]
+        for number, _ in enumerate(prompts):
+            yield answers[number % len(answers)]
+
+
+def test_every_outcome_is_a_status_in_its_place(gallery: Gallery, photos: list[Path], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"junk")
+    mixed: list[Path] = [broken, *photos[:3], broken, broken, *photos[3:7], broken]
+    expected = ["unreadable", "located", "refused", "failed", "unreadable", "unreadable"]
+    expected += ["located", "unparsed", "refused", "unparsed", "unreadable"]
+    template = Template.load("nearest-farthest")
+    img2loc = Img2Loc(PixelEncoder(), gallery, template, Silent(), nearest=4, farthest=4)  # type: ignore[arg-type]
+    zeroshot = Zeroshot(Template.load("zeroshot"), Silent())  # type: ignore[arg-type]
+    for locator in (img2loc, zeroshot):
+        guesses = list(locator.locate(mixed))
+        assert [guess.status for guess in guesses] == expected
+        assert [guess.photo.path for guess in guesses] == mixed
+        assert all((guess.location is None) == (guess.status != "located") for guess in guesses)
+        assert guesses[1].location == Location(10.5, 20.5)
+
+
+def test_img2loc_shows_the_lmm_both_ends(gallery: Gallery, photos: list[Path]) -> None:
+    locator = Img2Loc(PixelEncoder(), gallery, Template.load("nearest-farthest"), Scripted(["1.5, 2.5"]), nearest=2, farthest=3)
+    (guess,) = locator.locate(photos[4:5])
+    assert (len(guess.neighbours.nearest), len(guess.neighbours.farthest)) == (2, 3)
+    assert "most similar first: (4.0000, 8.0000), (" in guess.prompt
+    for entry in (*guess.neighbours.nearest, *guess.neighbours.farthest):
+        assert f"({entry.location.lat:.4f}, {entry.location.lon:.4f})" in guess.prompt
+    assert guess.radius_km is not None
+    assert guess.replies[0].text == "1.5, 2.5"
+
+
+def test_zeroshot_has_no_evidence_and_so_no_radius(photos: list[Path]) -> None:
+    (guess,) = Zeroshot(Template.load("zeroshot"), Scripted(["1.5, 2.5"])).locate(photos[:1])
+    assert (guess.status, guess.radius_km, guess.neighbours.nearest) == ("located", None, ())
+
+
+def test_streams_are_lazy(gallery: Gallery, photos: list[Path]) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Path]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield photos[taken % 30]
+
+    for locator in (
+        Retrieval(PixelEncoder(), gallery),
+        Img2Loc(PixelEncoder(), gallery, Template.load("nearest-farthest"), Scripted(["1.5, 2.5"])),
+    ):
+        stream = locator.locate(endless())
+        for _ in range(5):
+            next(stream)
+    assert taken <= 12
+
+
+def test_what_does_not_fit_is_refused_when_the_locator_is_made(gallery: Gallery) -> None:
+    with pytest.raises(WrongEncoder, match=r"'pixels/6'.*'pixels/4'"):
+        Retrieval(PixelEncoder(4), gallery)
+    with pytest.raises(PromptError, match="does not name"):
+        Img2Loc(PixelEncoder(), gallery, Template.load("nearest"), Scripted(["x"]))
+    with pytest.raises(PromptError, match="does not give"):
+        Zeroshot(Template.load("nearest"), Scripted(["x"]))
+    with pytest.raises(ConfigError, match="nearest is 0"):
+        Retrieval(PixelEncoder(), gallery, nearest=0)
+    with pytest.raises(ConfigError, match="farthest -1"):
+        Img2Loc(PixelEncoder(), gallery, Template.load("nearest"), Scripted(["x"]), farthest=-1)

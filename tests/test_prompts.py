@@ -1,0 +1,53 @@
+"""Templates: exactly the variables that they get, and nothing of the photo but what is meant."""
+
+from pathlib import Path
+
+import pytest
+
+from img2loc.errors import PromptError, UnknownName
+from img2loc.prompts import Template, known
+from img2loc.types import Location, Neighbour, Neighbours, Photo
+
+NEAR = Neighbour(Location(48.858370, 2.294481), 0.91, "secret-id.jpg", "secret label")
+FAR = Neighbour(Location(-33.8568, 151.2153), -0.1, "x")
+
+
+def test_the_prompts_that_ship() -> None:
+    assert known() == ["nearest", "nearest-farthest", "zeroshot"]
+    given = {"nearest-farthest": ["nearest", "farthest"], "nearest": ["nearest"], "zeroshot": []}
+    for name, variables in given.items():
+        Template.load(name).require(variables)
+
+
+def test_the_papers_prompt_holds_both_ends_and_nothing_else() -> None:
+    prompt = Template.load("nearest-farthest").fill(Photo(Path("IMG_1234.jpg")), Neighbours((NEAR, NEAR), (FAR,)))
+    assert "(48.8584, 2.2945), (48.8584, 2.2945)" in prompt.text
+    assert "(-33.8568, 151.2153)" in prompt.text
+    assert prompt.text.index("48.8584") < prompt.text.index("-33.8568")
+    for secret in ("secret", "0.91", "IMG_1234", "$"):
+        assert secret not in prompt.text
+
+
+def test_a_template_and_its_values_must_fit() -> None:
+    template = Template("mine", "near $nearest")
+    template.require(["nearest"])
+    with pytest.raises(PromptError, match=r"names \$nearest, which this locator does not give"):
+        template.require([])
+    with pytest.raises(PromptError, match=r"does not name \$farthest"):
+        template.require(["nearest", "farthest"])
+    with pytest.raises(PromptError, match=r"names \$nearst. Known: \$nearest, \$farthest"):
+        Template("mine", "near $nearst")
+    with pytest.raises(PromptError, match="dollar sign"):
+        Template("mine", "costs $5")
+    assert Template("mine", "costs $$5").fill(Photo(Path("x")), Neighbours()).text == "costs $5"
+
+
+def test_a_prompt_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_text("Where? $nearest")
+    assert Template.load(str(path)).variables == {"nearest"}
+    with pytest.raises(UnknownName, match=r"no prompt named 'nonsense'. Known: nearest, nearest-farthest, zeroshot"):
+        Template.load("nonsense")
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(PromptError, match="cannot be read"):
+        Template.load(str(path))
