@@ -87,7 +87,10 @@ def test_a_folder_of_photos_taken_with_gps_becomes_a_gallery(landmarks: Path, tm
     assert f"{len(rows)} photos" in done.stderr
     assert "1 × no GPS position in its EXIF" in done.stderr
     asked = subprocess.run(
-        [*COMMAND, "ask", str(landmarks / rows[0]["file"]), "--gallery", folder, "--json"], check=True, capture_output=True, text=True
+        [*COMMAND, "ask", str(landmarks / rows[0]["file"]), "--gallery", folder, "--json"],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     guess = json.loads(asked.stdout)
     truth = Location(float(rows[0]["lat"]), float(rows[0]["lon"]))

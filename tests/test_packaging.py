@@ -25,7 +25,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def test_the_data_folders_ship_in_the_wheel(wheel: list[str]) -> None:
-    for name in ("prompts/nearest-farthest.txt", "index/mp16.toml", "index/starter/gallery.faiss", "index/starter/manifest.json", "eval/README.md"):
+    for name in (
+        "prompts/nearest-farthest.txt",
+        "index/mp16.toml",
+        "index/starter/gallery.faiss",
+        "index/starter/manifest.json",
+        "eval/README.md",
+    ):
         assert f"img2loc/_assets/{name}" in wheel
     assert "img2loc/defaults.toml" in wheel
     assert not [name for name in wheel if name.endswith((".jpg", ".png", ".pth", ".safetensors")) or name.startswith("tests")]
