@@ -20,8 +20,8 @@ _LABEL = re.compile(rf"(?<![a-z_])(?:(?P<lat>{_LAT_WORDS})|(?P<lon>{_LON_WORDS})
 _REACH = re.compile(r"\.?(?:(?![.!?](?:\s|$)|\b(?:unknown|null|none|n/a)\b)[^\d]){0,40}", re.IGNORECASE)
 _BESIDE = re.compile(r"""[\s:=.("'°~≈-]*""")  # "long" is a label only right beside its number
 _LATE = re.compile(
-    r"[ °]*(?:of |de )?\(?(?:(lat)(?:itude?)?|(?:long?|lng)(?:itude?)?)\b\)?(?: (north|south|east|west|norte|sur|sul|este|oeste)\b)?"
-    r"(?=\s*(?:[,;.)\n]|and\b|y\b|et\b|$))",
+    r"[ °]*(?:of |de )?\(?(?:(lat)(?:itude?)?|(?:long?|lng)(?:itude?)?)\b\)?"
+    r"(?: (north|south|east|west|norte|sur|sul|este|oeste)\b)?(?=\s*(?:[,;.)\n]|and\b|y\b|et\b|$))",
     re.IGNORECASE,
 )
 _SIDE_BEFORE = re.compile(r"\b(north|south|east|west)(?:ern)?\s+$", re.IGNORECASE)
@@ -74,8 +74,8 @@ _OTHERWISE = re.compile(
     re.IGNORECASE,
 )
 _UNIT = re.compile(
-    r" *(?:[%€£$]|°\s*[CF]\b|(?:km|m|mi|miles?|mm|cm|eur|usd|euros?|dollars?|million|billion|people|uhr|px|pixels?|kg|am|pm|years?"
-    r"|hours?|min(?:utes?)?|sec(?:onds?)?|mph|percent)\b)",
+    r" *(?:[%€£$]|°\s*[CF]\b|(?:km|m|mi|miles?|mm|cm|eur|usd|euros?|dollars?|million|billion|people|uhr|px|pixels?|kg|am|pm"
+    r"|years?|hours?|min(?:utes?)?|sec(?:onds?)?|mph|percent)\b)",
     re.IGNORECASE,
 )
 
@@ -179,7 +179,7 @@ def _hemisphere(written: str) -> str:
 
 
 def _label(gap: str) -> tuple[Axis | None, str, str]:
-    """The axis that the words before an angle name, a hemisphere beside that label, and the order of a heading that names both."""
+    """The axis that the words before an angle name, a hemisphere beside it, and which axis a heading of both has first."""
     found = [match for match in _LABEL.finditer(gap) if match.group().lower() != "long" or _BESIDE.fullmatch(gap[match.end() :])]
     if not found:
         return None, "", ""

@@ -39,8 +39,8 @@ _LIKELY = re.compile(
     re.IGNORECASE,
 )
 _OTHER = re.compile(
-    r"\b(?:alternativ\w*|other possib\w*|could also|also possible|or possibly|second\w*|third|[2-9](?:nd|rd|th)|another|similar to"
-    r"|similar (?:image|photo|location|place)s?|dissimilar|references?|compare[ds]?|resembles?|at first|initial\w*|considered"
+    r"\b(?:alternativ\w*|other possib\w*|could also|also possible|or possibly|second\w*|third|[2-9](?:nd|rd|th)|another"
+    r"|similar (?:to|image|photo|location|place)s?|dissimilar|references?|compare[ds]?|resembles?|at first|initial\w*|considered"
     r"|for example|such as|e\.g|neighbou?rs?|replica|less likely|unlikely|farthest|(?:far|km) from)\b"
     r"|\b(?:than|over|from)\b[^.:\n]{0,25}$|^\W*(?:(?:guess|option|candidate|rank|choice)\s*#?)?[2-9][.):]\s",
     re.IGNORECASE,
@@ -52,15 +52,16 @@ _REJECTED_AFTER = re.compile(
 )
 _CHOSEN_AFTER = re.compile(r"\b(?:final answer|most likely|best guess|is my (?:answer|guess))\b", re.IGNORECASE)
 _REFUSAL = re.compile(
-    r"\b(?:sorry(?!-)|apologi[sz]e|can(?:no|')t|can not|could not|couldn't|unable|not able|won't|will not|impossible|decline|refuse"
-    r"|not (?:comfortable|possible|determinable)|(?:do not|don't) (?:know|have)|rather not|(?:not|n't) enough|insufficient|no puedo|lo siento|tut mir leid|kann \w+ \w+ nicht)\b"
-    r"|désolé|对不起|抱歉|无法|申し訳|できません|не могу",
+    r"\b(?:sorry(?!-)|apologi[sz]e|can(?:no|')t|can not|could not|couldn't|unable|not able|won't|will not|impossible|decline"
+    r"|refuse|not (?:comfortable|possible|determinable)|(?:do not|don't) (?:know|have)|rather not|(?:not|n't) enough|insufficient"
+    r"|no puedo|lo siento|tut mir leid|kann \w+ \w+ nicht)\b|désolé|对不起|抱歉|无法|申し訳|できません|не могу",
     re.IGNORECASE,
 )
 _AXIS_KEYS = {"lat": ("latitude", "lat"), "lon": ("longitude", "lon", "lng", "long")}
-_HARMLESS = frozenset(
-    ["gps", "predicted", "estimated", "pred", "est", "final", "deg", "degree", "degrees", "decimal", "value", "best", "guess", "center", "photo", "image", "location"]
-)
+_HARMLESS = {
+    *("gps", "predicted", "estimated", "pred", "est", "final", "best", "guess", "center", "photo", "image", "location"),
+    *("deg", "degree", "degrees", "decimal", "value"),
+}
 _PAIR_KEYS = (
     "coordinates",
     "coordinate",
