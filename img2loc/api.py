@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from img2loc import build
+from img2loc import build, making
 from img2loc.config import Config
 from img2loc.protocols import Locator
 
@@ -22,7 +22,7 @@ def load(
     in place of ./img2loc.toml. Raises Img2LocError, with what to do, for anything that is not there.
     """
     settings = Config.load(Path(config) if config is not None else None)
-    build.check(settings)
-    chosen = build.default_locator(settings)[0] if name == "auto" else name
+    making.check(settings)
+    chosen = build.default_locator(settings, None if gallery is None else str(gallery), lmm, k) if name == "auto" else name
     build.override(settings, chosen, gallery=None if gallery is None else str(gallery), lmm=lmm, k=k)
     return build.locator(settings, chosen).locator

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from platformdirs import user_data_path
+from platformdirs import user_cache_path, user_data_path
 
 
 def folder(name: str) -> Path:
@@ -17,3 +17,9 @@ def galleries() -> Path:
     """Where galleries that are built by name are kept: $IMG2LOC_HOME/galleries, else the user's data folder."""
     home = os.environ.get("IMG2LOC_HOME")
     return (Path(home).expanduser() if home else user_data_path("img2loc")) / "galleries"
+
+
+def replies() -> Path:
+    """The file of the reply cache: $IMG2LOC_HOME/replies.sqlite, else in the user's cache folder."""
+    home = os.environ.get("IMG2LOC_HOME")
+    return (Path(home).expanduser() if home else user_cache_path("img2loc")) / "replies.sqlite"

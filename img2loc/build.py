@@ -1,12 +1,14 @@
 """Makes what a configuration names; the only module that knows every backend."""
 
-import importlib
 import inspect
+import ipaddress
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_type_hints
+from typing import Any, cast
+from urllib.parse import urlsplit
 
 from img2loc import assets
 from img2loc.config import Config, Table
@@ -14,34 +16,20 @@ from img2loc.errors import (
     ConfigError,
     GalleryError,
     Img2LocError,
-    MissingPackage,
     MissingWeights,
     UnknownName,
 )
 from img2loc.gallery import Gallery
 from img2loc.hub import HubFiles
-from img2loc.manifest import MANIFEST, PLAN, read_manifest
+from img2loc.lmm.cache import Cached
+from img2loc.locators.cautious import Cautious
+from img2loc.making import KINDS, arguments_of, call, class_of
+from img2loc.manifest import MANIFEST, PLAN
 from img2loc.prompts import Template
 from img2loc.protocols import LMM, Encoder, Locator
 
 STARTER = "starter"
-KINDS: dict[str, dict[str, str]] = {
-    "encoder": {
-        "lite0": "img2loc.encoders.lite0:Lite0",
-        "open_clip": "img2loc.encoders.open_clip:OpenClip",
-        "timm": "img2loc.encoders.timm:Timm",
-        "transformers": "img2loc.encoders.transformers:TransformersClip",
-    },
-    "lmm": {
-        "openai": "img2loc.lmm.openai:OpenAIChat",
-        "scripted": "img2loc.lmm.scripted:Scripted",
-    },
-    "locator": {
-        "img2loc": "img2loc.locators.img2loc:Img2Loc",
-        "retrieval": "img2loc.locators.retrieval:Retrieval",
-        "zeroshot": "img2loc.locators.zeroshot:Zeroshot",
-    },
-}
+_NOT_IN_A_REPLY = ("timeout", "retries", "concurrency", "price", "key_env", "batch_size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,36 +43,82 @@ class Built:
     rows: int = 0
 
 
-def locator(config: Config, name: str) -> Built:
-    """The locator [locator.name] with its gallery, encoder, prompt and LMM. Raises ConfigError and its like."""
+def locator(
+    config: Config, name: str, *, cache: Path | None = None, max_radius_km: float | None = None, local_only: bool = False
+) -> Built:
+    """The locator [locator.name] with its gallery, encoder, prompts and LMM. Raises ConfigError and its like.
+
+    `cache` is a file that keeps the LMM's replies. With `max_radius_km`, vaguer guesses are "unsure". With `local_only`, an LMM
+    that is neither in this process nor on a loopback address is refused before anything is made.
+    """
     table = config.table("locator", name)
     make = class_of("locator", name, table)
     parameters = inspect.signature(make).parameters
-    arguments = _arguments("locator", name, table, make)
+    arguments = arguments_of("locator", name, table, make)
+    if "lmm" in parameters and local_only:
+        require_local(config, arguments.get("lmm", "gpt"))
     gallery_name: str | None = None
     gallery: Gallery | None = None
     if "gallery" in parameters:
         gallery_name, gallery = open_gallery(config, arguments.get("gallery", "auto"))
         arguments["gallery"] = gallery
-    if "prompt" in parameters:
-        arguments["prompt"] = Template.load(arguments.get("prompt", "nearest-farthest"))
+    usual_prompt = "nearest-farthest" if "gallery" in parameters else "zeroshot"
+    for key, usual in (("prompt", usual_prompt), ("zeroshot_prompt", "zeroshot")):
+        if key in parameters:
+            arguments[key] = Template.load(arguments.get(key, usual))
     if "lmm" in parameters:  # Before the encoder: a missing key is known at once, a model takes seconds to load.
-        arguments["lmm"] = lmm(config, arguments.get("lmm", "gpt"))
+        arguments["lmm"] = lmm(config, arguments.get("lmm", "gpt"), cache)
     if "encoder" in parameters:
         if "encoder" in arguments:
             arguments["encoder"] = encoder(config, arguments["encoder"])
         elif gallery is not None:
             arguments["encoder"] = encoder_of(config, gallery)
+    if "verifier" in arguments:
+        arguments["verifier"] = encoder(config, arguments["verifier"])
     rows = len(gallery) if gallery is not None else 0
     encoder_name = gallery.encoder_name if gallery is not None else None
-    return Built(_call("locator", name, make, arguments), name, gallery_name, encoder_name, rows)
+    made = cast(Locator, call("locator", name, make, arguments))
+    return Built(made if max_radius_km is None else Cautious(made, max_radius_km), name, gallery_name, encoder_name, rows)
 
 
-def lmm(config: Config, name: str) -> LMM:
-    """The LMM [lmm.name]."""
+def lmm(config: Config, name: str, cache: Path | None = None) -> LMM:
+    """The LMM [lmm.name], with the price of its model; its replies kept in `cache` where that is a file."""
     table = config.table("lmm", name)
     make = class_of("lmm", name, table)
-    return cast(LMM, _call("lmm", name, make, _arguments("lmm", name, table, make)))
+    arguments = arguments_of("lmm", name, table, make)
+    model = str(arguments.get("model", "")).rpartition(":")[2]
+    if "price" in inspect.signature(make).parameters and config.has("price", model):
+        arguments.setdefault("price", config.table("price", model))
+    made = cast(LMM, call("lmm", name, make, arguments))
+    if cache is None:
+        return made
+    dependent = {key: value for key, value in arguments.items() if key not in _NOT_IN_A_REPLY}
+    return Cached(made, {"kind": table["kind"], "endpoint": endpoint_of(config, name), **dependent}, cache)
+
+
+def endpoint_of(config: Config, name: str) -> str | None:
+    """Where [lmm.name] sends photographs: an address, a provider, or None for one that runs in this process."""
+    table = config.table("lmm", name)
+    make = class_of("lmm", name, table)
+    endpoint = getattr(make, "endpoint", None)
+    address = endpoint(**arguments_of("lmm", name, table, make)) if endpoint else "a place that it does not tell"
+    return None if address is None else str(address)
+
+
+def require_local(config: Config, name: str) -> None:
+    """Raise ConfigError unless [lmm.name] runs in this process or on a loopback address."""
+    address = endpoint_of(config, name)
+    if address is None:
+        return
+    host = urlsplit(address if "//" in address else f"//{address}").hostname or ""
+    try:
+        local = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        local = host == "localhost"
+    if not local:
+        raise ConfigError(
+            f"--local-only: the LMM {name!r} sends photos to {address}. Choose another with --lmm, or --locator retrieval."
+        )
 
 
 def encoder(config: Config, name: str) -> Encoder:
@@ -93,15 +127,37 @@ def encoder(config: Config, name: str) -> Encoder:
 
 
 def encoder_of(config: Config, gallery: Gallery) -> Encoder:
-    """The encoder that built a gallery: by the name that it had then, where the configuration has it, else as it was then."""
-    alias, table = gallery.manifest["encoder"]["alias"], gallery.manifest["encoder"]["table"]
-    return encoder(config, alias) if config.has("encoder", alias) else _encoder(config, alias, table)
+    """The encoder that built a gallery: as the configuration has it under its name, else as the gallery remembers it.
+
+    A gallery is data of anybody's: it may name our own kinds of encoder only. Raises WrongEncoder where neither is the same.
+    """
+    tables = _encoder_tables(config, gallery.manifest["encoder"])
+    for number, (alias, table) in enumerate(tables, 1):
+        try:
+            made = _encoder(config, alias, table)
+            gallery.require(made.name)
+            return made
+        except (MissingWeights, GalleryError):
+            if number == len(tables):
+                raise
+    alias, kind = gallery.manifest["encoder"].get("alias"), gallery.manifest["encoder"]["table"].get("kind")
+    raise ConfigError(
+        f"The gallery {gallery.folder} was built by the class {kind!r}. Put it into your configuration as [encoder.{alias}]."
+    )
+
+
+def _encoder_tables(config: Config, stamp: Mapping[str, Any]) -> list[tuple[str, Table]]:
+    alias, remembered = str(stamp.get("alias")), stamp["table"]
+    tables = [(alias, config.table("encoder", alias))] if config.has("encoder", alias) else []
+    if remembered.get("kind") in KINDS["encoder"] and (alias, remembered) not in tables:
+        tables.append((alias, remembered))
+    return tables
 
 
 def weights_of(config: Config, name: str, table: Mapping[str, Any]) -> HubFiles | None:
     """What an encoder takes from a hub; None for one whose weights are local, or that does not say."""
     make = class_of("encoder", name, table)
-    arguments = _arguments("encoder", name, table, make)
+    arguments = arguments_of("encoder", name, table, make)
     needs = getattr(make, "needs", None)
     return needs(**arguments) if needs else None
 
@@ -118,14 +174,12 @@ def best_gallery(config: Config) -> str:
     sizes: dict[str, int] = {}
     for name in known_galleries(config):
         try:
-            manifest = read_manifest(gallery_folder(config, name))
-            stamp = manifest["encoder"]
-            table = config.table("encoder", stamp["alias"]) if config.has("encoder", stamp["alias"]) else stamp["table"]
-            files = weights_of(config, stamp["alias"], table)
+            opened = Gallery.open(gallery_folder(config, name))
+            wanted = [weights_of(config, *table) for table in _encoder_tables(config, opened.manifest["encoder"])]
         except Img2LocError:
-            continue
-        if name != STARTER and (files is None or files.cached()):
-            sizes[name] = manifest["rows"]
+            continue  # `doctor` says what is wrong with it.
+        if name != STARTER and any(files is None or files.cached() for files in wanted):
+            sizes[name] = len(opened)
     return max(sizes, key=lambda name: sizes[name], default=STARTER)
 
 
@@ -149,19 +203,21 @@ def gallery_folder(config: Config, name: str) -> Path:
 
 def known_galleries(config: Config) -> list[str]:
     """Names of galleries: configured, built by recipe, and shipped."""
-    places = (assets.galleries(), assets.folder("index"))
-    built = {manifest.parent.name for place in places for manifest in place.glob(f"*/{MANIFEST}")}
+    built: set[str] = set()
+    for place in (assets.galleries(), assets.folder("index")):
+        with suppress(OSError):  # A folder that cannot be read has no galleries for us.
+            built |= {manifest.parent.name for manifest in place.glob(f"*/{MANIFEST}")}
     return sorted(built | set(config.names("gallery")))
 
 
-def default_locator(config: Config) -> tuple[str, str]:
-    """What a plain `ask` uses: the locator and the gallery, by the rule in the README."""
-    gallery = best_gallery(config)
+def default_locator(config: Config, gallery: str | None = None, lmm: str | None = None, k: int | None = None) -> str:
+    """The locator of a plain `ask`, by the rule in the README; what is named (gallery, LMM, number of neighbours) counts."""
     if (named := config.ask["locator"]) != "auto":
-        return named, gallery
-    if not lmm_available():
-        return "retrieval", gallery
-    return ("zeroshot" if gallery == STARTER else "img2loc"), gallery
+        return str(named)
+    if lmm is None and not lmm_available():
+        return "retrieval"
+    searches = gallery is not None or k is not None or best_gallery(config) != STARTER
+    return "img2loc" if searches else "zeroshot"
 
 
 def lmm_available() -> bool:
@@ -182,21 +238,15 @@ def override(config: Config, name: str, **options: Any) -> None:
     for key in values:
         if key not in known:
             raise ConfigError(f"The locator {name!r} takes no {key}: leave --{key} out, or choose another locator.")
+    if "gallery" in values and "encoder" in table:
+        config.remove("locator", name, "encoder")  # A gallery brings its own.
     config.override("locator", name, values, "command line")
-
-
-def check(config: Config) -> None:
-    """Raise ConfigError for a misspelt key or a wrong value in any of the user's tables of our own kinds."""
-    for role, name in config.user_tables():
-        table = config.table(role, name)
-        if role in KINDS and ":" not in str(table.get("kind")):
-            _arguments(role, name, table, class_of(role, name, table))
 
 
 def _encoder(config: Config, name: str, table: Mapping[str, Any]) -> Encoder:
     make = class_of("encoder", name, table)
     try:
-        return cast(Encoder, _call("encoder", name, make, _arguments("encoder", name, table, make)))
+        return cast(Encoder, call("encoder", name, make, arguments_of("encoder", name, table, make)))
     except MissingWeights as error:
         files = weights_of(config, name, table)
         if files is None or files.cached():
@@ -207,57 +257,3 @@ def _encoder(config: Config, name: str, table: Mapping[str, Any]) -> Encoder:
             f"The encoder {name!r} needs the weights {files.repo} ({size}), which are not on this machine. "
             f"Get them: img2loc setup {name}. Or name a local copy in [encoder.{name}]."
         ) from error
-
-
-def class_of(role: str, name: str, table: Mapping[str, Any]) -> Callable[..., Any]:
-    """The class that a table's `kind` names. Raises ConfigError, or MissingPackage."""
-    kind = table.get("kind")
-    if not isinstance(kind, str):
-        raise ConfigError(f'[{role}.{name}] has no kind. Known: {", ".join(KINDS[role])}, or "package.module:Class".')
-    path = KINDS[role].get(kind, kind)
-    module, _, attribute = path.partition(":")
-    if not attribute:
-        raise ConfigError(
-            f'[{role}.{name}] has the unknown kind {kind!r}. Known: {", ".join(KINDS[role])}, or "package.module:Class".'
-        )
-    try:
-        return cast(Callable[..., Any], getattr(importlib.import_module(module), attribute))
-    except ModuleNotFoundError as error:
-        raise MissingPackage(f"[{role}.{name}] needs the module {error.name}. Install the package that has it.") from error
-    except AttributeError as error:
-        raise ConfigError(f"[{role}.{name}]: the module {module} has no {attribute}. Check the kind {kind!r}.") from error
-
-
-def _arguments(role: str, name: str, table: Mapping[str, Any], make: Callable[..., Any]) -> Table:
-    """The table's arguments, checked against the constructor's signature: the signature is the schema."""
-    from pydantic import TypeAdapter, ValidationError
-
-    parameters = inspect.signature(make).parameters
-    arguments = {key: value for key, value in table.items() if key != "kind"}
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    initialiser = make.__init__ if inspect.isclass(make) else make
-    hints = get_type_hints(initialiser)
-    for key, value in arguments.items():
-        if key not in parameters and not takes_any:
-            raise ConfigError(f"[{role}.{name}] has no key {key!r}. Known: kind, {', '.join(parameters)}.")
-        hint = str if key in ("encoder", "gallery", "prompt", "lmm") else hints.get(key, Any)
-        try:
-            TypeAdapter(hint).validate_python(value, strict=True)
-        except ValidationError as error:
-            raise ConfigError(f"[{role}.{name}] {key} = {value!r}: {error.errors()[0]['msg']}.") from error
-    return arguments
-
-
-def _call(role: str, name: str, make: Callable[..., Any], arguments: Table) -> Any:
-    parameters = inspect.signature(make).parameters.values()
-    missing = [
-        p.name
-        for p in parameters
-        if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in arguments
-    ]
-    if missing:
-        raise ConfigError(f"[{role}.{name}] lacks the key {missing[0]!r}.")
-    try:
-        return make(**arguments)
-    except ModuleNotFoundError as error:
-        raise MissingPackage(f"[{role}.{name}] needs the package {error.name}: pip install {error.name}") from error

@@ -9,7 +9,7 @@ from img2loc.errors import ConfigError, UnknownName
 
 DEFAULTS = Path(__file__).with_name("defaults.toml")
 USER_FILE = Path("img2loc.toml")
-ROLES = ("encoder", "lmm", "locator", "gallery", "setup", "download")
+ROLES = ("encoder", "lmm", "locator", "gallery", "setup", "price", "download")
 _ASK_KEYS = ("locator",)
 
 Table = dict[str, Any]
@@ -56,6 +56,10 @@ class Config:
         for key, value in values.items():
             self._tables[role].setdefault(name, {})[key] = value
             self._origins[role, name, key] = origin
+
+    def remove(self, role: str, name: str, key: str) -> None:
+        """Take a key out of one table."""
+        self._tables[role][name].pop(key, None)
 
     def user_tables(self) -> list[tuple[str, str]]:
         """The (role, name) of every table in which a key is not from the defaults."""

@@ -57,7 +57,7 @@ def _versions() -> list[str]:
 def _machine() -> list[str]:
     import torch
 
-    from img2loc.encoders.torch_encoder import resolve_device, resolve_dtype
+    from img2loc.devices import resolve_device, resolve_dtype
 
     device = resolve_device("auto")
     lines = [f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads for torch"]

@@ -22,6 +22,8 @@ FLAT_LIMIT = 100_000
 _MARGIN = 16  # Candidates fetched beyond k, so that near-ties at the cut are settled by the exact score.
 _ROUNDING = 1e-5  # Largest difference seen between FAISS's single-precision score and the exact one.
 _TRAINING_ROWS = 262_144
+# Transforms (PCA, OPQ) shift vectors, so that the negated query is no longer the farthest; PQ loses the far end.
+_SERVES_BOTH_ENDS = re.compile(r"(?:IVF[1-9]\d{0,6}(?:_HNSW\d+)?,)?(?:Flat|SQfp16|SQbf16|SQ8|SQ6|SQ4)")
 
 
 class Gallery:
@@ -83,7 +85,7 @@ class Gallery:
                 if index is None:
                     index = _new_index(spec, vectors.shape[1])
                     if not index.is_trained:
-                        index.train(_training_sample(batches, rows))
+                        _train(index, spec, _training_sample(batches, rows))
                 index.add(np.ascontiguousarray(vectors, dtype=np.float32))
                 writer.write(_record_batch(pa, schema, items))
         if index is None:
@@ -129,8 +131,10 @@ class Gallery:
     def require(self, encoder_name: str) -> None:
         """Raise WrongEncoder unless this encoder built the gallery."""
         if encoder_name != self.encoder_name:
+            alias = self.manifest["encoder"].get("alias")
+            known = f" ([encoder.{alias}])" if alias else ""
             raise WrongEncoder(
-                f"The gallery {self.folder} was built by the encoder {self.encoder_name!r}, and the query comes from "
+                f"The gallery {self.folder} was built by the encoder {self.encoder_name!r}{known}, and the query comes from "
                 f"{encoder_name!r}: their vectors do not compare. Use that encoder, or build a gallery with this one."
             )
 
@@ -215,10 +219,15 @@ class Gallery:
 
 
 def resolve_spec(spec: str, rows: int) -> str:
-    """The FAISS factory string that "auto" stands for, or the given one. Raises GalleryError for a graph index."""
+    """The FAISS factory string that "auto" stands for, or the given one. Raises GalleryError for what cannot serve both ends."""
     if spec == "auto":
         return "Flat" if rows <= FLAT_LIMIT else "SQfp16"
     _refuse_graphs(spec)
+    if not _SERVES_BOTH_ENDS.fullmatch(spec):
+        raise GalleryError(
+            f"The index {spec!r} is not known to find both the nearest and the farthest. Choose Flat, SQfp16, SQ8, or an "
+            "inverted file over them, such as IVF4096,SQfp16."
+        )
     return spec
 
 
@@ -240,6 +249,15 @@ def _new_index(spec: str, dim: int) -> Any:
         raise GalleryError(f"FAISS does not know the index {spec!r} ({first_line(error)}). Try Flat or SQfp16.") from error
 
 
+def _train(index: Any, spec: str, sample: Embeddings) -> None:
+    try:
+        index.train(sample)
+    except RuntimeError as error:
+        raise GalleryError(
+            f"{len(sample)} rows are too few to train the index {spec!r} ({first_line(error)}). Choose Flat."
+        ) from error
+
+
 def _training_sample(batches: Iterable[tuple[Embeddings, Sequence[Item]]], rows: int) -> Embeddings:
     if iter(batches) is batches:
         raise GalleryError("This index must be trained before rows are added: pass batches that can be iterated twice.")
@@ -249,29 +267,13 @@ def _training_sample(batches: Iterable[tuple[Embeddings, Sequence[Item]]], rows:
 
 
 def _schema(pa: Any) -> list[tuple[str, Any]]:
-    text = pa.string()
-    return [
-        ("id", text),
-        ("lat", pa.float64()),
-        ("lon", pa.float64()),
-        ("label", text),
-        ("author", text),
-        ("licence", text),
-    ]
+    text, number = pa.string(), pa.float64()
+    return [("id", text), ("lat", number), ("lon", number), ("label", text), ("author", text), ("licence", text)]
 
 
 def _record_batch(pa: Any, schema: Any, items: Sequence[Item]) -> Any:
-    return pa.record_batch(
-        [
-            [item.id for item in items],
-            [item.location.lat for item in items],
-            [item.location.lon for item in items],
-            [item.label for item in items],
-            [item.author for item in items],
-            [item.licence for item in items],
-        ],
-        schema=schema,
-    )
+    rows = [(i.id, i.location.lat, i.location.lon, i.label, i.author, i.licence) for i in items]
+    return pa.record_batch([list(column) for column in zip(*rows, strict=True)], schema=schema)
 
 
 def _check_unit(vectors: Embeddings, items: int) -> None:

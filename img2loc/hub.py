@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from img2loc.errors import MissingWeights, first_line
+from img2loc.errors import ConfigError, MissingWeights, first_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +17,14 @@ class HubFiles:
     def cached(self) -> Path | None:
         """The weights file in the local cache, or None. Asks no network."""
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import LocalEntryNotFoundError
+        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
         try:
             folder = Path(snapshot_download(self.repo, local_files_only=True))
         except LocalEntryNotFoundError:
             return None
+        except HFValidationError as error:
+            raise ConfigError(f"{self.repo!r} is no repository of a hub ({first_line(error)}). Write it as org/name.") from error
         return next((folder / name for name in self.weights if (folder / name).exists()), None)
 
     def require(self) -> Path:

@@ -1,7 +1,11 @@
 """Bytes of any photograph → upright 8-bit RGB pixels, and pixels → a small JPEG that carries nothing else."""
 
 import io
+import stat
 import struct
+import threading
+from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +35,10 @@ SUFFIXES = frozenset(
     ]
 )
 _HEIC = frozenset((".heic", ".heif", ".hif"))
+_LARGE_PIXELS, _MOST_PIXELS = 24_000_000, 80_000_000
+_MOST_BYTES = 500_000_000
+_LONGEST_STRIP = 16
+_one_large = threading.Lock()
 # Everything that Pillow's decoders raise on damaged files.
 _DAMAGED = (
     OSError,
@@ -56,12 +64,23 @@ else:
 def upright(source: Path | bytes) -> Image.Image:
     """Decode a photograph as it was meant to be seen: turned by its EXIF orientation, RGB, 8 bits, on white.
 
-    The image carries no EXIF, comment or profile. Raises UnreadablePhoto with the reason.
+    The image carries no EXIF, comment or profile. Of a strip longer than 16 times its width the middle is kept. Memory is
+    bounded: large photographs are decoded one at a time, very large JPEGs at a fraction of their size, and others refused.
+    Raises UnreadablePhoto with the reason.
     """
     try:
         with _open(source) as image:
-            image.load()
-            return _rgb(_turned(image))
+            pixels = image.width * image.height
+            if pixels > _LARGE_PIXELS and image.format in ("JPEG", "MPO"):
+                image.draft("RGB", (image.width // 2, image.height // 2))
+                pixels = image.width * image.height
+            if pixels > _MOST_PIXELS:
+                raise UnreadablePhoto(
+                    f"too large to decode safely ({pixels / 1e6:.0f} million pixels, at most {_MOST_PIXELS / 1e6:.0f})"
+                )
+            with _one_large if pixels > _LARGE_PIXELS else nullcontext():
+                image.load()
+                return _rgb(_turned(_middle(image)))
     except Image.DecompressionBombError as error:
         raise UnreadablePhoto(f"too large to decode safely ({error})") from error
     except _DAMAGED as error:
@@ -89,27 +108,62 @@ def jpeg(image: Image.Image, side: int, quality: int = 85) -> bytes:
     return buffer.getvalue()
 
 
+def tiny_jpeg() -> bytes:
+    """A JPEG of sky over land, 64 pixels wide: enough to try a model with."""
+    picture = Image.new("RGB", (64, 48), (140, 190, 235))
+    picture.paste((90, 130, 60), (0, 28, 64, 48))
+    return jpeg(picture, 64)
+
+
 def _open(source: Path | bytes) -> Image.Image:
+    name = ""
+    data: Path | io.BytesIO
     if isinstance(source, bytes):
         if not source:
             raise UnreadablePhoto("no bytes")
-        name, data = "", io.BytesIO(source)
+        data = io.BytesIO(source)
     else:
-        name = source.suffix.lower()
+        name, data = source.suffix.lower(), source
         try:
-            data = io.BytesIO(source.read_bytes())
+            facts = source.stat()
         except FileNotFoundError as error:
             raise UnreadablePhoto("no such file") from error
-        except OSError as error:
-            raise UnreadablePhoto(f"cannot be read: {error.strerror or error}") from error
-        if not data.getbuffer().nbytes:
+        except (OSError, ValueError) as error:
+            raise UnreadablePhoto(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        if not stat.S_ISREG(facts.st_mode):
+            raise UnreadablePhoto("cannot be read: it is not a regular file")
+        if not facts.st_size:
             raise UnreadablePhoto("the file is empty (0 bytes)")
+        if facts.st_size > _MOST_BYTES:
+            raise UnreadablePhoto(f"too large to decode safely ({facts.st_size / 1e6:.0f} MB, at most {_MOST_BYTES / 1e6:.0f})")
     try:
-        return Image.open(data)
+        return Image.open(data, formats=_formats())
     except UnidentifiedImageError as error:
         if name in _HEIC and not HEIC_READABLE:
             raise UnreadablePhoto("HEIC needs pillow-heif: pip install 'img2loc[heic]'") from error
-        raise UnreadablePhoto("not an image, or of a format that Pillow does not know") from error
+        raise UnreadablePhoto("not an image, or of a format that is not read") from error
+    except OSError as error:
+        raise UnreadablePhoto(f"cannot be read: {error.strerror or error}") from error
+
+
+@cache
+def _formats() -> list[str]:
+    """The formats of photographs that this Pillow reads; no PostScript, which would start another program."""
+    Image.init()
+    wanted = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF", "HEIF", "PPM", "TGA", "ICO")
+    return [name for name in wanted if name in Image.OPEN]
+
+
+def _middle(image: Image.Image) -> Image.Image:
+    """The middle of a very long strip, which every centre crop would keep anyway."""
+    longest = _LONGEST_STRIP * min(image.size)
+    if max(image.size) <= longest:
+        return image
+    left, top = max(0, (image.width - longest) // 2), max(0, (image.height - longest) // 2)
+    exif = image.getexif()
+    cropped = image.crop((left, top, left + min(image.width, longest), top + min(image.height, longest)))
+    cropped.info = {**image.info, "exif": exif.tobytes()}
+    return cropped
 
 
 def _turned(image: Image.Image) -> Image.Image:
@@ -133,11 +187,14 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 def _to_8_bits(image: Image.Image) -> Image.Image:
     """Scale 16-bit, 32-bit and float greys; Pillow's own conversion clips them to white."""
-    grey = np.asarray(image, dtype=np.float64)
+    grey = np.asarray(image)
+    peak = float(np.nan_to_num(grey.max(initial=0)))
     if image.mode == "F":
-        full = 1.0 if grey.max(initial=0) <= 1 else 255.0
-    elif image.mode == "I" and grey.max(initial=0) <= 255:
-        full = 255.0
+        full = 1.0 if peak <= 1 else 255.0 if peak <= 255 else 65535.0
     else:
-        full = 65535.0
-    return Image.fromarray(np.clip(grey * (255.0 / full), 0, 255).round().astype(np.uint8))
+        full = 255.0 if image.mode == "I" and peak <= 255 else 65535.0
+    small = np.empty(grey.shape, dtype=np.uint8)
+    for top in range(0, len(grey), 256):  # In strips: whole, the arithmetic would take eight times the photograph.
+        strip = np.nan_to_num(grey[top : top + 256].astype(np.float32)) * (255.0 / full)
+        small[top : top + 256] = np.clip(strip, 0, 255).round()
+    return Image.fromarray(small)

@@ -44,23 +44,34 @@ def build(
     """Embed a source and index it into `folder`, or go on where an earlier call stopped.
 
     `alias` and `table` are the encoder's name and table in the configuration, so that the gallery can bring it along.
-    `progress` is called with how many entries of the source are done. Raises GalleryError when the folder holds something
-    else, or is being built by another process.
+    `progress` is called with how many entries of the source are done. Another `spec` only indexes again. Raises GalleryError
+    when the folder holds something else, cannot be written, or is being built by another process.
     """
-    plan = {"source": source.fingerprint, "encoder": encoder.name, "spec": resolve_spec(spec, len(source))}
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock", timeout=0)
+    plan = {"source": source.fingerprint, "encoder": encoder.name}
+    spec = resolve_spec(spec, len(source))  # A mistake in it is known before hours of embedding.
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0)
         with lock:
             _claim(folder, plan)
             if (folder / MANIFEST).exists():
-                progress(len(source))
-                return Gallery.open(folder)
+                try:
+                    gallery = Gallery.open(folder)
+                    if gallery.manifest["spec"] == spec:
+                        progress(len(source))
+                        return gallery
+                except GalleryError:
+                    pass  # Damaged, and made again from its embeddings.
+                (folder / MANIFEST).unlink()
             embed(source, encoder, folder, progress)
             stamp = {"name": encoder.name, "alias": alias, "table": dict(table)}
             return index(folder, stamp, spec, {"source": source.path.name, **(about or {})})
     except Timeout as error:
         raise GalleryError(f"Another process is building {folder}. Wait for it, or choose another --out.") from error
+    except OSError as error:
+        raise GalleryError(
+            f"The gallery {folder} cannot be written ({error.strerror or error}). Choose another --out."
+        ) from error
 
 
 def embed(source: Source, encoder: Encoder, folder: Path, progress: Progress = lambda done: None) -> None:

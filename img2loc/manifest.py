@@ -16,7 +16,7 @@ PLAN = "build.json"
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a gallery. Raises GalleryError with what to run where there is none."""
     try:
-        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         if (folder / PLAN).exists():
             raise GalleryError(f"The gallery {folder} is only half-built. Run the same `img2loc index build` again.") from error
@@ -25,9 +25,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         ) from error
     except (OSError, ValueError) as error:
         raise GalleryError(f"{folder / MANIFEST} cannot be read ({first_line(error)}). Build the gallery again.") from error
+    if not isinstance(manifest, dict):
+        raise GalleryError(f"{folder / MANIFEST} is no manifest. Build the gallery again.")
     if manifest.get("format") != FORMAT:
         raise GalleryError(
             f"The gallery {folder} has format {manifest.get('format')}, this version reads {FORMAT}. Build it again."
+        )
+    stamp = manifest.get("encoder")
+    stamped = isinstance(stamp, dict) and isinstance(stamp.get("name"), str) and isinstance(stamp.get("table"), dict)
+    if not stamped or not isinstance(manifest.get("rows"), int):
+        raise GalleryError(
+            f"{folder / MANIFEST} does not say how many rows there are, or what encoded them. Build the gallery again."
         )
     return manifest
 
@@ -35,5 +43,5 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all."""
     draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    draft.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     draft.replace(path)

@@ -7,9 +7,11 @@ from typing import Self
 
 from img2loc import assets
 from img2loc.errors import PromptError, UnknownName
+from img2loc.places import place_at
 from img2loc.types import Neighbour, Neighbours, Photo, Prompt
 
-VARIABLES = ("nearest", "farthest")
+VARIABLES = ("nearest", "farthest", "nearest_places", "farthest_places")
+"""The two ends as coordinates, or as coordinates with the nearest town beside them."""
 
 
 class Template:
@@ -40,14 +42,19 @@ class Template:
         except (OSError, UnicodeDecodeError) as error:
             raise PromptError(f"The prompt {path} cannot be read ({error}). Save it as UTF-8 text.") from error
 
+    @property
+    def ends(self) -> set[str]:
+        """Which ends of the gallery it shows: "nearest", "farthest", both or neither."""
+        return {name.removesuffix("_places") for name in self.variables}
+
     def require(self, given: Collection[str]) -> None:
-        """Raise PromptError unless the template names exactly the variables that it will get."""
-        if missing := sorted(self.variables - set(given)):
+        """Raise PromptError unless the template shows exactly the ends ("nearest", "farthest") that it will get."""
+        if missing := sorted(self.ends - set(given)):
             raise PromptError(
                 f"The prompt {self.name!r} names ${missing[0]}, which this locator does not give it. "
                 f"Choose another prompt, or set {missing[0]} above 0."
             )
-        if unused := sorted(set(given) - self.variables):
+        if unused := sorted(set(given) - self.ends):
             raise PromptError(
                 f"The prompt {self.name!r} does not name ${unused[0]}, which this locator searches for. "
                 f"Choose another prompt, or set {unused[0]} = 0."
@@ -55,13 +62,27 @@ class Template:
 
     def fill(self, photo: Photo, neighbours: Neighbours) -> Prompt:
         """The prompt for a photograph; each list as `(lat, lon)` pairs in decimal degrees, best first."""
-        words = {"nearest": coordinates(neighbours.nearest), "farthest": coordinates(neighbours.farthest)}
+        ends = {"nearest": neighbours.nearest, "farthest": neighbours.farthest}
+        words = {}
+        for name in self.variables:
+            write = with_places if name.endswith("_places") else coordinates
+            words[name] = write(ends[name.removesuffix("_places")])
         return Prompt(self._template.substitute(words), photo)
 
 
 def coordinates(neighbours: Sequence[Neighbour]) -> str:
     """`(48.8584, 2.2945), (…)`: four decimals, about 11 m."""
     return ", ".join(f"({near.location.lat:.4f}, {near.location.lon:.4f})" for near in neighbours)
+
+
+def with_places(neighbours: Sequence[Neighbour]) -> str:
+    """`(48.8584, 2.2945) Paris, France; (…)`: LMMs read names better than numbers."""
+    return "; ".join(f"{coordinates([near])}{_town(near)}" for near in neighbours)
+
+
+def _town(near: Neighbour) -> str:
+    place = place_at(near.location)
+    return f" {place.name}, {place.country}" if place else ""
 
 
 def known() -> list[str]:

@@ -14,7 +14,7 @@ class Encoder(Protocol):
 
     @property
     def name(self) -> str:
-        """Model, weights and preprocessing in one line; stamped on every gallery that it builds."""
+        """One line that changes with model, weights and preprocessing; stamped on every gallery that it builds."""
 
     @property
     def dim(self) -> int:
@@ -36,6 +36,10 @@ class TextEncoder(Protocol):
 
     def encode_texts(self, texts: Sequence[str]) -> Embeddings:
         """Float32 unit-length rows of shape (len(texts), dim)."""
+
+
+class Verifier(Encoder, PointEncoder, Protocol):
+    """Photographs and points in one space, so that their similarity says how well they belong together (GeoCLIP)."""
 
 
 class LMM(Protocol):

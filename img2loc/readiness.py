@@ -3,10 +3,11 @@
 import inspect
 from dataclasses import dataclass
 
-from img2loc import build, recipes
+from img2loc import build, making, recipes
 from img2loc.config import Config
 from img2loc.errors import Img2LocError
 from img2loc.hub import HubFiles
+from img2loc.prompts import Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +25,30 @@ class Need:
 def needs(config: Config, locator: str) -> list[Need]:
     """What [locator.NAME] needs as it is configured. Raises UnknownName."""
     table = config.table("locator", locator)
-    parameters = inspect.signature(build.class_of("locator", locator, table)).parameters
+    parameters = inspect.signature(making.class_of("locator", locator, table)).parameters
     found: list[Need] = []
     if "gallery" in parameters:
         found += _gallery_needs(config, table.get("gallery", "auto"))
+    for key in ("encoder", "verifier"):
+        if key in table:
+            found.append(weights_need(config, table[key]))
+    for key in ("prompt", "zeroshot_prompt"):
+        if key in table:
+            Template.load(table[key])
     if "lmm" in parameters:
         found.append(_lmm_need(config, table.get("lmm", "gpt")))
     return found
 
 
 def setup_needs(config: Config, name: str) -> list[Need]:
-    """What `setup NAME` should gather: for a locator what gives world-wide answers, for an encoder its weights.
+    """What `setup NAME` should gather: for a locator what gives world-wide answers, for an encoder or an LMM its weights.
 
     Raises UnknownName.
     """
     if config.has("encoder", name):
         return [weights_need(config, name)]
+    if config.has("lmm", name):
+        return [_lmm_need(config, name)]
     table = config.table("locator", name)
     wanted = config.table("setup", name) if config.has("setup", name) else {}
     found = []
@@ -47,7 +56,7 @@ def setup_needs(config: Config, name: str) -> list[Need]:
         found.append(weights_need(config, wanted["encoder"]))
     if "gallery" in wanted:
         found.append(_built_gallery_need(config, wanted["gallery"]))
-    parameters = inspect.signature(build.class_of("locator", name, table)).parameters
+    parameters = inspect.signature(making.class_of("locator", name, table)).parameters
     if "lmm" in parameters:
         found.append(_lmm_need(config, table.get("lmm", "gpt")))
     return found or needs(config, name)
@@ -90,8 +99,14 @@ def _built_gallery_need(config: Config, name: str) -> Need:
 
 
 def _lmm_need(config: Config, name: str) -> Need:
-    kind = config.table("lmm", name).get("kind")
-    if kind != "openai":
+    table = config.table("lmm", name)
+    if table.get("kind") == "openai" and "base_url" not in table:
+        remedy = "export OPENAI_API_KEY, or OPENAI_BASE_URL for a server of your own"
+        return Need(f"lmm {name}: a key or a server", build.lmm_available(), remedy)
+    needs = getattr(making.class_of("lmm", name, table), "needs", None)
+    files = needs(**{key: value for key, value in table.items() if key != "kind"}) if needs else None
+    if files is None:
         return Need(f"lmm {name}", True)
-    remedy = "export OPENAI_API_KEY, or OPENAI_BASE_URL for a server of your own"
-    return Need(f"lmm {name}: a key or a server", build.lmm_available(), remedy)
+    facts = config.table("download", files.repo) if config.has("download", files.repo) else {}
+    size, licence = str(facts.get("size", "")), str(facts.get("licence", ""))
+    return Need(f"lmm {name}: {files.repo}", files.cached() is not None, f"img2loc setup {name}", files, size, licence)

@@ -48,7 +48,7 @@ def find(name: str) -> Recipe:
     if path.suffix == ".toml":
         return _read(path)
     if path.exists():
-        return Recipe(path.stem, path=path)
+        return Recipe(path.resolve().stem or "gallery", path=path)
     shipped = assets.folder("index") / f"{name}.toml"
     if shipped.is_file():
         return _read(shipped)

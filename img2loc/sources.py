@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,10 +56,8 @@ class CsvSource:
             raise SourceError(f"{path} cannot be read: {error.strerror}. Name a CSV file or a folder.") from error
         except UnicodeDecodeError as error:
             raise SourceError(f"{path} is not UTF-8 text ({error}). Save it as UTF-8.") from error
-        header = text.partition("\n")[0]
-        self._delimiter = max(",;\t", key=header.count)
-        self._lines = text.splitlines()
-        self._columns = _find_columns(path, next(csv.reader([header.strip("\r")], delimiter=self._delimiter), []), columns)
+        self._text = text.lstrip("\r\n")
+        self._delimiter, self._columns = self._layout(columns)
         if self._licences and "licence" not in self._columns:
             raise SourceError(f"{path} has no licence column to choose rows by. Leave --licence out, or add the column.")
         choices = json.dumps([sorted((columns or {}).items()), sorted(licences), str(photos or "")])
@@ -66,12 +65,12 @@ class CsvSource:
 
     def __len__(self) -> int:
         """Rows below the header (a guide for progress: a quoted line break counts as a row)."""
-        return sum(1 for line in self._lines[1:] if line.strip())
+        return max(0, self._text.rstrip().count("\n"))
 
     def __iter__(self) -> Iterator[Item | Rejected]:
         """Items and Rejected in the file's order."""
         seen: set[str] = set()
-        reader = csv.DictReader(self._lines, delimiter=self._delimiter)
+        reader = self._reader(self._delimiter)
         try:
             for row in reader:
                 item = self._item(row, reader.line_num)
@@ -85,8 +84,26 @@ class CsvSource:
         except csv.Error as error:
             raise SourceError(f"{self.path}, line {reader.line_num}: {error}. Mend the CSV there.") from error
 
+    def _reader(self, delimiter: str) -> "csv.DictReader[str]":
+        return csv.DictReader(io.StringIO(self._text, newline=""), delimiter=delimiter, strict=True)
+
+    def _layout(self, columns: Mapping[str, str] | None) -> tuple[str, dict[str, str]]:
+        """The delimiter under which the header has the columns that are needed, and those columns."""
+        first: SourceError | None = None
+        for delimiter in sorted(",;\t", key=self._text[:2000].count, reverse=True):
+            try:
+                return delimiter, _find_columns(self.path, self._reader(delimiter).fieldnames or [], columns)
+            except csv.Error as error:
+                first = first or SourceError(f"{self.path}: its header cannot be read ({error}). Mend the CSV there.")
+            except SourceError as error:
+                first = first or error
+        assert first is not None
+        raise first
+
     def _item(self, row: Mapping[str, str | None], line: int) -> Item | Rejected | None:
         """The row's Item; None for a row of a licence that was not asked for."""
+        if row.get(None) is not None:  # type: ignore[call-overload]
+            return Rejected(f"line {line}", f"line {line}: more cells than columns")
         cell = {role: (row.get(column) or "").strip() for role, column in self._columns.items()}
         if self._licences and not any(phrase.search(_spaced(cell["licence"])) for phrase in self._licences):
             return None
@@ -108,7 +125,7 @@ class FolderSource:
         self._files = photo_files(path)
         if not self._files:
             raise SourceError(f"{path} holds no photographs ({', '.join(sorted(images.SUFFIXES))}).")
-        listing = [(str(file.relative_to(path)), file.stat().st_size) for file in self._files]
+        listing = [(_id(path, file), file.stat().st_size, file.stat().st_mtime_ns) for file in self._files]
         self.fingerprint = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
 
     def __len__(self) -> int:
@@ -118,7 +135,7 @@ class FolderSource:
     def __iter__(self) -> Iterator[Item | Rejected]:
         """Items and Rejected in the order of the files' paths."""
         for file in self._files:
-            identity = file.relative_to(self.path).as_posix()
+            identity = _id(self.path, file)
             location = gps_of(file)
             if isinstance(location, str):
                 yield Rejected(identity, location)
@@ -152,6 +169,11 @@ def photo_files(folder: Path) -> list[Path]:
         and not any(part.startswith(".") for part in file.relative_to(folder).parts)
         and file.is_file()
     )
+
+
+def _id(folder: Path, file: Path) -> str:
+    """A file's path below a folder, as text that can be stored whatever bytes the name is made of."""
+    return file.relative_to(folder).as_posix().encode("utf-8", "backslashreplace").decode()
 
 
 def gps_of(file: Path) -> Location | str:

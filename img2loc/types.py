@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from img2loc.errors import UnreadablePhoto
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -53,14 +57,25 @@ class Photo:
 
         return images.jpeg(self.image(), side)
 
+    def digest(self) -> str:
+        """SHA-256 of its bytes, in hex. Raises UnreadablePhoto where there are none."""
+        if self.data is not None:
+            return hashlib.sha256(self.data).hexdigest()
+        try:
+            return hashlib.sha256(self.path.read_bytes()).hexdigest()
+        except OSError as error:
+            raise UnreadablePhoto(error.strerror or str(error)) from error
+
 
 PhotoLike = Photo | str | os.PathLike[str]
 """What a locator accepts as a photograph."""
 
 
-def as_photo(photo: PhotoLike) -> Photo:
-    """Wrap a path as a Photo; a Photo stays what it is."""
-    return photo if isinstance(photo, Photo) else Photo(Path(photo))
+def as_photos(photos: Iterable[PhotoLike]) -> Iterator[Photo]:
+    """Wrap paths as Photos, lazily; Photos stay what they are. Raises TypeError for a single path: its letters are no photos."""
+    if isinstance(photos, str | os.PathLike | Photo):
+        raise TypeError(f"photographs come as a list or another iterable: [{photos!r}]")
+    return (photo if isinstance(photo, Photo) else Photo(Path(photo)) for photo in photos)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,30 +123,36 @@ class Prompt:
     text: str
     photo: Photo
 
+    def key(self) -> str:
+        """SHA-256 of the words and of the photograph's bytes: what a recorded reply is found by. Raises UnreadablePhoto."""
+        return hashlib.sha256(f"{self.photo.digest()}\n{self.text}".encode()).hexdigest()
+
 
 ReplyStatus = Literal["answered", "refused", "truncated", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that a reply took, as the server counted them."""
+    """Tokens that a reply took, as the server counted them, and their price where it is known."""
 
     input_tokens: int = 0
     output_tokens: int = 0
+    cost_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What an LMM said, word for word; `detail` says why where the status is not "answered"."""
+    """What an LMM said, word for word; `detail` says why where the status is not "answered", `key` is the prompt's."""
 
     text: str
     model: str
     status: ReplyStatus
     usage: Usage | None = None
     detail: str = ""
+    key: str = ""
 
 
-GuessStatus = Literal["located", "refused", "unparsed", "unreadable", "failed"]
+GuessStatus = Literal["located", "unsure", "refused", "unparsed", "unreadable", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +168,7 @@ class Guess:
     location: Location | None = None
     radius_km: float | None = None
     neighbours: Neighbours = Neighbours()
-    prompt: str = ""
+    prompts: tuple[str, ...] = ()
     replies: tuple[Reply, ...] = ()
     detail: str = ""
 

@@ -110,3 +110,56 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     size = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
     CLIPImageProcessor(**size).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random LLaVA of transformers' own classes, with a tokenizer of characters and a chat template, saved as a folder."""
+    import string
+
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import (
+        CLIPImageProcessor,
+        CLIPVisionConfig,
+        LlamaConfig,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+        PreTrainedTokenizerFast,
+    )
+
+    folder = tmp_path_factory.mktemp("llava")
+    special = ["<unk>", "<s>", "</s>", "<pad>", "<image>"]
+    vocabulary = {token: number for number, token in enumerate([*special, *string.printable])}
+    characters = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    characters.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=characters, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<pad>",
+        additional_special_tokens=["<image>"],
+    )  # fmt: skip
+    template = (
+        "{% for message in messages %}{{ message['role'] }}: {% for part in message['content'] %}"
+        "{% if part['type'] in ('image', 'image_url') %}<image>{% else %}{{ part['text'] }}{% endif %}{% endfor %}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    size = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+    processor = LlavaProcessor(
+        image_processor=CLIPImageProcessor(**size), tokenizer=tokenizer, patch_size=8, chat_template=template,
+        vision_feature_select_strategy="default", num_additional_image_tokens=1,
+    )  # fmt: skip
+    towers = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    torch.manual_seed(5)
+    model = LlavaForConditionalGeneration(
+        LlavaConfig(
+            vision_config=CLIPVisionConfig(**towers, image_size=32, patch_size=8),
+            text_config=LlamaConfig(
+                **towers, vocab_size=len(vocabulary), max_position_embeddings=4096, bos_token_id=1, eos_token_id=2, pad_token_id=3
+            ),
+            image_token_index=vocabulary["<image>"],
+        )
+    )
+    model.generation_config.eos_token_id = 2
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder

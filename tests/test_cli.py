@@ -111,7 +111,7 @@ def test_img2loc_sends_both_ends_and_the_pixels(
         assert f"({entry['lat']:.4f}, {entry['lon']:.4f})" in chat.text()
     assert b"SECRET" not in chat.jpeg()
     assert "holiday" not in str(chat.requests)
-    assert record["replies"][0]["usage"] == {"input_tokens": 321, "output_tokens": 12}
+    assert record["replies"][0]["usage"] == {"input_tokens": 321, "output_tokens": 12, "cost_usd": 0.0009225}
 
 
 def test_a_plain_ask_uses_the_better_parts_and_names_them(
@@ -123,7 +123,8 @@ def test_a_plain_ask_uses_the_better_parts_and_names_them(
     code, out, err = run("ask", make_photo(), "--config", config, "--json")
     (record,) = records(out)
     assert (code, record["locator"], record["gallery"]) == (0, "img2loc", "mine")
-    assert err == "Using img2loc: the gallery mine (12 photos), lmm gpt.\n"
+    assert err.splitlines()[0] == "Using img2loc: the gallery mine (12 photos)."
+    assert f"Photos are sent to the LMM gpt at {chat.url}" in err
 
 
 @pytest.mark.parametrize(
@@ -283,6 +284,10 @@ def test_doctor_config_and_setup(run: Run, tmp_path: Path) -> None:
     import tomllib
 
     assert tomllib.loads(out)["lmm"]["gpt"]["model"] == "gpt-5"
+    odd = '[lmm."a b"]\nkind = "langchain"\nmodel = "x\\u007f"\noptions = { a = [1, { b = true }], "c d" = "e" }'
+    (tmp_path / "c.toml").write_text(odd)
+    _, out, _ = run("config", "show", "--config", tmp_path / "c.toml")
+    assert tomllib.loads(out)["lmm"]["a b"] == tomllib.loads(odd)["lmm"]["a b"]
     code, out, err = run("setup", "img2loc")  # no hub can be reached here
     assert code == 1
     assert "missing  encoder clip-l14: timm/vit_large_patch14_clip_224.openai" in err
@@ -298,11 +303,11 @@ def test_doctor_config_and_setup(run: Run, tmp_path: Path) -> None:
         (["ask"], 2, "Missing argument"),
         (["ask", "x.jpg", "--nonsense"], 2, "No such option"),
         (["ask", "x.jpg", "-k", "0"], 2, "greater than or equal to 1"),
-        (["ask", "x.jpg", "--locator", "nonsense"], 1, "no locator named 'nonsense'. Known: img2loc, retrieval"),
+        (["ask", "x.jpg", "--locator", "nonsense"], 1, "no locator named 'nonsense'. Known: ensemble, img2loc"),
         (["ask", "x.jpg", "--gallery", "nonsense"], 1, "no gallery named 'nonsense'"),
         (["ask", "x.jpg", "--gallery", "."], 1, "img2loc index build"),
         (["ask", "x.jpg", "--locator", "img2loc"], 1, "OPENAI_API_KEY is not set"),
-        (["ask", "x.jpg", "--lmm", "gpt"], 1, "takes no lmm"),
+        (["ask", "x.jpg", "--locator", "retrieval", "--lmm", "gpt"], 1, "takes no lmm"),
         (["ask", "."], 1, "holds no photographs"),
         (["ask", "x.jpg", "--config", "absent.toml"], 1, "no configuration file"),
         (["index", "build", "absent.csv", "--out", "g"], 1, "no file or folder absent.csv"),
@@ -329,10 +334,82 @@ def test_a_wrong_encoder_names_both(run: Run, toy: tuple[Path, Path], tmp_path: 
     assert "'pixels/4'" in err
 
 
-def test_a_gallery_brings_its_encoder_without_any_configuration(run: Run, toy: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_gallery_names_no_code_to_run(run: Run, toy: tuple[Path, Path], tmp_path: Path) -> None:
+    """A gallery is data of anybody's: a class outside this project must be in the user's own configuration."""
     _, gallery = toy
-    code, out, _ = run("ask", tmp_path / "gallery" / "3.jpg", "--gallery", gallery, "--json")
-    assert (code, records(out)[0]["lat"]) == (0, -33.8568)
+    code, _, err = run("ask", tmp_path / "gallery" / "3.jpg", "--gallery", gallery)
+    assert code == 1
+    assert "built by the class 'tests.toys:PixelEncoder'. Put it into your configuration as [encoder.toy]" in err
+
+
+def test_a_gallery_brings_its_encoder_without_any_configuration(
+    run: Run, tmp_path: Path, make_photo: MakePhoto, tiny_clip: Path
+) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(f'[encoder.tiny]\nkind = "transformers"\nmodel = "{tiny_clip}"\n')
+    rows = [f"{make_photo(f'album/{n}.jpg', n).name},{n + 1},{n + 2}" for n in range(4)]
+    (tmp_path / "album" / "all.csv").write_text("file,lat,lon\n" + "\n".join(rows))
+    built = run("index", "build", tmp_path / "album" / "all.csv", "--out", "G", "--encoder", "tiny", "--config", config)
+    assert built[0] == 0, built[2]
+    code, out, err = run("ask", tmp_path / "album" / "3.jpg", "--gallery", "G", "--json")
+    assert (code, records(out)[0]["lat"]) == (0, 4.0), err
+    config.write_text('[encoder.tiny]\nkind = "lite0"\n')  # another encoder of that name: the gallery knows better
+    assert run("ask", tmp_path / "album" / "3.jpg", "--gallery", "G", "--json", "--config", config)[0] == 0
+
+
+def test_odd_names_do_not_stop_the_others(run: Run, toy: tuple[Path, Path], tmp_path: Path) -> None:
+    config, gallery = toy
+    good = tmp_path / "gallery" / "2.jpg"
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    odd = ["x" * 300 + ".jpg", "a\nb\x1b[31m.jpg", good, empty]
+    code, out, err = run("ask", *odd, "--gallery", gallery, "--config", config)
+    assert code == 3
+    assert len(out.splitlines()) == 7  # one line for each that cannot be read, five for the good one
+    assert "\x1b" not in out
+    assert "holds no photographs" in err
+
+
+def test_with_few_neighbours_there_is_no_false_certainty(run: Run, make_photo: MakePhoto) -> None:
+    photo = make_photo()
+    _, many, _ = run("ask", photo, "--json")
+    _, one, _ = run("ask", photo, "--json", "-k", "1")
+    assert len(records(one)[0]["nearest"]) == 1
+    assert records(one)[0]["radius_km"] == records(many)[0]["radius_km"] > 100
+
+
+def test_a_damaged_gallery_of_ones_own_does_not_stop_a_plain_ask(run: Run, make_photo: MakePhoto, tmp_path: Path) -> None:
+    for name, content in {"a": '{"format": 1}', "b": "[]", "c": "junk"}.items():
+        folder = tmp_path / "home" / "galleries" / name
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text(content)
+    code, _, err = run("ask", make_photo())
+    assert (code, "starter gallery" in err) == (0, True)
+    assert run("doctor")[0] == 0
+
+
+def test_output_that_nobody_reads_on(make_photo: MakePhoto) -> None:
+    command = f"{sys.executable} -m img2loc ask {make_photo()} {make_photo('b.jpg', 2)} --explain 2>errors | head -c 1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, check=False)
+    assert done.returncode == 0
+    assert "Traceback" not in Path("errors").read_text()
+
+
+def test_interrupting_a_request_in_flight_is_quick(make_photo: MakePhoto, chat: ChatServer) -> None:
+    import signal
+    import time
+
+    chat.script(hangs(20))
+    command = [sys.executable, "-m", "img2loc", "ask", str(make_photo()), "--locator", "zeroshot"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while not chat.requests:
+        assert process.poll() is None
+        time.sleep(0.05)
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=15)
+    assert (process.returncode, b"Interrupted" in err) == (130, True)
+    assert time.monotonic() - started < 5
 
 
 def test_interrupted_is_130(run: Run, monkeypatch: pytest.MonkeyPatch, make_photo: MakePhoto) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from img2loc import build
+from img2loc import build, making
 from img2loc.config import Config
 from img2loc.errors import ConfigError, GalleryError, Img2LocError, MissingPackage, MissingWeights, UnknownName
 from img2loc.lmm.scripted import Scripted
@@ -23,7 +23,7 @@ def test_the_tables_that_must_exist() -> None:
     for name in ("img2loc", "zeroshot", "retrieval"):
         assert settings.table("locator", name)["kind"] == name
     assert settings.table("locator", "img2loc")["nearest"] == settings.table("locator", "img2loc")["farthest"] == 16
-    build.check(settings)
+    making.check(settings)
 
 
 def test_the_users_keys_lie_over_the_defaults(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_another_kind_leaves_the_old_keys_behind(tmp_path: Path) -> None:
 def test_the_file_in_the_working_directory_is_found() -> None:
     Path("img2loc.toml").write_text('[ask]\nlocator = "retrieval-mode"')
     assert Config.load().ask == {"locator": "retrieval-mode"}
-    assert build.default_locator(Config.load())[0] == "retrieval-mode"
+    assert build.default_locator(Config.load()) == "retrieval-mode"
 
 
 @pytest.mark.parametrize(
@@ -59,11 +59,14 @@ def test_the_file_in_the_working_directory_is_found() -> None:
         ("[lmm]\ngpt = 'x'", r"must hold named tables"),
         ("[ask]\nmodel = 'x'", r"\[ask\] has no key model"),
         ("nonsense", r"is not TOML"),
+        ("[gallery.x]\npaht = 'x'", r"no key 'paht'. Known: path"),
+        ("[price.x]\nin = 1.0", r"no key 'in'. Known: input, output"),
+        ("[lmm.mine]\nkind = 'openai'\nmodel = 3", r"model = 3"),
     ],
 )
 def test_mistakes_name_the_table_and_the_known_keys(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        build.check(config(tmp_path, text))
+        making.check(config(tmp_path, text))
 
 
 def test_a_missing_configuration_file_says_so(tmp_path: Path) -> None:
@@ -72,7 +75,7 @@ def test_a_missing_configuration_file_says_so(tmp_path: Path) -> None:
 
 
 def test_unknown_names_list_the_known_ones() -> None:
-    with pytest.raises(UnknownName, match=r"no locator named 'nonsense'. Known: img2loc, retrieval, retrieval-mode, zeroshot"):
+    with pytest.raises(UnknownName, match=r"no locator named 'nonsense'. Known: ensemble, img2loc, img2loc-places, retrieval"):
         build.locator(Config.load(), "nonsense")
     with pytest.raises(GalleryError, match=r"no gallery named 'nonsense'. Known: starter"):
         build.open_gallery(Config.load(), "nonsense")
@@ -83,6 +86,11 @@ def test_missing_weights_say_which_how_large_and_how_to_get_them() -> None:
         build.encoder(Config.load(), "clip-l14")
     for words in ("'clip-l14'", "timm/vit_large_patch14_clip_224.openai", "1.7 GB", "MIT", "img2loc setup clip-l14"):
         assert words in str(caught.value)
+
+
+def test_a_kind_that_is_no_class_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is no class"):
+        build.encoder(config(tmp_path, '[encoder.x]\nkind = "os:environ"'), "x")
 
 
 def test_a_third_partys_class_needs_no_registration(tmp_path: Path) -> None:
@@ -115,12 +123,15 @@ def test_one_end_alone_keeps_k_to_itself(tmp_path: Path) -> None:
 
 
 def test_the_rule_of_a_plain_ask(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert build.default_locator(Config.load()) == ("retrieval", "starter")
+    assert build.default_locator(Config.load()) == "retrieval"
     monkeypatch.setenv("OPENAI_API_KEY", "x")
-    assert build.default_locator(Config.load()) == ("zeroshot", "starter")
+    assert build.default_locator(Config.load()) == "zeroshot"
+    assert build.default_locator(Config.load(), gallery="starter") == build.default_locator(Config.load(), k=3) == "img2loc"
     monkeypatch.delenv("OPENAI_API_KEY")
+    assert build.default_locator(Config.load(), lmm="scripted") == "zeroshot"
+    assert build.default_locator(Config.load(), gallery="starter", lmm="scripted") == "img2loc"
     monkeypatch.setenv("OPENAI_BASE_URL", "http://localhost:1/v1")
-    assert build.default_locator(Config.load())[0] == "zeroshot"
+    assert build.default_locator(Config.load()) == "zeroshot"
 
 
 def test_every_shipped_table_can_be_made_or_says_why_not(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +140,10 @@ def test_every_shipped_table_can_be_made_or_says_why_not(monkeypatch: pytest.Mon
     for name in settings.names("locator"):
         assert build.locator(settings, name).name == name
     for name in settings.names("lmm"):
-        build.lmm(settings, name)
+        try:
+            build.lmm(settings, name)
+        except Img2LocError as error:
+            assert any(words in str(error) for words in ("pip install", "not on this machine", "img2loc ask"))
     for name in settings.names("encoder"):
         try:
             build.encoder(settings, name)

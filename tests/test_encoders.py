@@ -1,6 +1,6 @@
 """Our encoders against the libraries themselves, with tiny random models of the real classes and real EfficientNet weights."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
+from img2loc.devices import resolve_dtype
 from img2loc.encoders.lite0 import Lite0
 from img2loc.encoders.open_clip import OpenClip
 from img2loc.encoders.timm import Timm
-from img2loc.encoders.torch_encoder import TorchEncoder, resolve_dtype
+from img2loc.encoders.torch_encoder import TorchEncoder
 from img2loc.encoders.transformers import TransformersClip
 from img2loc.errors import ConfigError, MissingWeights
 from img2loc.types import Embeddings, Photo, Rejected
@@ -179,6 +180,38 @@ def test_never_random_weights_in_silence(tiny_clip: Path, tiny_open_clip: Path, 
         Timm("test_vit", str(empty / "absent.pth"))
     with pytest.raises(MissingWeights, match="cannot load"):
         Timm("test_vit", str(empty / "nothing.pth"))
+    import timm
+
+    whole = timm.create_model("test_vit", pretrained=False).state_dict()
+    for kept in ({}, {name: tensor for name, tensor in whole.items() if not name.startswith("blocks.1")}):
+        torch.save(kept, empty / "partial.pth")
+        with pytest.raises(MissingWeights, match="cannot load"):
+            Timm("test_vit", str(empty / "partial.pth"))
+
+
+def test_the_same_weights_in_another_architecture_are_another_encoder(
+    tiny_open_clip: Path, tiny_clip: Path, tmp_path: Path
+) -> None:
+    import json
+    import shutil
+
+    changes: list[tuple[Path, str, Callable[[Any], None]]] = [
+        (tiny_open_clip, "open_clip_config.json", lambda config: config["model_cfg"].update(quick_gelu=False)),
+        (tiny_open_clip, "open_clip_config.json", lambda config: config["model_cfg"]["vision_cfg"].update(head_width=64)),
+        (tiny_clip, "config.json", lambda config: config["vision_config"].update(hidden_act="gelu")),
+    ]
+    for source, file, change in changes:
+        other = tmp_path / "other"
+        shutil.copytree(source, other)
+        config = json.loads((other / file).read_text())
+        change(config)
+        (other / file).write_text(json.dumps(config))
+
+        def made(folder: Path, file: str = file) -> TorchEncoder:
+            return OpenClip(f"local-dir:{folder}") if file.startswith("open_clip") else TransformersClip(str(folder))
+
+        assert made(other).name != made(source).name
+        shutil.rmtree(other)
 
 
 @pytest.mark.parametrize(

@@ -128,6 +128,19 @@ def test_rows_travel_with_the_vectors(tmp_path: Path) -> None:
     assert (len(reopened), reopened.dim, reopened.encoder_name) == (50, 24, "pixels/6")
 
 
+@pytest.mark.parametrize(
+    "spec", ["PQ8", "PCA16,Flat", "OPQ8,IVF16,PQ8", "IVF16,PQ8,RFlat", "PQ16x4fs", "RR16,Flat", "IVF0,Flat", "Nonsense"]
+)
+def test_indexes_that_lose_an_end_are_refused(tmp_path: Path, spec: str) -> None:
+    with pytest.raises(GalleryError, match="not known to find both"):
+        build(tmp_path / "g", vectors(50), spec)
+
+
+def test_too_few_rows_to_train_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(GalleryError, match="50 rows are too few to train"):
+        build(tmp_path / "g", vectors(50), "IVF4096,Flat")
+
+
 @pytest.mark.parametrize("spec", ["HNSW32", "HNSW32,Flat", "NSG32", "PCA16,HNSW32"])
 def test_graph_indexes_are_refused(tmp_path: Path, spec: str) -> None:
     with pytest.raises(GalleryError, match="graph index"):
@@ -157,8 +170,6 @@ def test_what_a_gallery_refuses(tmp_path: Path) -> None:
         build(tmp_path / "h", vectors(50) * 2)
     with pytest.raises(GalleryError, match="length nan"):
         build(tmp_path / "h", vectors(50) * np.float32("nan"))
-    with pytest.raises(GalleryError, match="does not know the index"):
-        build(tmp_path / "h", vectors(50), "Nonsense")
     with pytest.raises(GalleryError, match="not one usable"):
         build(tmp_path / "h", vectors(50)[:0])
 

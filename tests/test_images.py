@@ -87,6 +87,55 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
         upright(bomb)
 
 
+def test_strips_and_large_pictures_stay_within_memory() -> None:
+    """In a process of its own: each of these would take gigabytes if it were taken whole."""
+    import subprocess
+    import sys
+
+    script = """
+import io, resource
+import numpy as np
+from PIL import Image
+from img2loc.images import upright
+from img2loc.errors import UnreadablePhoto
+def saved(image, form):
+    buffer = io.BytesIO(); image.save(buffer, form); return buffer.getvalue()
+strip = saved(Image.new("RGB", (1, 20000)), "PNG")
+grey = saved(Image.fromarray(np.zeros((8000, 8000), np.uint16)), "PNG")
+large = saved(Image.new("RGB", (12000, 10000)), "JPEG")
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert upright(strip).size == (1, 16)
+assert upright(grey).size == (8000, 8000)
+assert upright(large).size == (6000, 5000)
+try: upright(saved(Image.new("1", (10000, 10000)), "PNG")); raise SystemExit("decoded")
+except UnreadablePhoto: pass
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 900
+
+
+def test_other_files_are_not_opened(tmp_path: Path) -> None:
+    import os
+
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(UnreadablePhoto, match="not a regular file"):
+        Photo(tmp_path / "pipe.jpg").image()
+    with (tmp_path / "sparse.jpg").open("wb") as file:
+        file.truncate(5_000_000_000)
+    with pytest.raises(UnreadablePhoto, match="5000 MB, at most 500"):
+        Photo(tmp_path / "sparse.jpg").image()
+    (tmp_path / "script.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
+    with pytest.raises(UnreadablePhoto, match="not an image"):
+        Photo(tmp_path / "script.jpg").image()
+
+
+def test_a_turned_strip_is_turned() -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    assert upright(saved(Image.new("RGB", (2000, 10)), "JPEG", exif=exif)).size == (10, 160)
+
+
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_broken_exif_does_not_lose_good_pixels() -> None:
     photo = saved(picture(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")

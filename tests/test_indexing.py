@@ -128,12 +128,32 @@ def test_the_same_command_again_changes_nothing(source: CsvSource, tmp_path: Pat
     assert contents(tmp_path / "g") == before
 
 
+def test_another_spec_only_indexes_again(source: CsvSource, tmp_path: Path) -> None:
+    build(source, tmp_path / "g")
+    again = indexing.build(source, Dies(0), tmp_path / "g", alias="toy", table=TABLE, spec="SQ8")
+    assert (again.manifest["spec"], len(again)) == ("SQ8", 197)
+
+
+def test_a_damaged_gallery_is_made_again_from_its_embeddings(source: CsvSource, tmp_path: Path) -> None:
+    build(source, tmp_path / "g")
+    before = contents(tmp_path / "g")
+    (tmp_path / "g" / "gallery.faiss").write_bytes(b"junk")
+    assert len(indexing.build(source, Dies(0), tmp_path / "g", alias="toy", table=TABLE)) == 197
+    assert contents(tmp_path / "g") == before
+
+
+def test_a_place_that_cannot_be_written_is_a_sentence(source: CsvSource, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(GalleryError, match="cannot be written"):
+        build(source, tmp_path / "file")
+
+
 def test_another_source_encoder_or_spec_is_refused(source: CsvSource, tmp_path: Path, make_photo: MakePhoto) -> None:
     build(source, tmp_path / "g")
     with pytest.raises(GalleryError, match="another encoder"):
         build(source, tmp_path / "g", side=4)
-    with pytest.raises(GalleryError, match="another spec"):
-        build(source, tmp_path / "g", spec="SQ8")
+    with pytest.raises(GalleryError, match="Choose Flat"):
+        build(source, tmp_path / "g", spec="Nonsense")
     source.path.write_text(source.path.read_text() + "photos/0.jpg,1,1,x\n")
     with pytest.raises(GalleryError, match="another source"):
         build(CsvSource(source.path), tmp_path / "g")

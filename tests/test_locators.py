@@ -42,8 +42,9 @@ def test_retrieval_finds_a_photo_of_its_own(gallery: Gallery, photos: list[Path]
 
 
 def test_the_radius_says_how_far_the_evidence_scatters(gallery: Gallery, photos: list[Path]) -> None:
-    (sure,) = Retrieval(PixelEncoder(), gallery, nearest=1).locate(photos[:1])
-    assert sure.radius_km == 1.0
+    (one,) = Retrieval(PixelEncoder(), gallery, nearest=1).locate(photos[:1])
+    (sixteen,) = Retrieval(PixelEncoder(), gallery, nearest=16).locate(photos[:1])
+    assert one.radius_km == sixteen.radius_km  # measured over sixteen, however few decide
     (scattered,) = Retrieval(PixelEncoder(), gallery, nearest=30).locate([photos[0]])
     assert scattered.radius_km is not None
     assert scattered.location is not None
@@ -89,9 +90,9 @@ def test_img2loc_shows_the_lmm_both_ends(gallery: Gallery, photos: list[Path]) -
     locator = Img2Loc(PixelEncoder(), gallery, Template.load("nearest-farthest"), Scripted(["1.5, 2.5"]), nearest=2, farthest=3)
     (guess,) = locator.locate(photos[4:5])
     assert (len(guess.neighbours.nearest), len(guess.neighbours.farthest)) == (2, 3)
-    assert "most similar first: (4.0000, 8.0000), (" in guess.prompt
+    assert "most similar first: (4.0000, 8.0000), (" in guess.prompts[0]
     for entry in (*guess.neighbours.nearest, *guess.neighbours.farthest):
-        assert f"({entry.location.lat:.4f}, {entry.location.lon:.4f})" in guess.prompt
+        assert f"({entry.location.lat:.4f}, {entry.location.lon:.4f})" in guess.prompts[0]
     assert guess.radius_km is not None
     assert guess.replies[0].text == "1.5, 2.5"
 
@@ -118,6 +119,29 @@ def test_streams_are_lazy(gallery: Gallery, photos: list[Path]) -> None:
         for _ in range(5):
             next(stream)
     assert taken <= 12
+
+
+def test_a_long_run_of_unreadable_photos_is_not_held_back(gallery: Gallery, photos: list[Path]) -> None:
+    taken = 0
+
+    def mostly_broken() -> Iterator[Path]:
+        nonlocal taken
+        for path in [Path("absent"), photos[0], *[Path("absent")] * 1000, photos[1]]:
+            taken += 1
+            yield path
+
+    template = Template.load("nearest-farthest")
+    stream = Img2Loc(PixelEncoder(), gallery, template, Scripted(["1.55, 2.55"])).locate(mostly_broken())
+    assert next(stream).status == "unreadable"
+    assert taken < 10
+    assert next(stream).status == "located"
+    assert taken < 100
+    assert [guess.status for guess in stream] == ["unreadable"] * 1000 + ["located"]
+
+
+def test_a_single_path_is_no_list_of_photos(gallery: Gallery) -> None:
+    with pytest.raises(TypeError, match="come as a list"):
+        list(Retrieval(PixelEncoder(), gallery).locate("photo.jpg"))
 
 
 def test_what_does_not_fit_is_refused_when_the_locator_is_made(gallery: Gallery) -> None:

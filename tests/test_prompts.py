@@ -13,8 +13,9 @@ FAR = Neighbour(Location(-33.8568, 151.2153), -0.1, "x")
 
 
 def test_the_prompts_that_ship() -> None:
-    assert known() == ["nearest", "nearest-farthest", "zeroshot"]
-    given = {"nearest-farthest": ["nearest", "farthest"], "nearest": ["nearest"], "zeroshot": []}
+    assert known() == ["nearest", "nearest-farthest", "nearest-farthest-places", "zeroshot"]
+    both = ["nearest", "farthest"]
+    given = {"nearest-farthest": both, "nearest-farthest-places": both, "nearest": ["nearest"], "zeroshot": []}
     for name, variables in given.items():
         Template.load(name).require(variables)
 
@@ -26,6 +27,14 @@ def test_the_papers_prompt_holds_both_ends_and_nothing_else() -> None:
     assert prompt.text.index("48.8584") < prompt.text.index("-33.8568")
     for secret in ("secret", "0.91", "IMG_1234", "$"):
         assert secret not in prompt.text
+
+
+def test_place_names_beside_the_coordinates() -> None:
+    mid_ocean = Neighbour(Location(0.5, -30.0), 0.1, "x")
+    text = Template.load("nearest-farthest-places").fill(Photo(Path("x")), Neighbours((NEAR, mid_ocean), (FAR,))).text
+    assert "(48.8584, 2.2945) " in text
+    assert ", France; (0.5000, -30.0000)\n" in text
+    assert ", Australia\n" in text
 
 
 def test_a_template_and_its_values_must_fit() -> None:
@@ -46,7 +55,9 @@ def test_a_prompt_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.txt"
     path.write_text("Where? $nearest")
     assert Template.load(str(path)).variables == {"nearest"}
-    with pytest.raises(UnknownName, match=r"no prompt named 'nonsense'. Known: nearest, nearest-farthest, zeroshot"):
+    with pytest.raises(
+        UnknownName, match=r"no prompt named 'nonsense'. Known: nearest, nearest-farthest, nearest-farthest-places, zeroshot"
+    ):
         Template.load("nonsense")
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(PromptError, match="cannot be read"):

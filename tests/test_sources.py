@@ -82,6 +82,39 @@ def test_byte_order_mark_crlf_and_quotes(tmp_path: Path) -> None:
     assert (item.id, item.label) == ("a, b.jpg", "two, three")
 
 
+def test_lines_end_only_where_a_csv_says_so(tmp_path: Path) -> None:
+    """Python's own idea of a line end would pair a photo with another one's coordinate."""
+    text = 'file,lat,lon,label\na\u0085b.jpg,1,2,x\u2028y\nb.jpg,3,4,"two\nlines"\n'
+    first, second = CsvSource(csv(tmp_path, text))
+    assert isinstance(first, Item)
+    assert isinstance(second, Item)
+    assert (first.id, first.location, first.label) == ("a\u0085b.jpg", Location(1, 2), "x\u2028y")
+    assert (second.id, second.location, second.label) == ("b.jpg", Location(3, 4), "two\nlines")
+
+
+def test_odd_layouts(tmp_path: Path) -> None:
+    for text in (
+        "\n\nfile,lat,lon\na.jpg,1,2\n",
+        "file\tlat\tlon\na.jpg\t1\t2",
+        '"file";"lat";"lon";"a,b,c,d"\na.jpg;1;2;x',
+        "file,lat,lon\ra.jpg,1,2\r",
+    ):
+        path = tmp_path / "x.csv"
+        path.write_bytes(text.encode())
+        (item,) = CsvSource(path)
+        assert isinstance(item, Item), text
+        assert item.location == Location(1, 2)
+
+
+def test_what_would_shift_or_swallow_rows_is_not_taken(tmp_path: Path) -> None:
+    (rejected, good) = CsvSource(csv(tmp_path, "file,lat,lon\na,b.jpg,1,2\nc.jpg,3,4\n"))
+    assert isinstance(rejected, Rejected)
+    assert "more cells than columns" in rejected.reason
+    assert isinstance(good, Item)
+    with pytest.raises(SourceError, match="Mend the CSV"):
+        list(CsvSource(csv(tmp_path, 'file,lat,lon,label\na.jpg,1,2,"open\nb.jpg,3,4,x\n')))
+
+
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00bad", b""])
 def test_what_is_no_csv_says_so(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.csv"

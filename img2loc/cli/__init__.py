@@ -1,14 +1,17 @@
 """The command line: parses and prints, decides nothing. Machine output goes to stdout, everything else to stderr."""
 
+import io
 import logging
 import os
 import sys
 import warnings
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
-from img2loc.cli import ask, index, system
+from img2loc.cli import ask, index, lmm, system
+from img2loc.cli.streams import on_terminal
 
 app = typer.Typer(
     name="img2loc",
@@ -21,6 +24,7 @@ app = typer.Typer(
 )
 app.command("ask")(ask.ask)
 app.add_typer(index.app, name="index")
+app.add_typer(lmm.app, name="lmm")
 app.command("setup")(system.setup)
 app.command("doctor")(system.doctor)
 app.add_typer(system.config_app, name="config")
@@ -48,15 +52,26 @@ def main() -> None:
     debug = "--debug" in sys.argv
     if debug:  # Accepted anywhere on the line.
         sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if word != "--debug")]
-    sys.exit(_run(debug))
+    code = _run(debug)
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stdout.flush()
+    if code in (1, 130):
+        # A request in flight must not hold the process back: its thread would be waited for, for minutes.
+        with suppress(OSError, ValueError, AttributeError):
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _quieten() -> None:
-    """Keep libraries from writing between the answers; what matters of it comes back as a status or an error."""
+    """Keep libraries from writing between the answers, and any name or reply from breaking the output's encoding."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", module=r"PIL\.")
     logging.basicConfig(level=logging.ERROR)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    if not sys.stderr.isatty():
+    if not on_terminal(sys.stderr):
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
@@ -68,8 +83,6 @@ def _run(debug: bool) -> int:
         code = result if isinstance(result, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         code = 130
-    except BrokenPipeError:
-        code = 0
     except Exception as error:
         if (show := getattr(error, "show", None)) is not None:  # a usage error, of click's or of typer's own copy of it
             show()

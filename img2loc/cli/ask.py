@@ -1,11 +1,13 @@
 """`img2loc ask`: photographs in, answers out as they come."""
 
+import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from img2loc.cli.streams import on_terminal, put
 
 if TYPE_CHECKING:
     from img2loc.build import Built
@@ -29,6 +31,11 @@ def ask(
     ] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
     k: Annotated[int | None, typer.Option("-k", metavar="N", min=1, help="How many neighbours at each end.")] = None,
+    max_radius: Annotated[
+        float | None, typer.Option(metavar="KM", min=0, help="Rather no answer than one vaguer than this.")
+    ] = None,
+    local_only: Annotated[bool, typer.Option("--local-only", help="Refuse any LMM that is not on this machine.")] = False,
+    cache: Annotated[bool, typer.Option("--cache", help="Keep the LMM's replies, and use those that were kept.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a photo, one a line.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Show the neighbours, the prompt and the reply.")] = False,
 ) -> int:
@@ -37,49 +44,57 @@ def ask(
     Without options it uses the largest gallery of your own whose model can run here, else the starter gallery, and lets an LMM
     decide if OPENAI_API_KEY or OPENAI_BASE_URL is set.
     """
-    from img2loc import build
+    from img2loc import assets, build, making
     from img2loc.cli import render
     from img2loc.config import Config
 
+    listed = _listed(photos)
     settings = Config.load(config)
-    build.check(settings)
-    name = locator or build.default_locator(settings)[0]
+    making.check(settings)
+    name = locator or build.default_locator(settings, gallery, lmm, k)
     build.override(settings, name, gallery=gallery, lmm=lmm, k=k)
     with render.waiting(f"Loading the locator {name} …"):
-        built = build.locator(settings, name)
+        kept = assets.replies() if cache else None
+        built = build.locator(settings, name, cache=kept, max_radius_km=max_radius, local_only=local_only)
     _announce(settings, built, chosen=locator is not None, gallery_chosen=gallery is not None)
     missed = 0
-    listed = list(_listed(photos))
-    with render.progress(len(listed), "photos", show=len(listed) > 1 and not sys.stdout.isatty()) as advance:
+    with render.progress(len(listed), "photos", show=len(listed) > 1 and not on_terminal(sys.stdout)) as advance:
         for done, guess in enumerate(built.locator.locate(listed), 1):
             missed += guess.location is None
-            print(
-                render.as_json(guess, built) if as_json else render.for_people(guess, built, explain),
-                flush=True,
-            )
+            if not put(render.as_json(guess, built) if as_json else render.for_people(guess, built, explain)):
+                return 0
             advance(done)
     return 3 if missed else 0
 
 
-def _listed(paths: list[Path]) -> "Iterator[Photo]":
+def _listed(paths: list[Path]) -> "list[Photo]":
+    """The photos that files, folders and - stand for; a folder without any is only said, if there are others."""
     from img2loc.errors import SourceError
     from img2loc.sources import photo_files
     from img2loc.types import Photo
 
+    photos: list[Photo] = []
+    empty: list[str] = []
     for path in paths:
         if str(path) == "-":
-            yield Photo(path, sys.stdin.buffer.read())
-        elif path.is_dir():
-            files = photo_files(path)
-            if not files:
-                raise SourceError(f"The folder {path} holds no photographs.")
-            yield from map(Photo, files)
+            if sys.stdin is None:
+                raise SourceError("There is no photo on standard input: it is closed. Name a file.")
+            photos.append(Photo(path, sys.stdin.buffer.read()))
+        elif os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for names that are too long
+            found = photo_files(path)
+            photos += map(Photo, found)
+            empty += [] if found else [f"The folder {path} holds no photographs."]
         else:
-            yield Photo(path)
+            photos.append(Photo(path))
+    if not photos:
+        raise SourceError(" ".join(empty))
+    for line in empty:
+        typer.echo(line, err=True)
+    return photos
 
 
 def _announce(config: "Config", built: "Built", chosen: bool, gallery_chosen: bool) -> None:
-    """Say on stderr what was chosen for the user, where they did not choose it."""
+    """Say on stderr what was chosen for the user, where they did not choose it, and where their photos go."""
     from img2loc import build
 
     if built.gallery == build.STARTER and not gallery_chosen:
@@ -90,5 +105,7 @@ def _announce(config: "Config", built: "Built", chosen: bool, gallery_chosen: bo
         )
     elif not chosen:
         searched = f"the gallery {built.gallery} ({built.rows:,} photos)" if built.gallery else "no gallery"
-        asked = config.table("locator", built.name).get("lmm")
-        typer.echo(f"Using {built.name}: {searched}{f', lmm {asked}' if asked else ''}.", err=True)
+        typer.echo(f"Using {built.name}: {searched}.", err=True)
+    asked = config.table("locator", built.name).get("lmm")
+    if asked and not chosen and (address := build.endpoint_of(config, asked)):
+        typer.echo(f"Photos are sent to the LMM {asked} at {address}, without metadata or file name.", err=True)

@@ -37,13 +37,13 @@ def build(
     """Make a gallery from photos whose place is known. Interrupted or killed, the same command goes on."""
     from dataclasses import replace
 
-    from img2loc import assets, indexing, recipes
+    from img2loc import assets, indexing, making, recipes
     from img2loc import build as maker
     from img2loc.cli import render
     from img2loc.config import Config
 
     settings = Config.load(config)
-    maker.check(settings)
+    making.check(settings)
     given: dict[str, Any] = {
         "encoder": encoder,
         "spec": spec,
@@ -101,13 +101,14 @@ def query(
 ) -> int:
     """Print the nearest and farthest entries for one photo, as JSON lines."""
     from img2loc import build as maker
+    from img2loc import making
     from img2loc.cli import render
     from img2loc.config import Config
     from img2loc.retriever import Retriever
     from img2loc.types import Photo, Rejected
 
     settings = Config.load(config)
-    maker.check(settings)
+    making.check(settings)
     _, opened = maker.open_gallery(settings, gallery)
     retriever = Retriever(maker.encoder_of(settings, opened), opened)
     _, found = next(retriever.neighbours([Photo(photo)], k, k))

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from img2loc.build import Built
+from img2loc.cli.streams import on_terminal, plain
 from img2loc.geo import COUNTRY_KM
 from img2loc.places import place_at
 from img2loc.types import Guess, Location, Neighbour, Place
@@ -17,6 +18,7 @@ _FAILURES = {
     "refused": "the model declined to answer",
     "unparsed": "no coordinates in the model's reply",
     "failed": "the model could not be asked",
+    "unsure": "unsure",
 }
 
 
@@ -39,16 +41,16 @@ def as_json(guess: Guess, built: Built) -> str:
         "gallery": built.gallery,
         "detail": guess.detail,
     }
-    return json.dumps(record, ensure_ascii=False)
+    return json.dumps(record, ensure_ascii=False, allow_nan=False)
 
 
 def for_people(guess: Guess, built: Built, explain: bool) -> str:
     """A few lines; with `explain` the evidence below them."""
     if guess.location is None:
-        text = f"{guess.photo.path}: {_FAILURES[guess.status]}: {guess.detail}"
+        text = plain(f"{guess.photo.path}: {_FAILURES[guess.status]}: {guess.detail}")
     else:
-        text = "\n".join([str(guess.photo.path), *(f"  {line}" for line in _answer(guess, guess.location, built))])
-    return "\n".join([text, *_evidence(guess)]) if explain else text
+        text = "\n".join([plain(str(guess.photo.path)), *(f"  {line}" for line in _answer(guess, guess.location, built))])
+    return "\n".join([text, *map(plain, _evidence(guess))]) if explain else text
 
 
 def _answer(guess: Guess, at: Location, built: Built) -> list[str]:
@@ -77,9 +79,9 @@ def _evidence(guess: Guess) -> Iterator[str]:
         if entries:
             yield f"  {title}:"
             yield from _table(entries)
-    if guess.prompt:
+    for words in dict.fromkeys(guess.prompts):
         yield "  prompt:"
-        yield from (f"    {line}" for line in guess.prompt.splitlines())
+        yield from (f"    {line}" for line in words.splitlines())
     for reply in guess.replies:
         yield f"  reply of {reply.model} ({reply.status}{': ' + reply.detail if reply.detail else ''}):"
         yield from (f"    {line}" for line in reply.text.splitlines())
@@ -119,7 +121,7 @@ def _km(distance: float) -> str:
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
     """A spinner on stderr while something loads; nothing where stderr is not a terminal."""
-    if not sys.stderr.isatty():
+    if not on_terminal(sys.stderr):
         yield
         return
     from rich.console import Console
@@ -131,7 +133,7 @@ def waiting(what: str) -> Iterator[None]:
 @contextmanager
 def progress(total: int, unit: str, show: bool = True) -> Iterator[Callable[[int], None]]:
     """A bar on stderr with rate and time left; gives the function that takes how many are done."""
-    if not (show and sys.stderr.isatty()):
+    if not (show and on_terminal(sys.stderr)):
         yield lambda done: None
         return
     from rich.console import Console

@@ -1,8 +1,9 @@
 """`img2loc setup`, `doctor` and `config show`: what is here, what is missing, how to get it."""
 
 import json
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,16 +14,16 @@ config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True
 
 
 def setup(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A locator or an encoder.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A locator, an encoder or an LMM.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch without asking.")] = False,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
-) -> None:
-    """Fetch what a locator or an encoder needs, after showing sizes and licences."""
-    from img2loc import build, readiness
+) -> int:
+    """Fetch what a locator, an encoder or an LMM needs, after showing sizes and licences."""
+    from img2loc import making, readiness
     from img2loc.config import Config
 
     settings = Config.load(config)
-    build.check(settings)
+    making.check(settings)
     needs = readiness.setup_needs(settings, name)
     for need in needs:
         _print_need(need)
@@ -36,24 +37,29 @@ def setup(
         )
         if yes or typer.confirm("Fetch it?", err=True):
             typer.echo(f"Fetched: {need.files.fetch(names)}", err=True)
+    return 0 if all(need.ready for need in readiness.setup_needs(settings, name)) else 3
 
 
 def doctor(
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
 ) -> None:
     """Say what is installed, what each locator could do now, and what it lacks."""
-    from img2loc import build, diagnosis, readiness
+    from img2loc import diagnosis, readiness
     from img2loc.config import Config
+    from img2loc.errors import Img2LocError
 
     settings = Config.load(config)
-    build.check(settings)
     for title, lines in diagnosis.report(settings):
         typer.echo(title)
         for line in lines:
             typer.echo(f"  {line}")
     typer.echo("locators")
     for name in settings.names("locator"):
-        missing = [need for need in readiness.needs(settings, name) if not need.ready]
+        try:
+            missing = [need for need in readiness.needs(settings, name) if not need.ready]
+        except Img2LocError as error:
+            typer.echo(f"  {name}: {error}")
+            continue
         typer.echo(f"  {name}: {'can run now' if not missing else 'lacks'}")
         for need in missing:
             typer.echo(f"    {need.what}: {need.remedy}")
@@ -64,19 +70,34 @@ def show(
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
 ) -> None:
     """Print the resolved tables as TOML, each key with where it came from."""
-    from img2loc import build
+    from img2loc import making
     from img2loc.config import ROLES, Config
 
     settings = Config.load(config)
-    build.check(settings)
+    making.check(settings)
     typer.echo("[ask]")
     for key, value in settings.ask.items():
-        typer.echo(f"{key} = {json.dumps(value)}")
+        typer.echo(f"{key} = {toml(value)}")
     for role in ROLES:
         for name in settings.names(role):
-            typer.echo(f"\n[{role}.{name if name.replace('-', '').replace('_', '').isalnum() else json.dumps(name)}]")
+            typer.echo(f"\n[{role}.{_toml_key(name)}]")
             for key, value in settings.table(role, name).items():
-                typer.echo(f"{key} = {json.dumps(value, ensure_ascii=False)}  # {settings.origin(role, name, key)}")
+                typer.echo(f"{_toml_key(key)} = {toml(value)}  # {settings.origin(role, name, key)}")
+
+
+def toml(value: Any) -> str:
+    """A value as TOML writes it; the standard library only reads it."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_toml_key(key)} = {toml(entry)}" for key, entry in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return str(value).lower() if isinstance(value, bool | float) else str(value)
+
+
+def _toml_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else toml(key)
 
 
 def _print_need(need: "Need") -> None:

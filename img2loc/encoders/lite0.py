@@ -37,7 +37,9 @@ class Lite0(TorchEncoder):
         model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
         model.load_state_dict(dict(zip(model.state_dict(), saved.values(), strict=True)))
         model.reset_classifier(0)
-        self._model = self._adopt(model, _DIM, _CROP, {"resize": _RESIZE, "mean": _MEAN, "scale": _SCALE})
+        self._model = self._adopt(
+            model, _DIM, _CROP, {"architecture": "tf_efficientnet_lite0", "resize": _RESIZE, "mean": _MEAN, "scale": _SCALE}
+        )
 
     def _prepare(self, image: Image) -> torch.Tensor:
         import torch

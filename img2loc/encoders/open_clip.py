@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,7 @@ class OpenClip(TorchEncoder):
             network, self._transform = open_clip.create_model_from_pretrained(name, device="cpu", **options)
         except Exception as error:  # A torn file can make the unpicklers raise anything.
             raise MissingWeights(f"open_clip cannot load {model!r} with {pretrained!r}: {first_line(error)}") from error
-        preprocessing = dict(network.visual.preprocess_cfg)
+        preprocessing = {**network.visual.preprocess_cfg, **_architecture(name, bool(options.get("force_quick_gelu")))}
         size = preprocessing["size"]
         dim = int(network.visual.output_dim)
         self._model = self._adopt(network, dim, size[0] if isinstance(size, tuple | list) else size, preprocessing)
@@ -52,6 +53,8 @@ class OpenClip(TorchEncoder):
         """What it takes from a hub, or None where its weights are a local file or folder. Raises ConfigError."""
         if model.startswith("hf-hub:"):
             return HubFiles(model.removeprefix("hf-hub:"), _WEIGHTS, ("open_clip_config.json",))
+        if model.startswith("local-dir:") and not Path(model.removeprefix("local-dir:")).is_dir():
+            raise ConfigError(f"There is no folder {model.removeprefix('local-dir:')}.")
         if model.startswith("local-dir:") or Path(pretrained).is_file():
             return None
         import open_clip
@@ -90,6 +93,20 @@ def _resolve(model: str, pretrained: str) -> tuple[str, dict[str, Any]]:
     # Given as a file, open_clip neither applies the tag's preprocessing nor notices its activation: both are set here.
     options = {f"image_{key}": tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in tag}
     return model, {"pretrained": str(weights), "force_quick_gelu": bool(tag.get("quick_gelu")), **options}
+
+
+def _architecture(name: str, force_quick_gelu: bool) -> dict[str, object]:
+    """What weights alone do not tell: the same ones compute something else with another activation or number of heads."""
+    import open_clip
+
+    if name.startswith("local-dir:"):
+        config = json.loads((Path(name.removeprefix("local-dir:")) / "open_clip_config.json").read_text(encoding="utf-8"))[
+            "model_cfg"
+        ]
+    else:
+        config = open_clip.get_model_config(name)
+    vision = json.dumps(config["vision_cfg"], sort_keys=True)
+    return {"vision": vision, "quick_gelu": force_quick_gelu or bool(config.get("quick_gelu"))}
 
 
 def _is_torchscript(file: Path) -> bool:

@@ -30,13 +30,20 @@ class Timm(TorchEncoder):
 
         name, options = _resolve(model, weights)
         try:
-            network = timm.create_model(name, pretrained=True, num_classes=0, **options)
+            # With its classifier, so that timm checks every weight; asked for without one, it leaves what is missing random.
+            network = timm.create_model(name, pretrained=True, **options)
+            network.reset_classifier(0)
         except Exception as error:  # A torn file can make the unpicklers raise anything.
             reason = first_line(error)
             raise MissingWeights(f"timm cannot load {model!r} with weights {weights!r}: {reason}") from error
         data = resolve_model_data_config(network)
         self._transform = create_transform(**data, is_training=False)
-        self._model = self._adopt(network, int(network.num_features), int(data["input_size"][-1]), data)
+        self._model = self._adopt(
+            network,
+            int(network.num_features),
+            int(data["input_size"][-1]),
+            {**data, "architecture": network.pretrained_cfg.get("architecture")},
+        )
 
     @classmethod
     def needs(cls, model: str, weights: str = "", **_: object) -> HubFiles | None:

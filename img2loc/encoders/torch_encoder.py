@@ -11,21 +11,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from img2loc.devices import resolve_device, resolve_dtype
 from img2loc.errors import ConfigError, UnreadablePhoto
 from img2loc.types import Embedding, Photo, Rejected
 
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
-
-_DTYPES = {
-    "float32": "float32",
-    "fp32": "float32",
-    "bfloat16": "bfloat16",
-    "bf16": "bfloat16",
-    "float16": "float16",
-    "fp16": "float16",
-}
 
 
 class TorchEncoder(ABC):
@@ -48,7 +42,7 @@ class TorchEncoder(ABC):
 
     @property
     def name(self) -> str:
-        """Kind, dimensions, input size, and a fingerprint of weights and preprocessing: the same wherever the weights lie."""
+        """Kind, dimensions, input size, and a fingerprint of architecture, weights and preprocessing."""
         return self._name
 
     @property
@@ -82,8 +76,10 @@ class TorchEncoder(ABC):
                 while ahead:
                     batch: list[Rejected | None] = []
                     inputs: list[torch.Tensor] = []
+                    photos_in: list[Photo] = []
                     while ahead:
                         photo, decoding = ahead.popleft()
+                        photos_in.append(photo)
                         try:
                             inputs.append(decoding.result())
                             batch.append(None)
@@ -91,8 +87,8 @@ class TorchEncoder(ABC):
                             batch.append(Rejected(str(photo.path), str(error)))
                     look_ahead()
                     rows = iter(self._rows(inputs)) if inputs else iter(())
-                    for rejected in batch:
-                        yield next(rows) if rejected is None else rejected
+                    for photo, rejected in zip(photos_in, batch, strict=True):
+                        yield _checked(photo, next(rows)) if rejected is None else rejected
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
@@ -116,6 +112,13 @@ class TorchEncoder(ABC):
         return model.eval().requires_grad_(False).to(self.device, self.dtype)
 
 
+def _checked(photo: Photo, row: Embedding) -> Embedding | Rejected:
+    """A row of unit length, or why there is none: a model may give nothing but zeros, or overflow."""
+    if abs(float(np.linalg.norm(row)) - 1) < 1e-3:
+        return row
+    return Rejected(str(photo.path), "the model gives it no vector of unit length")
+
+
 def fingerprint(weights: Mapping[str, torch.Tensor], preprocessing: Mapping[str, object]) -> str:
     """Twelve hex digits that tell one set of weights and preprocessing from another, by a sample of every tensor."""
     digest = hashlib.sha256(repr(sorted((key, str(value)) for key, value in preprocessing.items())).encode())
@@ -124,35 +127,3 @@ def fingerprint(weights: Mapping[str, torch.Tensor], preprocessing: Mapping[str,
         sample = tensor[:: max(1, tensor.numel() // 64)].double().cpu().numpy()
         digest.update(f"{name}{tuple(weights[name].shape)}".encode() + sample.tobytes())
     return digest.hexdigest()[:12]
-
-
-def resolve_device(device: str) -> str:
-    """The device that "auto" stands for, or the given one. Raises ConfigError for one that is not there."""
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"The device {device!r} cannot be used here ({reason}). Use auto, cpu or cuda.") from error
-    return device
-
-
-def resolve_dtype(dtype: str, device: str) -> torch.dtype:
-    """The precision that "auto" stands for on a device, or the named one. Raises ConfigError."""
-    import torch
-
-    if dtype != "auto":
-        if dtype not in _DTYPES:
-            raise ConfigError(f"There is no dtype {dtype!r}. Known: auto, {', '.join(_DTYPES)}.")
-        chosen: torch.dtype = getattr(torch, _DTYPES[dtype])
-        return chosen
-    if device.startswith("cuda"):
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if device == "cpu":
-        capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-        if any(capabilities.get(feature) for feature in ("amx_bf16", "avx512_bf16", "bf16")):
-            return torch.bfloat16
-    return torch.float32

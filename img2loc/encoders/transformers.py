@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from img2loc.encoders.torch_encoder import TorchEncoder
 from img2loc.errors import ConfigError, MissingWeights, first_line
@@ -38,16 +39,18 @@ class TransformersClip(TorchEncoder):
             raise MissingWeights(f"{model!r} lacks {len(missing)} of its weights ({missing[0]} …). Fetch the files again.")
         if not hasattr(network, "get_image_features"):
             raise ConfigError(f"{model!r} is a {type(network).__name__}, which has no image features. Name a CLIP-like model.")
-        self._adopt_clip(network)
+        self._adopt_clip(network, folder)
 
-    def _adopt_clip(self, network: torch.nn.Module) -> None:
+    def _adopt_clip(self, network: torch.nn.Module, folder: Path) -> None:
         import torch
 
         probe = self._prepare(_grey_image())
         self._model = network.eval()
         with torch.inference_mode():
             dim = int(self._forward(probe[None]).shape[-1])
-        self._model = self._adopt(network, dim, int(probe.shape[-1]), self._processor.to_dict())
+        self._model = self._adopt(
+            network, dim, int(probe.shape[-1]), {**_preprocessing(self._processor), **_architecture(folder)}
+        )
 
     @classmethod
     def needs(cls, model: str, **_: object) -> HubFiles | None:
@@ -67,6 +70,32 @@ class TransformersClip(TorchEncoder):
         # transformers 5 returns an output object whose pooler_output is already projected.
         projected: torch.Tensor = getattr(features, "pooler_output", features)
         return projected
+
+
+def _preprocessing(processor: Any) -> dict[str, object]:
+    """What the processor does to pixels, without what changes from one version of transformers to the next."""
+    keys = (
+        "size",
+        "crop_size",
+        "resample",
+        "do_resize",
+        "do_center_crop",
+        "rescale_factor",
+        "do_normalize",
+        "image_mean",
+        "image_std",
+    )
+    settings = processor.to_dict()
+    return {key: json.dumps(settings.get(key), default=int) for key in keys}
+
+
+def _architecture(folder: Path) -> dict[str, object]:
+    """What weights alone do not tell: the same ones compute something else with another activation or number of heads."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    vision = config.get("vision_config") or {}
+    passing = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures")
+    told = {key: value for key, value in vision.items() if key not in passing}
+    return {"model_type": config.get("model_type"), "vision": json.dumps(told, sort_keys=True)}
 
 
 def _grey_image() -> Image:

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import base64
 import os
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from typing import Any, Literal
 
-from img2loc.errors import BackendError, UnreadablePhoto
+from img2loc.errors import BackendError, ConfigError, UnreadablePhoto
+from img2loc.lmm.structured import PRICE, RESPONSE_FORMAT, Price, counted
+from img2loc.lmm.window import Concurrent
 from img2loc.types import Prompt, Reply, ReplyStatus, Usage
 
+_PUBLIC = "https://api.openai.com/v1"
 
-class OpenAIChat:
+
+class OpenAIChat(Concurrent):
     """Chat completions with a photograph in them.
 
-    `OPENAI_API_KEY` and `OPENAI_BASE_URL` come from the environment. What is sent: the prompt's text, and the photograph
-    re-encoded as a JPEG of at most `image_side` pixels without EXIF, comment or file name. `temperature` is sent only when set
-    (reasoning models refuse it). `timeout` is in seconds for one attempt; `retries` of them are made after 429, 5xx and
-    connection errors, honouring Retry-After. Raises BackendError without a key.
+    The server is `base_url`, else OPENAI_BASE_URL, else OpenAI's; the key is in the environment variable `key_env`. What is sent:
+    the prompt's text, and the photograph re-encoded as a JPEG of at most `image_side` pixels without EXIF, comment or file name.
+    With `structured`, the reply's form is asked for by JSON schema; a server that does not take it is asked without from then on.
+    `temperature` is sent only when set (reasoning models refuse it). `timeout` is in seconds for one attempt; `retries` more are
+    made after 429, 5xx and connection errors, honouring Retry-After. `price` is in US dollars per million tokens. Raises
+    BackendError without a key.
     """
 
     def __init__(
         self,
         model: str,
         *,
+        base_url: str | None = None,
+        key_env: str = "OPENAI_API_KEY",
+        structured: bool = True,
         max_tokens: int | None = 1000,
         temperature: float | None = None,
         seed: int | None = None,
@@ -35,57 +40,52 @@ class OpenAIChat:
         timeout: float = 60.0,
         retries: int = 2,
         concurrency: int = 4,
+        price: Price = PRICE,
     ) -> None:
+        super().__init__(concurrency)
         from openai import OpenAI
 
-        base_url = os.environ.get("OPENAI_BASE_URL")
-        key = os.environ.get("OPENAI_API_KEY")
-        if not key and not base_url:
-            raise BackendError(
-                "No LMM can be asked: OPENAI_API_KEY is not set. Export a key, or set OPENAI_BASE_URL to a server of your own."
+        if image_side < 1 or not timeout > 0 or retries < 0:
+            raise ConfigError(
+                f"image_side is {image_side}, timeout {timeout}, retries {retries}: only retries may be 0, none less."
             )
-        self._client = OpenAI(api_key=key or "none", timeout=timeout, max_retries=retries)
+        address = base_url or os.environ.get("OPENAI_BASE_URL")
+        key = os.environ.get(key_env)
+        if not key and not address:
+            raise BackendError(
+                f"No LMM can be asked: {key_env} is not set. Export a key, or set OPENAI_BASE_URL to a server of your own."
+            )
+        self._client = OpenAI(api_key=key or "none", base_url=address, timeout=timeout, max_retries=retries)
         self._model = model
         self._timeout = timeout
         self._detail = detail
         self._side = image_side
-        self._window = max(1, concurrency)
+        self._price = price
+        self.structured = structured
+        self._has_answered = False
         options: dict[str, Any] = {"max_completion_tokens": max_tokens, "temperature": temperature, "seed": seed}
-        self._options: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+        self._options = {name: value for name, value in options.items() if value is not None}
 
-    def ask(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
-        """One reply for each prompt, in order, with `concurrency` requests in flight.
+    @classmethod
+    def endpoint(cls, base_url: str | None = None, **_: object) -> str:
+        """Where photographs go."""
+        return base_url or os.environ.get("OPENAI_BASE_URL") or _PUBLIC
 
-        Raises BackendError for what no prompt can survive: a bad key, an unknown model, no credit left.
-        """
-        upcoming = iter(prompts)
-        flying: deque[Future[Reply]] = deque()
-        with ThreadPoolExecutor(self._window, thread_name_prefix="lmm") as pool:
-            try:
-                while True:
-                    flying.extend(pool.submit(self._one, prompt) for prompt in islice(upcoming, self._window - len(flying)))
-                    if not flying:
-                        return
-                    yield flying.popleft().result()
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
-
-    def _one(self, prompt: Prompt) -> Reply:
+    def answer(self, prompt: Prompt) -> Reply:
+        """The reply to one prompt; BackendError for a bad key, an unknown model, no credit left."""
         import openai
 
         try:
-            picture = base64.b64encode(prompt.photo.jpeg(self._side)).decode()
-            url = {"url": f"data:image/jpeg;base64,{picture}", "detail": self._detail}
-            content: Any = [{"type": "text", "text": prompt.text}, {"type": "image_url", "image_url": url}]
-            answer = self._client.chat.completions.create(
-                model=self._model,
-                messages=[{"role": "user", "content": content}],
-                **self._options,
-            )
-            return self._read(answer)
+            return self._read(self._send(prompt))
         except UnreadablePhoto as error:
             return self._failed(f"the photo cannot be sent: {error}")
-        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
+        except openai.PermissionDeniedError as error:
+            if self._has_answered:  # The key is good, so it is this photograph that is not permitted.
+                return self._reply("", "refused", _reason(error))
+            raise BackendError(
+                f"{self._where()} refuses to work: {_reason(error)} Check the key, the model and the address."
+            ) from error
+        except (openai.AuthenticationError, openai.NotFoundError) as error:
             raise BackendError(
                 f"{self._where()} refuses to work: {_reason(error)} Check the key, the model and the address."
             ) from error
@@ -102,16 +102,41 @@ class OpenAIChat:
             return self._failed(f"no answer within {self._timeout:g} s")
         except openai.APIConnectionError as error:
             return self._failed(f"no connection to {self._client.base_url}: {error.__cause__ or error}")
-        except (openai.APIError, ValueError, TypeError, AttributeError, LookupError) as error:
-            return self._failed(f"the server's reply makes no sense: {_reason(error)}")
+        except openai.APIStatusError as error:
+            return self._failed(f"the server answered {error.status_code}: {_reason(error)}")
+        except Exception as error:
+            # Half a JSON, a connection that breaks inside a body, brackets without end: each library has errors of its own.
+            return self._failed(f"the server's reply cannot be read: {type(error).__name__}: {_reason(error)}")
+
+    def _send(self, prompt: Prompt) -> Any:
+        import openai
+
+        picture = base64.b64encode(prompt.photo.jpeg(self._side)).decode()
+        url = {"url": f"data:image/jpeg;base64,{picture}", "detail": self._detail}
+        content: Any = [{"type": "text", "text": prompt.text}, {"type": "image_url", "image_url": url}]
+        request: dict[str, Any] = {"model": self._model, "messages": [{"role": "user", "content": content}], **self._options}
+        create = self._client.chat.completions.create
+        if not self.structured:
+            return create(**request)
+        try:
+            return create(**request, response_format=RESPONSE_FORMAT)
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            if getattr(error, "code", None) in ("content_filter", "content_policy_violation"):
+                raise
+            answer = create(**request)  # If this fails too, the form was not to blame, and the error is this one's.
+            self.structured = False
+            return answer
 
     def _read(self, answer: Any) -> Reply:
         """A completion → a reply; servers are many, so no field is trusted to be there."""
         if isinstance(answer, str) or not getattr(answer, "choices", None):
             return self._failed(f"the server's reply has no choices in it: {str(answer)[:200]}")
+        self._has_answered = True
         choice, used = answer.choices[0], getattr(answer, "usage", None)
-        usage = Usage(used.prompt_tokens or 0, used.completion_tokens or 0) if used else None
-        text = choice.message.content or ""
+        usage = counted(getattr(used, "prompt_tokens", None), getattr(used, "completion_tokens", None), self._price)
+        text = (
+            (choice.message.content or "").encode("utf-8", "replace").decode()
+        )  # Half a surrogate pair can be sent, but not written.
         refusal = getattr(choice.message, "refusal", None)
         if refusal:
             return self._reply(text, "refused", refusal, usage)

@@ -16,6 +16,10 @@ class Scripted:
         self._replies = cycle(replies)
         self._status = status
 
+    @classmethod
+    def endpoint(cls, **_: object) -> None:
+        """Nowhere."""
+
     def ask(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
         """One scripted reply for each prompt."""
         for _ in prompts:

@@ -11,6 +11,8 @@ TEMPERATURE = 0.05
 """A neighbour's weight falls by e for each 0.05 of cosine similarity that it is behind the first."""
 SHARE = 0.68
 """The radius holds this share of the neighbours' weight: one standard deviation's worth."""
+EVIDENCE, FEWEST = 16, 3
+"""Neighbours that a radius is measured over, however few are shown or decide; and fewer than which it would say nothing."""
 FINEST_KM = 1.0
 """No radius is given finer than the literature's street level: gallery coordinates are no better."""
 
@@ -23,12 +25,12 @@ def weights(neighbours: Sequence[Neighbour], temperature: float = TEMPERATURE) -
 
 
 def radius_km(answer: Location, neighbours: Sequence[Neighbour]) -> float | None:
-    """How far around an answer one must go to hold 68 % of the neighbours' weight; None without neighbours.
+    """How far around an answer one must go to hold 68 % of the neighbours' weight; None for fewer than three.
 
     This is how far the evidence scatters, not a promise: a photograph whose place the gallery does not hold can have
     neighbours that agree on a wrong one.
     """
-    if not neighbours:
+    if len(neighbours) < FEWEST:
         return None
     points = degrees([neighbour.location for neighbour in neighbours])
     return round(max(FINEST_KM, spread_km(answer, points, weights(neighbours), SHARE)), 1)

@@ -4,18 +4,19 @@ from collections.abc import Iterable, Iterator
 
 from img2loc.errors import ConfigError
 from img2loc.gallery import Gallery
-from img2loc.locators.prompted import Asked, ask
+from img2loc.locators.evidence import EVIDENCE
+from img2loc.locators.prompted import Question, Stream, ask, by_the_reply
 from img2loc.prompts import Template
 from img2loc.protocols import LMM, Encoder
 from img2loc.retriever import Retriever
-from img2loc.types import Guess, PhotoLike, Rejected, as_photo
+from img2loc.types import Guess, Neighbours, PhotoLike, Rejected, as_photos
 
 
 class Img2Loc:
     """Retrieval-augmented prompting: the LMM sees the photograph, and the coordinates of both ends of the gallery.
 
     `nearest` and `farthest` are 16 each by default, as in the authors' released code; the paper gives no numbers.
-    The radius is how far the nearest neighbours scatter around the LMM's answer. Raises PromptError unless the prompt
+    The radius is how far the 16 nearest neighbours scatter around the LMM's answer. Raises PromptError unless the prompt
     names exactly the ends that are searched.
     """
 
@@ -39,8 +40,13 @@ class Img2Loc:
 
     def locate(self, photos: Iterable[PhotoLike]) -> Iterator[Guess]:
         """One guess for each photo, in order."""
-        return ask(self._lmm, self._asked(photos))
+        return ask(self._lmm, self._asked(photos), by_the_reply)
 
-    def _asked(self, photos: Iterable[PhotoLike]) -> Iterator[Asked]:
-        for photo, found in self._retriever.neighbours(map(as_photo, photos), self._nearest, self._farthest):
-            yield ((photo, found) if isinstance(found, Rejected) else (photo, found, self._prompt.fill(photo, found)))
+    def _asked(self, photos: Iterable[PhotoLike]) -> Stream:
+        most = max(self._nearest, EVIDENCE)
+        for photo, found in self._retriever.neighbours(as_photos(photos), most, self._farthest):
+            if isinstance(found, Rejected):
+                yield photo, found
+            else:
+                shown = Neighbours(found.nearest[: self._nearest], found.farthest)
+                yield Question(photo, shown, (self._prompt.fill(photo, shown),), found.nearest)

@@ -1,51 +1,97 @@
 """What every locator that asks an LMM shares: prompts out, replies in, each guess in its photograph's place."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import chain
 
 from img2loc.locators.evidence import radius_km
 from img2loc.parse import parse, refuses
 from img2loc.protocols import LMM
-from img2loc.types import Guess, GuessStatus, Location, Neighbours, Photo, Prompt, Rejected, Reply
-
-Asked = tuple[Photo, Neighbours, Prompt] | tuple[Photo, Rejected]
-"""A photograph with its prompt, or with the reason why it gets none."""
+from img2loc.types import Guess, GuessStatus, Location, Neighbour, Neighbours, Photo, Prompt, Rejected, Reply
 
 
-def ask(lmm: LMM, stream: Iterable[Asked]) -> Iterator[Guess]:
-    """One guess for each photograph, in order; photographs without a prompt pass the LMM by."""
-    waiting: deque[Asked] = deque()
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked about one photograph: one prompt or several."""
+
+    photo: Photo
+    neighbours: Neighbours
+    prompts: tuple[Prompt, ...]
+    evidence: tuple[Neighbour, ...] = ()
+    """The nearest neighbours that the radius is measured over; more than are shown, where few are."""
+
+
+_PATIENCE = 64
+Stream = Iterable[Question | tuple[Photo, Rejected]]
+Decide = Callable[[Question, list[Reply]], Guess]
+
+
+def ask(lmm: LMM, stream: Stream, decide: Decide) -> Iterator[Guess]:
+    """One guess for each photograph, in order; photographs without a question pass the LMM by.
+
+    The prompts of all photographs go to the LMM as one stream, so that its window of requests stays full; it is broken off only
+    for a long run of unreadable photographs, which would otherwise be held back until the next reply.
+    """
+    upcoming = iter(stream)
+    for asked in upcoming:
+        if isinstance(asked, Question):
+            yield from _burst(lmm, chain([asked], upcoming), decide)
+        else:
+            yield _unreadable(*asked)
+
+
+def _burst(lmm: LMM, stream: Stream, decide: Decide) -> Iterator[Guess]:
+    waiting: deque[Question | tuple[Photo, Rejected]] = deque()
 
     def prompts() -> Iterator[Prompt]:
+        rejected = 0
         for asked in stream:
             waiting.append(asked)
-            if len(asked) == 3:
-                yield asked[2]
+            if isinstance(asked, Question):
+                rejected = 0
+                yield from asked.prompts
+            elif (rejected := rejected + 1) == _PATIENCE:
+                return
 
-    def unreadable() -> Iterator[Guess]:
-        while waiting and len(waiting[0]) == 2:
-            asked = waiting.popleft()
-            assert isinstance(asked[1], Rejected)
-            yield Guess(asked[0], "unreadable", detail=asked[1].reason)
-
+    gathered: list[Reply] = []
     for reply in lmm.ask(prompts()):
-        yield from unreadable()
-        asked = waiting.popleft()
-        assert len(asked) == 3
-        yield _decide(*asked, reply)
-    yield from unreadable()
+        while not isinstance(question := waiting[0], Question):
+            waiting.popleft()
+            yield _unreadable(*question)
+        gathered.append(replace(reply, key=question.prompts[len(gathered)].key()))
+        if len(gathered) == len(question.prompts):
+            waiting.popleft()
+            yield decide(question, gathered)
+            gathered = []
+    for left in waiting:
+        assert not isinstance(left, Question), "an LMM gave fewer replies than it was asked for"
+        yield _unreadable(*left)
 
 
-def _decide(photo: Photo, neighbours: Neighbours, prompt: Prompt, reply: Reply) -> Guess:
-    # The last word of a reply that was cut off may be half a number.
-    text = reply.text if reply.status != "truncated" else (reply.text.rsplit(maxsplit=1) or [""])[0]
-    location = parse(text) if reply.status in ("answered", "truncated") else None
-    status, detail = _status(reply, location)
-    radius = radius_km(location, neighbours.nearest) if location else None
-    return Guess(photo, status, location, radius, neighbours, prompt.text, (reply,), detail)
+def _unreadable(photo: Photo, rejected: Rejected) -> Guess:
+    return Guess(photo, "unreadable", detail=rejected.reason)
 
 
-def _status(reply: Reply, location: Location | None) -> tuple[GuessStatus, str]:
+def by_the_reply(question: Question, replies: list[Reply]) -> Guess:
+    """The guess that the one reply to a question amounts to."""
+    (reply,) = replies
+    location = location_in(reply)
+    status, detail = outcome(reply, location)
+    radius = radius_km(location, question.evidence) if location else None
+    words = tuple(prompt.text for prompt in question.prompts)
+    return Guess(question.photo, status, location, radius, question.neighbours, words, (reply,), detail)
+
+
+def location_in(reply: Reply) -> Location | None:
+    """The coordinates that a reply settles on; of one that was cut off, the last word may be half a number."""
+    if reply.status == "truncated":
+        return parse((reply.text.rsplit(maxsplit=1) or [""])[0])
+    return parse(reply.text) if reply.status == "answered" else None
+
+
+def outcome(reply: Reply, location: Location | None) -> tuple[GuessStatus, str]:
+    """The status that a reply gives its photograph, and why."""
     if location is not None:
         return "located", f"the reply of {reply.model}"
     if reply.status in ("refused", "failed"):

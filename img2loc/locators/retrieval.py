@@ -6,10 +6,10 @@ from typing import Literal
 from img2loc.errors import ConfigError, GalleryError
 from img2loc.gallery import Gallery
 from img2loc.geo import degrees, densest
-from img2loc.locators.evidence import radius_km, weights
+from img2loc.locators.evidence import EVIDENCE, radius_km, weights
 from img2loc.protocols import Encoder
 from img2loc.retriever import Retriever
-from img2loc.types import Guess, PhotoLike, Rejected, as_photo
+from img2loc.types import Guess, Neighbours, PhotoLike, Rejected, as_photos
 
 
 class Retrieval:
@@ -17,7 +17,7 @@ class Retrieval:
 
     `decide` is "nearest" (the most similar entry: the kNN baseline of Vo et al., ICCV 2017, with k = 1) or "mode" (of the
     `nearest` most similar entries the one in the densest place, by a Gaussian kernel of `bandwidth_km` weighted by similarity).
-    The radius is how far the `nearest` entries scatter around the answer.
+    The radius is how far the 16 most similar entries (or `nearest`, where that is more) scatter around the answer.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class Retrieval:
         nearest: int = 16,
         bandwidth_km: float = 25.0,
     ) -> None:
-        if nearest < 1 or bandwidth_km <= 0:
+        if nearest < 1 or not bandwidth_km > 0:
             raise ConfigError(f"nearest is {nearest} and bandwidth_km {bandwidth_km}; both must be above 0.")
         if not len(gallery):
             raise GalleryError(f"The gallery {gallery.folder} is empty. Build it from a source with usable photographs.")
@@ -39,15 +39,15 @@ class Retrieval:
 
     def locate(self, photos: Iterable[PhotoLike]) -> Iterator[Guess]:
         """One guess for each photo, in order."""
-        for photo, found in self._retriever.neighbours(map(as_photo, photos), self._nearest):
+        for photo, found in self._retriever.neighbours(as_photos(photos), max(self._nearest, EVIDENCE)):
             if isinstance(found, Rejected):
                 yield Guess(photo, "unreadable", detail=found.reason)
                 continue
-            entries = found.nearest
+            entries = found.nearest[: self._nearest]
             chosen, how = 0, f"the nearest of {len(entries)} neighbours"
             if self._decide == "mode":
                 points = degrees([entry.location for entry in entries])
                 chosen = densest(points, weights(entries), self._bandwidth_km)
                 how = f"the densest place among {len(entries)} neighbours"
             answer = entries[chosen].location
-            yield Guess(photo, "located", answer, radius_km(answer, entries), found, detail=how)
+            yield Guess(photo, "located", answer, radius_km(answer, found.nearest), Neighbours(entries), detail=how)

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator
 
 from img2loc.errors import UnreadablePhoto
-from img2loc.locators.prompted import Asked, ask
+from img2loc.locators.prompted import Question, Stream, ask, by_the_reply
 from img2loc.prompts import Template
 from img2loc.protocols import LMM
-from img2loc.types import Guess, Neighbours, PhotoLike, Rejected, as_photo
+from img2loc.types import Guess, Neighbours, PhotoLike, Rejected, as_photos
 
 
 class Zeroshot:
@@ -19,13 +19,13 @@ class Zeroshot:
 
     def locate(self, photos: Iterable[PhotoLike]) -> Iterator[Guess]:
         """One guess for each photo, in order."""
-        return ask(self._lmm, self._asked(photos))
+        return ask(self._lmm, self._asked(photos), by_the_reply)
 
-    def _asked(self, photos: Iterable[PhotoLike]) -> Iterator[Asked]:
-        for photo in map(as_photo, photos):
+    def _asked(self, photos: Iterable[PhotoLike]) -> Stream:
+        for photo in as_photos(photos):
             try:
                 photo.image()
             except UnreadablePhoto as error:
                 yield photo, Rejected(str(photo.path), str(error))
             else:
-                yield photo, Neighbours(), self._prompt.fill(photo, Neighbours())
+                yield Question(photo, Neighbours(), (self._prompt.fill(photo, Neighbours()),))

@@ -1,0 +1,68 @@
+"""`img2loc lmm`: which models there are, and whether one answers."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Look at the LMMs, and try one.", no_args_is_help=True)
+
+
+@app.command("list")
+def listed(
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
+) -> None:
+    """List the LMMs: kind, model, and where photos go."""
+    from img2loc import build, making
+    from img2loc.config import Config
+    from img2loc.errors import Img2LocError
+
+    settings = Config.load(config)
+    making.check(settings)
+    for name in settings.names("lmm"):
+        table = settings.table("lmm", name)
+        try:
+            goes = build.endpoint_of(settings, name) or "stays on this machine"
+        except Img2LocError as error:
+            goes = str(error)
+        typer.echo(f"{name}: {table['kind']}, {table.get('model', table.get('run', 'no model'))}; {goes}")
+
+
+@app.command()
+def check(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An [lmm.NAME] table.")],
+    local_only: Annotated[bool, typer.Option("--local-only", help="Refuse any LMM that is not on this machine.")] = False,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
+) -> int:
+    """Send one tiny image; say what came back, how long it took, what it cost, and whether structured output works."""
+    from img2loc import build, making
+    from img2loc.cli import render
+    from img2loc.config import Config
+    from img2loc.images import tiny_jpeg
+    from img2loc.parse import parse
+    from img2loc.prompts import Template
+    from img2loc.types import Neighbours, Photo
+
+    settings = Config.load(config)
+    making.check(settings)
+    if local_only:
+        build.require_local(settings, name)
+    with render.waiting(f"Loading the LMM {name} …"):
+        model = build.lmm(settings, name)
+    prompt = Template.load("zeroshot").fill(Photo(Path("tiny.jpg"), tiny_jpeg()), Neighbours())
+    started = time.monotonic()
+    (reply,) = model.ask([prompt])
+    took = time.monotonic() - started
+    typer.echo(f"status      {reply.status}{f': {reply.detail}' if reply.detail else ''}")
+    typer.echo(f"reply       {reply.text.strip()!r}")
+    found = parse(reply.text)
+    typer.echo(f"parsed      {f'{found.lat}, {found.lon}' if found else 'no coordinates'}")
+    typer.echo(f"time        {took:.1f} s")
+    if reply.usage:
+        cost = f"{reply.usage.cost_usd:.6f} US dollars" if reply.usage.cost_usd is not None else "price not known"
+        typer.echo(f"tokens      {reply.usage.input_tokens} in, {reply.usage.output_tokens} out; {cost}")
+    structured = getattr(model, "structured", None)
+    words = {None: "not offered by this backend", True: "taken", False: "off, or refused by the server"}
+    typer.echo(f"structured  {words[structured]}")
+    return 0 if reply.status in ("answered", "truncated", "refused") else 3

@@ -1,0 +1,51 @@
+"""Where torch computes, and how precisely: what "auto" stands for on this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from img2loc.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+_DTYPES = {
+    "float32": "float32",
+    "fp32": "float32",
+    "bfloat16": "bfloat16",
+    "bf16": "bfloat16",
+    "float16": "float16",
+    "fp16": "float16",
+}
+
+
+def resolve_device(device: str) -> str:
+    """The device that "auto" stands for, or the given one. Raises ConfigError for one that is not there."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"The device {device!r} cannot be used here ({reason}). Use auto, cpu or cuda.") from error
+    return device
+
+
+def resolve_dtype(dtype: str, device: str) -> torch.dtype:
+    """The precision that "auto" stands for on a device, or the named one. Raises ConfigError."""
+    import torch
+
+    if dtype != "auto":
+        if dtype not in _DTYPES:
+            raise ConfigError(f"There is no dtype {dtype!r}. Known: auto, {', '.join(_DTYPES)}.")
+        chosen: torch.dtype = getattr(torch, _DTYPES[dtype])
+        return chosen
+    if device.startswith("cuda"):
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device == "cpu":
+        capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        if any(capabilities.get(feature) for feature in ("amx_bf16", "avx512_bf16", "bf16")):
+            return torch.bfloat16
+    return torch.float32

@@ -1,0 +1,82 @@
+"""Replies that were paid for once: an SQLite file, found by what was asked of whom, safe with several processes at once."""
+
+import hashlib
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from img2loc.errors import ConfigError, UnreadablePhoto
+from img2loc.lmm.window import Concurrent, in_flight
+from img2loc.protocols import LMM
+from img2loc.types import Prompt, Reply, Usage
+
+
+class Cached:
+    """An LMM whose replies are kept, and given again to the same prompt with the same photograph.
+
+    `identity` is everything else that the reply depends on: model, endpoint, sampling. Replies are stored the moment they
+    come, so that a killed run has lost none; what failed is asked again. Raises ConfigError where the file cannot be used.
+    """
+
+    def __init__(self, lmm: LMM, identity: Mapping[str, Any], file: Path) -> None:
+        self._lmm = lmm
+        self._identity = json.dumps(identity, sort_keys=True, default=str)
+        self._file = file
+        self._lock = threading.Lock()
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            # Autocommit: each reply is on disk when the call returns.
+            self._store = sqlite3.connect(file, timeout=60, check_same_thread=False, isolation_level=None)
+            self._store.execute("PRAGMA journal_mode=WAL")
+            self._store.execute("CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, reply TEXT NOT NULL) WITHOUT ROWID")
+        except (OSError, sqlite3.Error) as error:
+            raise ConfigError(f"The reply cache {file} cannot be used ({error}). Delete it, or ask without --cache.") from error
+
+    def ask(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
+        """One reply for each prompt, in order: kept ones at once, the others by the LMM."""
+        if isinstance(self._lmm, Concurrent):
+            return in_flight(self._answer, prompts, self._lmm.concurrency)
+        return self._one_by_one(prompts)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._store.close()
+
+    def _answer(self, prompt: Prompt) -> Reply:
+        assert isinstance(self._lmm, Concurrent)
+        key = self._key(prompt)
+        return self._get(key) or self._put(key, self._lmm.answer(prompt))
+
+    def _one_by_one(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
+        for prompt in prompts:
+            key = self._key(prompt)
+            found = self._get(key)
+            if found is None:
+                (found,) = self._lmm.ask([prompt])
+                self._put(key, found)
+            yield found
+
+    def _key(self, prompt: Prompt) -> str:
+        try:
+            return hashlib.sha256(f"{self._identity}\n{prompt.key()}".encode()).hexdigest()
+        except UnreadablePhoto:
+            return ""
+
+    def _get(self, key: str) -> Reply | None:
+        with self._lock, closing(self._store.execute("SELECT reply FROM replies WHERE key = ?", (key,))) as rows:
+            row = rows.fetchone()
+        if row is None:
+            return None
+        kept = json.loads(row[0])
+        return Reply(**{**kept, "usage": Usage(**kept["usage"]) if kept["usage"] else None})
+
+    def _put(self, key: str, reply: Reply) -> Reply:
+        if key and reply.status != "failed":
+            with self._lock:
+                self._store.execute("INSERT OR REPLACE INTO replies VALUES (?, ?)", (key, json.dumps(asdict(reply))))
+        return reply

@@ -1,0 +1,119 @@
+"""Any chat model of LangChain, by `provider:model`: Anthropic, Gemini, Bedrock, Ollama, OpenAI and more, without code of ours."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from img2loc.errors import BackendError, ConfigError, MissingPackage, UnreadablePhoto, first_line
+from img2loc.lmm.structured import PRICE, SCHEMA, Price, counted
+from img2loc.lmm.window import Concurrent
+from img2loc.types import Prompt, Reply, ReplyStatus, Usage
+
+_HOPELESS = {"AuthenticationError", "NotFoundError"}
+
+
+class LangChain(Concurrent):
+    """A chat model made by LangChain's `init_chat_model`, asked with a text and an image block.
+
+    `model` is "provider:model"; its key is where the provider's package looks for it. `options` go to the model as they are
+    (temperature, base_url, timeout …). With `structured`, the form is asked for by JSON schema; a model that does not take it
+    is asked without from then on. Tracing to third parties is off unless LANGSMITH_TRACING is set. Raises MissingPackage or
+    ConfigError.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        options: Mapping[str, Any] | None = None,
+        structured: bool = True,
+        image_side: int = 1024,
+        concurrency: int = 4,
+        price: Price = PRICE,
+    ) -> None:
+        super().__init__(concurrency)
+        try:
+            from langchain.chat_models import init_chat_model
+
+            self._chat: Any = init_chat_model(model, **(options or {}))
+        except ImportError as error:
+            raise MissingPackage(
+                f"The LMM {model!r} needs {error.name or 'a package of LangChain'}: pip install 'img2loc[langchain]' and the "
+                f"provider's package, such as langchain-{model.partition(':')[0]}."
+            ) from error
+        except Exception as error:
+            raise ConfigError(f"LangChain cannot make {model!r}: {first_line(error)}. Write it as provider:model.") from error
+        self._model = model
+        self._side = image_side
+        self._price = price
+        self.structured = structured
+
+    @classmethod
+    def endpoint(cls, model: str, options: Mapping[str, Any] | None = None, **_: object) -> str:
+        """Where photographs go, as far as the table tells; a provider's own name where it does not."""
+        provider = model.partition(":")[0]
+        named = (options or {}).get("base_url")
+        if provider == "ollama":
+            return str(named or os.environ.get("OLLAMA_HOST") or "http://localhost:11434")
+        return str(named or (os.environ.get("OPENAI_BASE_URL") if provider == "openai" else "") or f"the provider {provider}")
+
+    def answer(self, prompt: Prompt) -> Reply:
+        """The reply to one prompt; BackendError for a bad key or an unknown model."""
+        try:
+            picture = base64.b64encode(prompt.photo.jpeg(self._side)).decode()
+        except UnreadablePhoto as error:
+            return self._reply("", "failed", f"the photo cannot be sent: {error}")
+        image = {"type": "image", "base64": picture, "mime_type": "image/jpeg"}
+        messages = [{"role": "user", "content": [{"type": "text", "text": prompt.text}, image]}]
+        try:
+            return self._read(self._invoke(messages))
+        except Exception as error:  # Every provider has a tree of errors of its own.
+            reason = first_line(error)
+            names = {kind.__name__ for kind in type(error).__mro__}
+            if names & {"LengthFinishReasonError"}:
+                return self._reply("", "truncated", "cut off at the model's limit of tokens")
+            if names & {"ContentFilterFinishReasonError"}:
+                return self._reply("", "refused", "stopped by the provider's content filter")
+            if names & _HOPELESS or "insufficient_quota" in str(error):
+                raise BackendError(
+                    f"{self._model} refuses to work: {reason}. Check the key, the model and the credit."
+                ) from error
+            return self._reply("", "failed", f"{type(error).__name__}: {reason}")
+
+    def _invoke(self, messages: list[dict[str, Any]]) -> Any:
+        from langsmith import tracing_context
+
+        wanted = any(os.environ.get(name, "").lower() in ("true", "1") for name in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2"))
+        with tracing_context(enabled=wanted):
+            if self.structured:
+                try:
+                    bound = self._chat.with_structured_output(SCHEMA, method="json_schema", include_raw=True)
+                    return bound.invoke(messages)["raw"]
+                except Exception as error:
+                    if type(error).__name__ not in ("BadRequestError", "NotImplementedError", "ValueError", "TypeError"):
+                        raise
+                    answer = self._chat.invoke(messages)  # If this fails too, the form was not to blame.
+                    self.structured = False
+                    return answer
+            return self._chat.invoke(messages)
+
+    def _read(self, message: Any) -> Reply:
+        facts = message.response_metadata or {}
+        reason = str(facts.get("finish_reason") or facts.get("stop_reason") or "").lower()
+        used = message.usage_metadata or {}
+        usage = counted(used.get("input_tokens"), used.get("output_tokens"), self._price)
+        text = message.text if isinstance(message.text, str) else message.text()
+        refusal = message.additional_kwargs.get("refusal")
+        if refusal or reason in ("content_filter", "refusal", "safety"):
+            return self._reply(text, "refused", str(refusal or f"stopped by the provider ({reason})"), usage)
+        if reason in ("length", "max_tokens"):
+            return self._reply(text, "truncated", "cut off at the model's limit of tokens", usage)
+        if not text.strip():
+            return self._reply("", "failed", "the reply is empty", usage)
+        return self._reply(text, "answered", "", usage)
+
+    def _reply(self, text: str, status: ReplyStatus, detail: str, usage: Usage | None = None) -> Reply:
+        return Reply(text, self._model, status, usage, detail)

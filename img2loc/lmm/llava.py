@@ -1,0 +1,159 @@
+"""LLaVA and its like in this process, through transformers: nothing leaves the machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from img2loc.devices import resolve_device, resolve_dtype
+from img2loc.errors import ConfigError, MissingPackage, MissingWeights, UnreadablePhoto, first_line
+from img2loc.hub import HubFiles
+from img2loc.types import Prompt, Reply, Usage
+
+
+class Llava:
+    """Any image-text-to-text model of transformers: LLaVA-1.5, LLaVA-NeXT, LLaVA-OneVision, Qwen-VL and others.
+
+    `model` is a folder or a hub id whose files are in the cache. Deterministic unless `temperature` is set. `device_map` ("auto")
+    spreads the model over devices; `quantization` "4bit" needs bitsandbytes and CUDA. The chat template is the processor's own.
+    Raises MissingWeights, MissingPackage or ConfigError.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        device_map: str | None = None,
+        quantization: Literal["4bit"] | None = None,
+        max_tokens: int = 300,
+        temperature: float = 0.0,
+        seed: int = 0,
+        image_side: int = 1024,
+        batch_size: int = 1,
+    ) -> None:
+        if batch_size < 1 or max_tokens < 1:
+            raise ConfigError(f"batch_size is {batch_size} and max_tokens {max_tokens}; both must be 1 or more.")
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        files = self.needs(model)
+        folder = Path(model) if files is None else files.require().parent
+        place = resolve_device(device)
+        options: dict[str, Any] = {"dtype": resolve_dtype(dtype, place)}
+        if device_map:
+            options["device_map"] = device_map
+        if quantization:
+            options["quantization_config"] = _four_bits(options["dtype"])
+            options.setdefault("device_map", "auto")
+        try:
+            self._processor: Any = AutoProcessor.from_pretrained(folder)
+            network, loading = AutoModelForImageTextToText.from_pretrained(folder, output_loading_info=True, **options)
+        except Exception as error:  # A torn file can make the loaders raise anything.
+            raise MissingWeights(f"transformers cannot load {model!r}: {first_line(error)}") from error
+        if missing := sorted(loading["missing_keys"]):
+            raise MissingWeights(f"{model!r} lacks {len(missing)} of its weights ({missing[0]} …). Fetch the files again.")
+        if getattr(self._processor, "chat_template", None) is None:
+            raise ConfigError(f"{model!r} has no chat template; name a model that was tuned for chat.")
+        self._processor.tokenizer.padding_side = "left"
+        if self._processor.tokenizer.pad_token is None:
+            self._processor.tokenizer.pad_token = self._processor.tokenizer.eos_token
+        self._network: Any = network.eval() if "device_map" in options else network.eval().to(place)
+        self._model = model
+        self._max_tokens = max_tokens
+        self._temperature = temperature
+        self._seed = seed
+        self._side = image_side
+        self._batch_size = batch_size
+
+    @classmethod
+    def endpoint(cls, **_: object) -> None:
+        """Nowhere: it runs in this process."""
+
+    @classmethod
+    def needs(cls, model: str, **_: object) -> HubFiles | None:
+        """What it takes from a hub, or None for a local folder. Raises ConfigError for a folder that is not there."""
+        if Path(model).is_dir():
+            return None
+        if model.count("/") != 1 or model.startswith(("/", ".", "~")):
+            raise ConfigError(f"{model!r} is neither a folder nor a hub id (org/name).")
+        weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
+        return HubFiles(model, weights, ("*.json", "*.txt", "*.jinja", "*.model", "*.safetensors"))
+
+    def ask(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
+        """One reply for each prompt, in order, `batch_size` at a time."""
+        upcoming = iter(prompts)
+        while batch := list(islice(upcoming, self._batch_size)):
+            images: list[Any] = []
+            for prompt in batch:
+                try:
+                    image = prompt.photo.image()
+                    image.thumbnail((self._side, self._side))
+                    images.append(image)
+                except UnreadablePhoto as error:
+                    images.append(Reply("", self._model, "failed", detail=f"the photo cannot be read: {error}"))
+            asked = [(prompt, image) for prompt, image in zip(batch, images, strict=True) if not isinstance(image, Reply)]
+            answers = iter(self._generate(asked) if asked else ())
+            for image in images:
+                yield image if isinstance(image, Reply) else next(answers)
+
+    def _generate(self, asked: list[tuple[Prompt, Any]]) -> list[Reply]:
+        import torch
+
+        chats = [
+            [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": prompt.text}]}]
+            for prompt, image in asked
+        ]
+        inputs = self._processor.apply_chat_template(
+            chats,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs={"padding": True},
+        ).to(self._network.device)
+        for name, value in inputs.items():
+            if value.is_floating_point():
+                inputs[name] = value.to(self._network.dtype)
+        sampling: dict[str, Any] = {"do_sample": self._temperature > 0}
+        if self._temperature > 0:
+            sampling["temperature"] = self._temperature
+            torch.manual_seed(self._seed)
+        else:
+            sampling |= {
+                "temperature": None,
+                "top_p": None,
+                "top_k": None,
+            }  # A model's own sampling settings would only be warned of.
+        with torch.inference_mode():
+            written = self._network.generate(**inputs, max_new_tokens=self._max_tokens, **sampling)
+        length = inputs["input_ids"].shape[1]
+        return [
+            self._reply(tokens, int(mask.sum()))
+            for tokens, mask in zip(written[:, length:], inputs["attention_mask"], strict=True)
+        ]
+
+    def _reply(self, tokens: Any, asked: int) -> Reply:
+        tokenizer = self._processor.tokenizer
+        ends = self._network.generation_config.eos_token_id
+        ends = set(ends if isinstance(ends, list) else [ends]) | {tokenizer.eos_token_id}
+        stopped = next((place for place, token in enumerate(tokens.tolist()) if token in ends), None)
+        text = tokenizer.decode(tokens[:stopped], skip_special_tokens=True).strip()
+        usage = Usage(asked, len(tokens) if stopped is None else stopped)
+        if stopped is None and len(tokens) >= self._max_tokens:
+            return Reply(text, self._model, "truncated", usage, f"cut off at {self._max_tokens} tokens; raise max_tokens")
+        if not text:
+            return Reply("", self._model, "failed", usage, "the reply is empty")
+        return Reply(text, self._model, "answered", usage)
+
+
+def _four_bits(dtype: Any) -> Any:
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise MissingPackage("quantization = '4bit' needs bitsandbytes: pip install bitsandbytes") from error
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=dtype)

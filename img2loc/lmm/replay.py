@@ -1,0 +1,49 @@
+"""Answers from a recorded run, so that an experiment runs again without a model."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from img2loc.errors import ConfigError, UnreadablePhoto
+from img2loc.types import Prompt, Reply, Usage
+
+
+class Replay:
+    """Answers each prompt as a recorded run did: `run` is a file of `img2loc ask --json`, one object a line.
+
+    A reply is found by the photograph's bytes and the prompt's words together; what was not recorded is "failed". Raises
+    ConfigError for a file that is no such record.
+    """
+
+    def __init__(self, run: str) -> None:
+        self._replies: dict[str, Reply] = {}
+        try:
+            lines = Path(run).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"The recorded run {run} cannot be read ({error}). Record one: img2loc ask … --json > {run}"
+            ) from error
+        for number, line in enumerate(lines, 1):
+            try:
+                for reply in json.loads(line)["replies"]:
+                    usage = Usage(**reply["usage"]) if reply.get("usage") else None
+                    recorded = Reply(reply["text"], reply["model"], reply["status"], usage, reply["detail"], reply["key"])
+                    self._replies[recorded.key] = recorded
+            except (ValueError, KeyError, TypeError) as error:
+                if number == len(lines):
+                    break  # The last line of a run that was killed may be torn.
+                raise ConfigError(f"{run}, line {number} is no line of `img2loc ask --json`. Record the run again.") from error
+
+    @classmethod
+    def endpoint(cls, **_: object) -> None:
+        """Nowhere."""
+
+    def ask(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
+        """The recorded reply to each prompt."""
+        for prompt in prompts:
+            try:
+                recorded = self._replies.get(prompt.key())
+            except UnreadablePhoto as error:
+                yield Reply("", "replay", "failed", detail=f"the photo cannot be read: {error}")
+                continue
+            yield recorded or Reply("", "replay", "failed", detail="no reply to this photo and prompt was recorded")

@@ -1,0 +1,108 @@
+"""A table of the configuration and the class that its `kind` names → checked arguments, and the object."""
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, cast, get_type_hints
+
+from img2loc.config import Config, Table
+from img2loc.errors import ConfigError, MissingPackage
+
+OBJECTS = ("encoder", "gallery", "lmm", "prompt", "verifier", "zeroshot_prompt")
+"""Keys whose value is the name of another thing to make, whatever the constructor takes in its place."""
+KINDS: dict[str, dict[str, str]] = {
+    "encoder": {
+        "lite0": "img2loc.encoders.lite0:Lite0",
+        "open_clip": "img2loc.encoders.open_clip:OpenClip",
+        "timm": "img2loc.encoders.timm:Timm",
+        "transformers": "img2loc.encoders.transformers:TransformersClip",
+    },
+    "lmm": {
+        "langchain": "img2loc.lmm.langchain:LangChain",
+        "llava": "img2loc.lmm.llava:Llava",
+        "openai": "img2loc.lmm.openai:OpenAIChat",
+        "replay": "img2loc.lmm.replay:Replay",
+        "scripted": "img2loc.lmm.scripted:Scripted",
+    },
+    "locator": {
+        "ensemble": "img2loc.locators.ensemble:Ensemble",
+        "img2loc": "img2loc.locators.img2loc:Img2Loc",
+        "retrieval": "img2loc.locators.retrieval:Retrieval",
+        "zeroshot": "img2loc.locators.zeroshot:Zeroshot",
+    },
+}
+
+
+_PLAIN = {"gallery": {"path"}, "setup": {"encoder", "gallery"}, "price": {"input", "output"}, "download": {"size", "licence"}}
+
+
+def check(config: Config) -> None:
+    """Raise ConfigError for a misspelt key or a wrong value in any of the user's tables, but for other people's kinds."""
+    for role, name in config.user_tables():
+        table = config.table(role, name)
+        if role in _PLAIN:
+            if unknown := sorted(set(table) - _PLAIN[role]):
+                raise ConfigError(f"[{role}.{name}] has no key {unknown[0]!r}. Known: {', '.join(sorted(_PLAIN[role]))}.")
+        elif ":" not in str(table.get("kind")):
+            arguments_of(role, name, table, class_of(role, name, table))
+
+
+def class_of(role: str, name: str, table: Mapping[str, Any]) -> Callable[..., Any]:
+    """The class that a table's `kind` names. Raises ConfigError, or MissingPackage."""
+    kind = table.get("kind")
+    if not isinstance(kind, str):
+        raise ConfigError(f'[{role}.{name}] has no kind. Known: {", ".join(KINDS[role])}, or "package.module:Class".')
+    path = KINDS[role].get(kind, kind)
+    module, _, attribute = path.partition(":")
+    if not attribute:
+        raise ConfigError(
+            f'[{role}.{name}] has the unknown kind {kind!r}. Known: {", ".join(KINDS[role])}, or "package.module:Class".'
+        )
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise MissingPackage(f"[{role}.{name}] needs the module {error.name}. Install the package that has it.") from error
+    except AttributeError as error:
+        raise ConfigError(f"[{role}.{name}]: the module {module} has no {attribute}. Check the kind {kind!r}.") from error
+    if not callable(found):
+        raise ConfigError(f"[{role}.{name}]: {kind!r} is no class. Check the kind.")
+    return cast(Callable[..., Any], found)
+
+
+def arguments_of(role: str, name: str, table: Mapping[str, Any], make: Callable[..., Any]) -> Table:
+    """The table's arguments, checked against the constructor's signature: the signature is the schema."""
+    from pydantic import TypeAdapter, ValidationError
+
+    parameters = inspect.signature(make).parameters
+    arguments = {key: value for key, value in table.items() if key != "kind"}
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    initialiser = make.__init__ if inspect.isclass(make) else make
+    try:
+        hints = get_type_hints(initialiser)
+    except NameError:  # Somebody's hints that exist for type checkers only; then the values are not checked.
+        hints = {}
+    for key, value in arguments.items():
+        if key not in parameters and not takes_any:
+            raise ConfigError(f"[{role}.{name}] has no key {key!r}. Known: kind, {', '.join(parameters)}.")
+        hint = str if key in OBJECTS else hints.get(key, Any)
+        try:
+            TypeAdapter(hint).validate_python(value, strict=True)
+        except ValidationError as error:
+            raise ConfigError(f"[{role}.{name}] {key} = {value!r}: {error.errors()[0]['msg']}.") from error
+    return arguments
+
+
+def call(role: str, name: str, make: Callable[..., Any], arguments: Table) -> Any:
+    """The object. Raises ConfigError for a key that is lacking, MissingPackage for a package that is not installed."""
+    parameters = inspect.signature(make).parameters.values()
+    missing = [
+        p.name
+        for p in parameters
+        if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in arguments
+    ]
+    if missing:
+        raise ConfigError(f"[{role}.{name}] lacks the key {missing[0]!r}.")
+    try:
+        return make(**arguments)
+    except ModuleNotFoundError as error:
+        raise MissingPackage(f"[{role}.{name}] needs the package {error.name}: pip install {error.name}") from error
