@@ -20,6 +20,7 @@ test: check
 	$(BIN)/pytest -m "not slow"
 
 test-slow: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,slow]'
 	$(BIN)/pytest -m slow
 
 check: $(INSTALLED)

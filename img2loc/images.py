@@ -1,10 +1,11 @@
 """Bytes of any photograph → upright 8-bit RGB pixels, and pixels → a small JPEG that carries nothing else."""
 
 import io
+import math
 import stat
 import struct
 import threading
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import cache
 from pathlib import Path
 
@@ -61,16 +62,19 @@ else:
     HEIC_READABLE = True
 
 
-def upright(source: Path | bytes) -> Image.Image:
+def upright(source: Path | bytes, side: int | None = None) -> Image.Image:
     """Decode a photograph as it was meant to be seen: turned by its EXIF orientation, RGB, 8 bits, on white.
 
     The image carries no EXIF, comment or profile. Of a strip longer than 16 times its width the middle is kept. Memory is
     bounded: large photographs are decoded one at a time, very large JPEGs at a fraction of their size, and others refused.
-    Raises UnreadablePhoto with the reason.
+    With `side`, a JPEG is decoded no larger than its longer side needs to be. Raises UnreadablePhoto with the reason.
     """
     try:
         with _open(source) as image:
             pixels = image.width * image.height
+            if side is not None and image.format in ("JPEG", "MPO") and (scale := side / max(image.size)) < 1:
+                image.draft("RGB", (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+                pixels = image.width * image.height
             if pixels > _LARGE_PIXELS and image.format in ("JPEG", "MPO"):
                 image.draft("RGB", (image.width // 2, image.height // 2))
                 pixels = image.width * image.height
@@ -100,7 +104,7 @@ def exif_of(source: Path | bytes) -> Image.Exif:
 
 def jpeg(image: Image.Image, side: int, quality: int = 85) -> bytes:
     """Re-encode pixels as a JPEG whose longer side is at most `side` pixels, with no metadata at all."""
-    small = image.copy()
+    small = image.copy() if max(image.size) > side or image.info else image
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     small.info = {}  # Pillow's writer would carry a JPEG comment over from here.
     buffer = io.BytesIO()
@@ -167,10 +171,9 @@ def _middle(image: Image.Image) -> Image.Image:
 
 
 def _turned(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except _DAMAGED:
-        return image  # Broken EXIF is no reason to lose good pixels.
+    with suppress(*_DAMAGED):  # Broken EXIF is no reason to lose good pixels.
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
 
 
 def _rgb(image: Image.Image) -> Image.Image:

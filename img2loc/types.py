@@ -45,17 +45,20 @@ class Photo:
     path: Path
     data: bytes | None = field(default=None, repr=False)
 
-    def image(self) -> Image:
-        """Decode it: upright, RGB, 8 bits, no metadata. Raises UnreadablePhoto."""
+    def image(self, side: int | None = None) -> Image:
+        """Decode it: upright, RGB, 8 bits, no metadata. Raises UnreadablePhoto.
+
+        With `side`, a longer side of at least so many pixels is enough, which large JPEGs give at a fraction of the time.
+        """
         from img2loc import images
 
-        return images.upright(self.path if self.data is None else self.data)
+        return images.upright(self.path if self.data is None else self.data, side)
 
     def jpeg(self, side: int) -> bytes:
         """Re-encode it as a small JPEG (longer side at most `side` px) with no metadata. Raises UnreadablePhoto."""
         from img2loc import images
 
-        return images.jpeg(self.image(), side)
+        return images.jpeg(self.image(side), side)
 
     def digest(self) -> str:
         """SHA-256 of its bytes, in hex. Raises UnreadablePhoto where there are none."""
@@ -118,14 +121,15 @@ class Neighbours:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The words and the photograph that go to an LMM."""
+    """The words and the photograph that go to an LMM; `sample` counts the times that the same is asked again."""
 
     text: str
     photo: Photo
+    sample: int = 0
 
     def key(self) -> str:
-        """SHA-256 of the words and of the photograph's bytes: what a recorded reply is found by. Raises UnreadablePhoto."""
-        return hashlib.sha256(f"{self.photo.digest()}\n{self.text}".encode()).hexdigest()
+        """SHA-256 of photograph, words and sample: what a recorded reply is found by. Raises UnreadablePhoto."""
+        return hashlib.sha256(f"{self.photo.digest()}\n{self.sample}\n{self.text}".encode()).hexdigest()
 
 
 ReplyStatus = Literal["answered", "refused", "truncated", "failed"]

@@ -39,6 +39,13 @@ def test_the_same_question_is_asked_once(chat: ChatServer, make_photo: MakePhoto
     assert len(chat.requests) == 5
 
 
+def test_samples_of_one_prompt_are_different_questions(chat: ChatServer, make_photo: MakePhoto, tmp_path: Path) -> None:
+    prompts = [Prompt("Where?", Photo(make_photo()), sample) for sample in range(3)]
+    for _ in range(2):
+        ask(prompts, tmp_path / "r.sqlite")
+    assert len(chat.requests) == 3
+
+
 @pytest.mark.parametrize("change", ["words", "photo", "identity"])
 def test_another_question_is_asked_again(chat: ChatServer, make_photo: MakePhoto, tmp_path: Path, change: str) -> None:
     file = tmp_path / "replies.sqlite"

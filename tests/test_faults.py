@@ -169,7 +169,7 @@ def test_memory_does_not_grow_with_the_number_of_prompts(make_photo: MakePhoto, 
                 most[total] = max(most[total], len(alive))
                 yield prompt
 
-        for _ in in_flight(lambda prompt: Reply(prompt.text, "m", "answered"), prompts(), 8):
+        for _ in in_flight(lambda prompt: None, lambda prompt, _: Reply(prompt.text, "m", "answered"), prompts(), 8):
             pass
         gc.collect()
     assert most[5000] <= most[100] + 16 <= 64

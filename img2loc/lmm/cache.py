@@ -40,17 +40,23 @@ class Cached:
     def ask(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
         """One reply for each prompt, in order: kept ones at once, the others by the LMM."""
         if isinstance(self._lmm, Concurrent):
-            return in_flight(self._answer, prompts, self._lmm.concurrency)
+            return in_flight(self._prepare, self._answer, prompts, self._lmm.concurrency)
         return self._one_by_one(prompts)
 
     def close(self) -> None:
         """Close the file."""
         self._store.close()
 
-    def _answer(self, prompt: Prompt) -> Reply:
+    def _prepare(self, prompt: Prompt) -> tuple[str, Any]:
+        """The key, and the reply that is kept or what the LMM prepares."""
         assert isinstance(self._lmm, Concurrent)
         key = self._key(prompt)
-        return self._get(key) or self._put(key, self._lmm.answer(prompt))
+        return key, self._get(key) or self._lmm.prepare(prompt)
+
+    def _answer(self, prompt: Prompt, prepared: tuple[str, Any]) -> Reply:
+        assert isinstance(self._lmm, Concurrent)
+        key, found = prepared
+        return found if isinstance(found, Reply) else self._put(key, self._lmm.answer(prompt, found))
 
     def _one_by_one(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
         for prompt in prompts:

@@ -60,13 +60,18 @@ class LangChain(Concurrent):
             return str(named or os.environ.get("OLLAMA_HOST") or "http://localhost:11434")
         return str(named or (os.environ.get("OPENAI_BASE_URL") if provider == "openai" else "") or f"the provider {provider}")
 
-    def answer(self, prompt: Prompt) -> Reply:
-        """The reply to one prompt; BackendError for a bad key or an unknown model."""
+    def prepare(self, prompt: Prompt) -> str | Reply:
+        """The photograph as a JPEG in base64, or why it cannot be sent."""
         try:
-            picture = base64.b64encode(prompt.photo.jpeg(self._side)).decode()
+            return base64.b64encode(prompt.photo.jpeg(self._side)).decode()
         except UnreadablePhoto as error:
             return self._reply("", "failed", f"the photo cannot be sent: {error}")
-        image = {"type": "image", "base64": picture, "mime_type": "image/jpeg"}
+
+    def answer(self, prompt: Prompt, prepared: str | Reply) -> Reply:
+        """The reply to one prompt; BackendError for a bad key or an unknown model."""
+        if isinstance(prepared, Reply):
+            return prepared
+        image = {"type": "image", "base64": prepared, "mime_type": "image/jpeg"}
         messages = [{"role": "user", "content": [{"type": "text", "text": prompt.text}, image]}]
         try:
             return self._read(self._invoke(messages))

@@ -89,7 +89,7 @@ class Llava:
             images: list[Any] = []
             for prompt in batch:
                 try:
-                    image = prompt.photo.image()
+                    image = prompt.photo.image(self._side)
                     image.thumbnail((self._side, self._side))
                     images.append(image)
                 except UnreadablePhoto as error:

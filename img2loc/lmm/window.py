@@ -1,17 +1,19 @@
 """Many requests in flight, results in order: what every LMM behind a network shares."""
 
+import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from typing import Any
 
 from img2loc.errors import ConfigError
 from img2loc.types import Prompt, Reply
 
 
 class Concurrent(ABC):
-    """Base of LMMs that answer one prompt a request: `answer` is called by `concurrency` threads."""
+    """Base of LMMs that answer one prompt a request."""
 
     def __init__(self, concurrency: int) -> None:
         if concurrency < 1:
@@ -19,28 +21,42 @@ class Concurrent(ABC):
         self.concurrency = concurrency
 
     @abstractmethod
-    def answer(self, prompt: Prompt) -> Reply:
+    def prepare(self, prompt: Prompt) -> Any:
+        """What takes CPU and no network: the photograph as it is sent, or a Reply where that cannot be made."""
+
+    @abstractmethod
+    def answer(self, prompt: Prompt, prepared: Any) -> Reply:
         """The reply to one prompt. Raises BackendError for what no prompt can survive."""
 
     def ask(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
         """One reply for each prompt, in order, with `concurrency` requests in flight."""
-        return in_flight(self.answer, prompts, self.concurrency)
+        return in_flight(self.prepare, self.answer, prompts, self.concurrency)
 
 
-def in_flight(answer: Callable[[Prompt], Reply], prompts: Iterable[Prompt], concurrency: int) -> Iterator[Reply]:
-    """`answer` of each prompt, in order, by that many threads; prompts are taken as there is room for them.
+def in_flight(
+    prepare: Callable[[Prompt], Any], answer: Callable[[Prompt, Any], Reply], prompts: Iterable[Prompt], concurrency: int
+) -> Iterator[Reply]:
+    """`answer` of each prompt, in order, by `concurrency` threads; prompts are taken as there is room for them.
 
-    Twice as many are kept waiting as are in flight, so that one slow reply does not idle the other threads.
+    Twice as many are held as are in flight: so one slow reply does not idle the other threads, and the next photographs are
+    prepared, by as many threads as there are cores, while requests wait for the network.
     """
     upcoming = iter(prompts)
     window = 2 * concurrency if concurrency > 1 else 1
     flying: deque[Future[Reply]] = deque()
-    pool = ThreadPoolExecutor(concurrency, thread_name_prefix="lmm")
+    preparing = ThreadPoolExecutor(min(concurrency, os.cpu_count() or 1), thread_name_prefix="prepare")
+    asking = ThreadPoolExecutor(concurrency, thread_name_prefix="lmm")
+
+    def submit(prompt: Prompt) -> Future[Reply]:
+        prepared = preparing.submit(prepare, prompt)
+        return asking.submit(lambda: answer(prompt, prepared.result()))
+
     try:
         while True:
-            flying.extend(pool.submit(answer, prompt) for prompt in islice(upcoming, window - len(flying)))
+            flying.extend(map(submit, islice(upcoming, window - len(flying))))
             if not flying:
                 return
             yield flying.popleft().result()
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        preparing.shutdown(wait=False, cancel_futures=True)
+        asking.shutdown(wait=False, cancel_futures=True)

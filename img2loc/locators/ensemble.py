@@ -1,6 +1,7 @@
 """Several prompts, several candidates, one answer: the ensemble of G3 (Jia et al., NeurIPS 2024) over Img2Loc's prompts."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -69,7 +70,8 @@ class Ensemble:
             for count in self._counts:
                 template = self._prompt if count else self._zeroshot_prompt
                 shown = Neighbours(found.nearest[:count], found.farthest[:count])
-                prompts += [template.fill(photo, shown)] * self._samples
+                asked = template.fill(photo, shown)
+                prompts += [replace(asked, sample=sample) for sample in range(self._samples)]
             yield Question(photo, found, tuple(prompts))
 
     def _decide(self, question: Question, replies: list[Reply]) -> Guess:
