@@ -89,7 +89,7 @@ def lmm(config: Config, name: str, cache: Path | None = None) -> LMM:
     model = str(arguments.get("model", "")).rpartition(":")[2]
     if "price" in inspect.signature(make).parameters and config.has("price", model):
         arguments.setdefault("price", config.table("price", model))
-    made = cast(LMM, call("lmm", name, make, arguments))
+    made = cast(LMM, _made(config, "lmm", name, arguments, make))
     if cache is None:
         return made
     dependent = {key: value for key, value in arguments.items() if key not in _NOT_IN_A_REPLY}
@@ -245,15 +245,21 @@ def override(config: Config, name: str, **options: Any) -> None:
 
 def _encoder(config: Config, name: str, table: Mapping[str, Any]) -> Encoder:
     make = class_of("encoder", name, table)
+    return cast(Encoder, _made(config, "encoder", name, arguments_of("encoder", name, table, make), make))
+
+
+def _made(config: Config, role: str, name: str, arguments: Table, make: Any) -> Any:
+    """The object; weights that are not here are named with their size, their licence and the command that gets them."""
     try:
-        return cast(Encoder, call("encoder", name, make, arguments_of("encoder", name, table, make)))
+        return call(role, name, make, arguments)
     except MissingWeights as error:
-        files = weights_of(config, name, table)
+        needs = getattr(make, "needs", None)
+        files: HubFiles | None = needs(**arguments) if needs else None
         if files is None or files.cached():
             raise
         facts = config.table("download", files.repo) if config.has("download", files.repo) else {}
         size = ", ".join(str(facts[key]) for key in ("size", "licence") if key in facts) or "size unknown"
         raise MissingWeights(
-            f"The encoder {name!r} needs the weights {files.repo} ({size}), which are not on this machine. "
-            f"Get them: img2loc setup {name}. Or name a local copy in [encoder.{name}]."
+            f"[{role}.{name}] needs the weights {files.repo} ({size}), which are not on this machine. "
+            f"Get them: img2loc setup {name}. Or name a local copy there."
         ) from error

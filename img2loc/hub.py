@@ -63,3 +63,12 @@ class HubFiles:
 
         snapshot_download(self.repo, allow_patterns=names)
         return self.require()
+
+
+def folder_or_hub(model: str, weights: tuple[str, ...], others: tuple[str, ...]) -> HubFiles | None:
+    """None for a model in a local folder, else what it takes from the hub. Raises ConfigError for what is neither."""
+    if Path(model).is_dir():
+        return None
+    if model.count("/") != 1 or model.startswith(("/", ".", "~")):
+        raise ConfigError(f"{model!r} is neither a folder nor a hub id (org/name).")
+    return HubFiles(model, weights, others)

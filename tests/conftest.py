@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from img2loc.gallery import Gallery
+from img2loc.types import Item, Location, Photo
 from tests.server import ChatServer, chat
+from tests.toys import PixelEncoder
 
 __all__ = ["ChatServer", "chat"]
 
@@ -163,3 +166,17 @@ def tiny_llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def toy_photos(make_photo: MakePhoto) -> list[Path]:
+    return [make_photo(f"{seed}.jpg", seed) for seed in range(30)]
+
+
+@pytest.fixture
+def gallery(toy_photos: list[Path], tmp_path: Path) -> Gallery:
+    encoder = PixelEncoder()
+    items = [Item(photo.name, Location(seed, seed * 2), Photo(photo)) for seed, photo in enumerate(toy_photos)]
+    rows = np.stack(list(encoder.encode(item.photo for item in items)))  # type: ignore[arg-type]
+    stamp = {"name": encoder.name, "alias": "toy", "table": {}}
+    return Gallery.build(tmp_path / "g", [(rows, items)], encoder=stamp, rows=len(items))

@@ -84,7 +84,14 @@ def test_unknown_names_list_the_known_ones() -> None:
 def test_missing_weights_say_which_how_large_and_how_to_get_them() -> None:
     with pytest.raises(MissingWeights) as caught:
         build.encoder(Config.load(), "clip-l14")
-    for words in ("'clip-l14'", "timm/vit_large_patch14_clip_224.openai", "1.7 GB", "MIT", "img2loc setup clip-l14"):
+    for words in ("[encoder.clip-l14]", "timm/vit_large_patch14_clip_224.openai", "1.7 GB", "MIT", "img2loc setup clip-l14"):
+        assert words in str(caught.value)
+
+
+def test_an_lmm_whose_weights_are_missing_says_the_same() -> None:
+    with pytest.raises(MissingWeights) as caught:
+        build.lmm(Config.load(), "llava")
+    for words in ("[lmm.llava]", "llava-hf/llava-1.5-7b-hf", "14 GB", "img2loc setup llava"):
         assert words in str(caught.value)
 
 

@@ -17,25 +17,10 @@ from img2loc.locators.cautious import Cautious
 from img2loc.locators.ensemble import Ensemble
 from img2loc.locators.retrieval import Retrieval
 from img2loc.prompts import Template
-from img2loc.types import Embedding, Embeddings, Item, Location, Photo, Rejected
-from tests.conftest import MakePhoto
+from img2loc.types import Embedding, Embeddings, Location, Photo, Rejected
 from tests.toys import PixelEncoder
 
 locations = st.builds(Location, st.floats(-90, 90), st.floats(-180, 180))
-
-
-@pytest.fixture
-def photos(make_photo: MakePhoto) -> list[Path]:
-    return [make_photo(f"{seed}.jpg", seed) for seed in range(20)]
-
-
-@pytest.fixture
-def gallery(photos: list[Path], tmp_path: Path) -> Gallery:
-    encoder = PixelEncoder()
-    items = [Item(photo.name, Location(seed, seed * 2), Photo(photo)) for seed, photo in enumerate(photos)]
-    rows = np.stack(list(encoder.encode(item.photo for item in items)))  # type: ignore[arg-type]
-    stamp = {"name": encoder.name, "alias": "toy", "table": {}}
-    return Gallery.build(tmp_path / "g", [(rows, items)], encoder=stamp, rows=len(items))
 
 
 def ensemble(gallery: Gallery, replies: list[str], **options: object) -> Ensemble:
@@ -43,33 +28,33 @@ def ensemble(gallery: Gallery, replies: list[str], **options: object) -> Ensembl
     return Ensemble(PixelEncoder(), gallery, *templates, Scripted(replies), **options)  # type: ignore[arg-type]
 
 
-def test_one_prompt_for_each_count_and_sample(gallery: Gallery, photos: list[Path]) -> None:
+def test_one_prompt_for_each_count_and_sample(gallery: Gallery, toy_photos: list[Path]) -> None:
     locator = ensemble(gallery, ["48.85, 2.29"], counts=(0, 2, 5), samples=2)
-    for guess in locator.locate(photos[:3]):
+    for guess in locator.locate(toy_photos[:3]):
         assert len(guess.prompts) == len(guess.replies) == 6
         shown = [words.count("), (") for words in guess.prompts]
         assert shown == [0, 0, 2, 2, 8, 8]  # n - 1 separators in each of two lists
         assert guess.location == Location(48.85, 2.29)
 
 
-def test_the_majority_outvotes_a_stray_reply(gallery: Gallery, photos: list[Path]) -> None:
+def test_the_majority_outvotes_a_stray_reply(gallery: Gallery, toy_photos: list[Path]) -> None:
     replies = ["48.85, 2.29", "-33.86, 151.21", "48.86, 2.30", "48.84, 2.31"]
-    (guess,) = ensemble(gallery, replies, retrieved=3).locate(photos[:1])
+    (guess,) = ensemble(gallery, replies, retrieved=3).locate(toy_photos[:1])
     assert guess.location is not None
     assert distance_km(guess.location, Location(48.85, 2.30)) < 5
     assert guess.radius_km is not None
     assert guess.radius_km > 1000  # the stray reply and the neighbours are evidence too
-    (sure,) = ensemble(gallery, ["48.85, 2.29"] * 4, retrieved=0).locate(photos[:1])
+    (sure,) = ensemble(gallery, ["48.85, 2.29"] * 4, retrieved=0).locate(toy_photos[:1])
     assert sure.radius_km == 1.0
 
 
-def test_without_any_coordinates_the_first_reply_says_why(gallery: Gallery, photos: list[Path]) -> None:
-    (guess,) = ensemble(gallery, ["I'm sorry, I can't help.", "lovely"]).locate(photos[:1])
+def test_without_any_coordinates_the_first_reply_says_why(gallery: Gallery, toy_photos: list[Path]) -> None:
+    (guess,) = ensemble(gallery, ["I'm sorry, I can't help.", "lovely"]).locate(toy_photos[:1])
     assert (guess.status, guess.location) == ("refused", None)
 
 
-def test_unreadable_photos_keep_their_place(gallery: Gallery, photos: list[Path], tmp_path: Path) -> None:
-    mixed = [tmp_path / "absent.jpg", photos[0], tmp_path / "absent.jpg"]
+def test_unreadable_photos_keep_their_place(gallery: Gallery, toy_photos: list[Path], tmp_path: Path) -> None:
+    mixed = [tmp_path / "absent.jpg", toy_photos[0], tmp_path / "absent.jpg"]
     assert [guess.status for guess in ensemble(gallery, ["1.55, 2.55"]).locate(mixed)] == ["unreadable", "located", "unreadable"]
 
 
@@ -90,13 +75,13 @@ class PointTower(PixelEncoder):
         return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1).astype(np.float32)
 
 
-def test_verification_picks_the_planted_candidate(gallery: Gallery, photos: list[Path]) -> None:
+def test_verification_picks_the_planted_candidate(gallery: Gallery, toy_photos: list[Path]) -> None:
     planted = Location(-33.86, 151.21)
     replies = ["48.85, 2.29", "48.86, 2.30", "-33.86, 151.21", "48.84, 2.31"]
     options = {"verifier": PointTower(planted), "choose": "verify"}
-    (guess,) = ensemble(gallery, replies, **options).locate(photos[:1])
+    (guess,) = ensemble(gallery, replies, **options).locate(toy_photos[:1])
     assert guess.location == planted
-    (guess,) = ensemble(gallery, replies[:2], verifier=PointTower(Location(5, 10)), choose="verify").locate(photos[5:6])
+    (guess,) = ensemble(gallery, replies[:2], verifier=PointTower(Location(5, 10)), choose="verify").locate(toy_photos[5:6])
     assert guess.location == Location(5, 10)  # a retrieved coordinate can win as well
     assert "a neighbour's place, by verify" in guess.detail
 
@@ -150,12 +135,12 @@ def test_nan_is_no_candidate() -> None:
         Location(float("nan"), 0)
 
 
-def test_caution(gallery: Gallery, photos: list[Path]) -> None:
+def test_caution(gallery: Gallery, toy_photos: list[Path]) -> None:
     locator = Retrieval(PixelEncoder(), gallery, nearest=20)
-    (plain,) = locator.locate(photos[:1])
+    (plain,) = locator.locate(toy_photos[:1])
     assert plain.radius_km is not None
-    (kept,) = Cautious(locator, plain.radius_km).locate(photos[:1])
+    (kept,) = Cautious(locator, plain.radius_km).locate(toy_photos[:1])
     assert kept == plain
-    (unsure,) = Cautious(locator, plain.radius_km - 1).locate(photos[:1])
+    (unsure,) = Cautious(locator, plain.radius_km - 1).locate(toy_photos[:1])
     assert (unsure.status, unsure.location, unsure.radius_km) == ("unsure", None, plain.radius_km)
     assert "best guess 0.0000, 0.0000, but the evidence scatters" in unsure.detail

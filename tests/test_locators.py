@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from img2loc.errors import ConfigError, PromptError, WrongEncoder
@@ -14,38 +13,23 @@ from img2loc.locators.img2loc import Img2Loc
 from img2loc.locators.retrieval import Retrieval
 from img2loc.locators.zeroshot import Zeroshot
 from img2loc.prompts import Template
-from img2loc.types import Item, Location, Photo, Prompt, Reply
-from tests.conftest import MakePhoto
+from img2loc.types import Location, Prompt, Reply
 from tests.toys import PixelEncoder
 
 
-@pytest.fixture
-def photos(make_photo: MakePhoto) -> list[Path]:
-    return [make_photo(f"{seed}.jpg", seed) for seed in range(30)]
-
-
-@pytest.fixture
-def gallery(photos: list[Path], tmp_path: Path) -> Gallery:
-    encoder = PixelEncoder()
-    items = [Item(photo.name, Location(seed, seed * 2), Photo(photo)) for seed, photo in enumerate(photos)]
-    rows = np.stack(list(encoder.encode(item.photo for item in items)))  # type: ignore[arg-type]
-    stamp = {"name": encoder.name, "alias": "toy", "table": {}}
-    return Gallery.build(tmp_path / "g", [(rows, items)], encoder=stamp, rows=len(items))
-
-
-def test_retrieval_finds_a_photo_of_its_own(gallery: Gallery, photos: list[Path]) -> None:
+def test_retrieval_finds_a_photo_of_its_own(gallery: Gallery, toy_photos: list[Path]) -> None:
     for decide in ("nearest", "mode"):
-        guesses = list(Retrieval(PixelEncoder(), gallery, decide, nearest=3).locate(photos))
+        guesses = list(Retrieval(PixelEncoder(), gallery, decide, nearest=3).locate(toy_photos))
         assert [guess.location for guess in guesses] == [Location(seed, seed * 2) for seed in range(30)]
         assert all(guess.status == "located" and len(guess.neighbours.nearest) == 3 for guess in guesses)
-        assert [str(guess.photo.path) for guess in guesses] == [str(photo) for photo in photos]
+        assert [str(guess.photo.path) for guess in guesses] == [str(photo) for photo in toy_photos]
 
 
-def test_the_radius_says_how_far_the_evidence_scatters(gallery: Gallery, photos: list[Path]) -> None:
-    (one,) = Retrieval(PixelEncoder(), gallery, nearest=1).locate(photos[:1])
-    (sixteen,) = Retrieval(PixelEncoder(), gallery, nearest=16).locate(photos[:1])
+def test_the_radius_says_how_far_the_evidence_scatters(gallery: Gallery, toy_photos: list[Path]) -> None:
+    (one,) = Retrieval(PixelEncoder(), gallery, nearest=1).locate(toy_photos[:1])
+    (sixteen,) = Retrieval(PixelEncoder(), gallery, nearest=16).locate(toy_photos[:1])
     assert one.radius_km == sixteen.radius_km  # measured over sixteen, however few decide
-    (scattered,) = Retrieval(PixelEncoder(), gallery, nearest=30).locate([photos[0]])
+    (scattered,) = Retrieval(PixelEncoder(), gallery, nearest=30).locate([toy_photos[0]])
     assert scattered.radius_km is not None
     assert scattered.location is not None
     away = [distance_km(scattered.location, near.location) for near in scattered.neighbours.nearest]
@@ -69,10 +53,10 @@ class Silent:
             yield answers[number % len(answers)]
 
 
-def test_every_outcome_is_a_status_in_its_place(gallery: Gallery, photos: list[Path], tmp_path: Path) -> None:
+def test_every_outcome_is_a_status_in_its_place(gallery: Gallery, toy_photos: list[Path], tmp_path: Path) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"junk")
-    mixed: list[Path] = [broken, *photos[:3], broken, broken, *photos[3:7], broken]
+    mixed: list[Path] = [broken, *toy_photos[:3], broken, broken, *toy_photos[3:7], broken]
     expected = ["unreadable", "located", "refused", "failed", "unreadable", "unreadable"]
     expected += ["located", "unparsed", "refused", "unparsed", "unreadable"]
     template = Template.load("nearest-farthest")
@@ -86,9 +70,9 @@ def test_every_outcome_is_a_status_in_its_place(gallery: Gallery, photos: list[P
         assert guesses[1].location == Location(10.5, 20.5)
 
 
-def test_img2loc_shows_the_lmm_both_ends(gallery: Gallery, photos: list[Path]) -> None:
+def test_img2loc_shows_the_lmm_both_ends(gallery: Gallery, toy_photos: list[Path]) -> None:
     locator = Img2Loc(PixelEncoder(), gallery, Template.load("nearest-farthest"), Scripted(["1.5, 2.5"]), nearest=2, farthest=3)
-    (guess,) = locator.locate(photos[4:5])
+    (guess,) = locator.locate(toy_photos[4:5])
     assert (len(guess.neighbours.nearest), len(guess.neighbours.farthest)) == (2, 3)
     assert "most similar first: (4.0000, 8.0000), (" in guess.prompts[0]
     for entry in (*guess.neighbours.nearest, *guess.neighbours.farthest):
@@ -97,19 +81,19 @@ def test_img2loc_shows_the_lmm_both_ends(gallery: Gallery, photos: list[Path]) -
     assert guess.replies[0].text == "1.5, 2.5"
 
 
-def test_zeroshot_has_no_evidence_and_so_no_radius(photos: list[Path]) -> None:
-    (guess,) = Zeroshot(Template.load("zeroshot"), Scripted(["1.5, 2.5"])).locate(photos[:1])
+def test_zeroshot_has_no_evidence_and_so_no_radius(toy_photos: list[Path]) -> None:
+    (guess,) = Zeroshot(Template.load("zeroshot"), Scripted(["1.5, 2.5"])).locate(toy_photos[:1])
     assert (guess.status, guess.radius_km, guess.neighbours.nearest) == ("located", None, ())
 
 
-def test_streams_are_lazy(gallery: Gallery, photos: list[Path]) -> None:
+def test_streams_are_lazy(gallery: Gallery, toy_photos: list[Path]) -> None:
     taken = 0
 
     def endless() -> Iterator[Path]:
         nonlocal taken
         while True:
             taken += 1
-            yield photos[taken % 30]
+            yield toy_photos[taken % 30]
 
     for locator in (
         Retrieval(PixelEncoder(), gallery),
@@ -121,12 +105,12 @@ def test_streams_are_lazy(gallery: Gallery, photos: list[Path]) -> None:
     assert taken <= 12
 
 
-def test_a_long_run_of_unreadable_photos_is_not_held_back(gallery: Gallery, photos: list[Path]) -> None:
+def test_a_long_run_of_unreadable_photos_is_not_held_back(gallery: Gallery, toy_photos: list[Path]) -> None:
     taken = 0
 
     def mostly_broken() -> Iterator[Path]:
         nonlocal taken
-        for path in [Path("absent"), photos[0], *[Path("absent")] * 1000, photos[1]]:
+        for path in [Path("absent"), toy_photos[0], *[Path("absent")] * 1000, toy_photos[1]]:
             taken += 1
             yield path
 

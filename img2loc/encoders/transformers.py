@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from img2loc.encoders.torch_encoder import TorchEncoder
 from img2loc.errors import ConfigError, MissingWeights, first_line
-from img2loc.hub import HubFiles
+from img2loc.hub import HubFiles, folder_or_hub
 
 if TYPE_CHECKING:
     import torch
@@ -55,11 +55,7 @@ class TransformersClip(TorchEncoder):
     @classmethod
     def needs(cls, model: str, **_: object) -> HubFiles | None:
         """What it takes from a hub, or None for a local folder. Raises ConfigError for a folder that is not there."""
-        if Path(model).is_dir():
-            return None
-        if model.count("/") != 1 or model.startswith(("/", ".", "~")):
-            raise ConfigError(f"{model!r} is neither a folder nor a hub id (org/name).")
-        return HubFiles(model, ("model.safetensors", "pytorch_model.bin"), ("*.json", "*.txt"))
+        return folder_or_hub(model, ("model.safetensors", "pytorch_model.bin"), ("*.json", "*.txt"))
 
     def _prepare(self, image: Image) -> torch.Tensor:
         pixels: torch.Tensor = self._processor(images=image, return_tensors="pt")["pixel_values"][0]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from img2loc.devices import resolve_device, resolve_dtype
 from img2loc.errors import ConfigError, MissingPackage, MissingWeights, UnreadablePhoto, first_line
-from img2loc.hub import HubFiles
+from img2loc.hub import HubFiles, folder_or_hub
 from img2loc.types import Prompt, Reply, Usage
 
 
@@ -75,12 +75,8 @@ class Llava:
     @classmethod
     def needs(cls, model: str, **_: object) -> HubFiles | None:
         """What it takes from a hub, or None for a local folder. Raises ConfigError for a folder that is not there."""
-        if Path(model).is_dir():
-            return None
-        if model.count("/") != 1 or model.startswith(("/", ".", "~")):
-            raise ConfigError(f"{model!r} is neither a folder nor a hub id (org/name).")
         weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-        return HubFiles(model, weights, ("*.json", "*.txt", "*.jinja", "*.model", "*.safetensors"))
+        return folder_or_hub(model, weights, ("*.json", "*.txt", "*.jinja", "*.model", "*.safetensors"))
 
     def ask(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
         """One reply for each prompt, in order, `batch_size` at a time."""
