@@ -1,14 +1,13 @@
 """Makes what a configuration names; the only module that knows every backend."""
 
 import inspect
-import ipaddress
 import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from img2loc import assets
 from img2loc.config import Config, Table
@@ -22,6 +21,7 @@ from img2loc.errors import (
 from img2loc.gallery import Gallery
 from img2loc.hub import HubFiles
 from img2loc.lmm.cache import Cached
+from img2loc.lmm.endpoint import is_loopback
 from img2loc.locators.cautious import Cautious
 from img2loc.making import KINDS, arguments_of, call, class_of
 from img2loc.manifest import MANIFEST, PLAN
@@ -110,14 +110,16 @@ def require_local(config: Config, name: str) -> None:
     address = endpoint_of(config, name)
     if address is None:
         return
-    host = urlsplit(address if "//" in address else f"//{address}").hostname or ""
-    try:
-        local = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = host == "localhost"
-    if not local:
+    if not is_loopback(address):
         raise ConfigError(
             f"--local-only: the LMM {name!r} sends photos to {address}. Choose another with --lmm, or --locator retrieval."
+        )
+    # Our own client goes past proxies on the loopback; other people's may not.
+    proxies = {scheme: proxy for scheme, proxy in getproxies().items() if scheme in ("http", "https", "all")}
+    if proxies and config.table("lmm", name).get("kind") != "openai":
+        raise ConfigError(
+            f"--local-only: the environment names a proxy ({', '.join(sorted(proxies))}), through which the LMM {name!r} might "
+            "send photos. Unset it for this command."
         )
 
 

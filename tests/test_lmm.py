@@ -115,6 +115,16 @@ def test_a_table_with_an_address_does_not_send_openais_key_there(
     assert "sk-secret" not in str(chat.headers)
 
 
+def test_what_is_meant_for_this_machine_stays_on_it(chat: ChatServer, prompt: Prompt, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a proxy of the environment nor a redirect of the server takes the photo elsewhere."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
+    assert ask([prompt])[0].status == "answered"
+    chat.script(lambda: sends({}, 307, location=f"{chat.url}/elsewhere"))
+    (reply,) = ask([prompt], structured=False)
+    assert (reply.status, len(chat.requests)) == ("failed", 2)
+
+
 def test_a_busy_server_is_asked_again(chat: ChatServer, prompt: Prompt) -> None:
     busy = fails(429, **{"retry-after": "1"})
     chat.script(busy, says("1.5, 2.5"))

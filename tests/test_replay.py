@@ -95,6 +95,14 @@ def test_local_only(
         assert f"sends photos to {address}" in err
     code, _, err = run(monkeypatch, capsys, "ask", photo, "--locator", "zeroshot", "--lmm", "langchain-gemini", "--local-only")
     assert (code, "the provider google_genai" in err) == (1, True)
+    Path("img2loc.toml").write_text(
+        f'[lmm.mine]\nkind = "langchain"\nmodel = "openai:gpt-4o"\noptions = {{ base_url = "{chat.url}", api_key = "k" }}\n'
+    )
+    words = ("ask", photo, "--locator", "zeroshot", "--lmm", "mine", "--local-only")
+    assert run(monkeypatch, capsys, *words)[0] == 0
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example.com:3128")
+    code, _, err = run(monkeypatch, capsys, *words)
+    assert (code, "names a proxy" in err) == (1, True)
 
 
 def test_lmm_list_and_check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], chat: ChatServer) -> None:

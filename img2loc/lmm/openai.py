@@ -7,6 +7,7 @@ import os
 from typing import Any, Literal
 
 from img2loc.errors import BackendError, ConfigError, UnreadablePhoto
+from img2loc.lmm.endpoint import is_loopback
 from img2loc.lmm.structured import PRICE, RESPONSE_FORMAT, Price, counted
 from img2loc.lmm.window import Concurrent
 from img2loc.types import Prompt, Reply, ReplyStatus, Usage
@@ -43,7 +44,7 @@ class OpenAIChat(Concurrent):
         price: Price = PRICE,
     ) -> None:
         super().__init__(concurrency)
-        from openai import OpenAI
+        from openai import DefaultHttpxClient, OpenAI
 
         if image_side < 1 or not timeout > 0 or retries < 0:
             raise ConfigError(
@@ -55,7 +56,10 @@ class OpenAIChat(Concurrent):
             raise BackendError(
                 f"No LMM can be asked: {key_env} is not set. Export a key, or set OPENAI_BASE_URL to a server of your own."
             )
-        self._client = OpenAI(api_key=key or "none", base_url=address, timeout=timeout, max_retries=retries)
+        # What is meant for this machine stays on it: no proxy of the environment, no redirect to elsewhere.
+        local = is_loopback(self.endpoint(base_url))
+        client = DefaultHttpxClient(trust_env=False, follow_redirects=False) if local else None
+        self._client = OpenAI(api_key=key or "none", base_url=address, timeout=timeout, max_retries=retries, http_client=client)
         self._model = model
         self._timeout = timeout
         self._detail = detail
