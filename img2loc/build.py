@@ -86,13 +86,16 @@ def lmm(config: Config, name: str, cache: Path | None = None) -> LMM:
     table = config.table("lmm", name)
     make = class_of("lmm", name, table)
     arguments = arguments_of("lmm", name, table, make)
-    model = str(arguments.get("model", "")).rpartition(":")[2]
-    if "price" in inspect.signature(make).parameters and config.has("price", model):
-        arguments.setdefault("price", config.table("price", model))
+    parameters = inspect.signature(make).parameters
+    model = str(arguments.get("model", ""))
+    for priced in (model, model.partition(":")[2]):  # "provider:model" is LangChain's way of writing it.
+        if "price" in parameters and config.has("price", priced):
+            arguments.setdefault("price", config.table("price", priced))
     made = cast(LMM, _made(config, "lmm", name, arguments, make))
-    if cache is None:
+    if cache is None or table["kind"] in ("replay", "scripted"):
         return made
-    dependent = {key: value for key, value in arguments.items() if key not in _NOT_IN_A_REPLY}
+    usual = {key: parameter.default for key, parameter in parameters.items() if parameter.default is not parameter.empty}
+    dependent = {key: value for key, value in {**usual, **arguments}.items() if key not in _NOT_IN_A_REPLY}
     return Cached(made, {"kind": table["kind"], "endpoint": endpoint_of(config, name), **dependent}, cache)
 
 

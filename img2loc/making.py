@@ -43,6 +43,12 @@ def check(config: Config) -> None:
         if role in _PLAIN:
             if unknown := sorted(set(table) - _PLAIN[role]):
                 raise ConfigError(f"[{role}.{name}] has no key {unknown[0]!r}. Known: {', '.join(sorted(_PLAIN[role]))}.")
+            kinds = (int, float) if role == "price" else str
+            for key, value in table.items():
+                if not isinstance(value, kinds):
+                    raise ConfigError(
+                        f"[{role}.{name}] {key} = {value!r}: should be {'a number' if role == 'price' else 'text'}."
+                    )
         elif ":" not in str(table.get("kind")):
             arguments_of(role, name, table, class_of(role, name, table))
 

@@ -87,10 +87,32 @@ def test_a_file_that_is_no_cache_says_so(tmp_path: Path) -> None:
         Cached(Replay.__new__(Replay), {}, tmp_path / "r.sqlite")
 
 
+def test_a_damaged_row_is_asked_again_and_a_damaged_file_says_so(chat: ChatServer, make_photo: MakePhoto, tmp_path: Path) -> None:
+    import sqlite3
+
+    prompt, file = Prompt("Where?", Photo(make_photo())), tmp_path / "r.sqlite"
+    ask([prompt], file)
+    with sqlite3.connect(file) as store:
+        store.execute("UPDATE replies SET reply = 'junk'")
+    store.close()
+    assert ask([prompt], file)[0].status == "answered"
+    assert len(chat.requests) == 2
+    with sqlite3.connect(file) as store:
+        store.execute("DROP TABLE replies")
+        store.execute("CREATE TABLE replies (other TEXT)")
+    store.close()
+    with pytest.raises(ConfigError, match="damaged"):
+        ask([prompt], file)
+
+
 def test_the_identity_of_a_configured_model(tmp_path: Path, chat: ChatServer) -> None:
     """Sampling and endpoint tell questions apart; how patiently they are asked does not."""
     identities = []
-    for text in ("temperature = 0.5", "temperature = 0.6", "temperature = 0.5\ntimeout = 5.0\nconcurrency = 9"):
+    for text in (
+        "temperature = 0.5",
+        "temperature = 0.6",
+        "temperature = 0.5\ntimeout = 5.0\nconcurrency = 9\nimage_side = 1024",
+    ):
         (tmp_path / "c.toml").write_text(f"[lmm.gpt]\n{text}\n")
         model = build.lmm(Config.load(tmp_path / "c.toml"), "gpt", tmp_path / "r.sqlite")
         assert isinstance(model, Cached)

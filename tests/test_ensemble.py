@@ -46,6 +46,8 @@ def test_the_majority_outvotes_a_stray_reply(gallery: Gallery, toy_photos: list[
     assert guess.radius_km > 1000  # the stray reply and the neighbours are evidence too
     (sure,) = ensemble(gallery, ["48.85, 2.29"] * 4, retrieved=0).locate(toy_photos[:1])
     assert sure.radius_km == 1.0
+    (lone,) = ensemble(gallery, ["48.85, 2.29", "lovely"], retrieved=0, counts=(0, 2)).locate(toy_photos[:1])
+    assert (lone.status, lone.radius_km) == ("located", None)  # one reply agrees with nobody
 
 
 def test_without_any_coordinates_the_first_reply_says_why(gallery: Gallery, toy_photos: list[Path]) -> None:

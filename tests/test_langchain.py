@@ -75,6 +75,33 @@ def test_the_same_statuses_as_the_openai_backend(chat: ChatServer, prompt: Promp
         assert reply.status == status, (structured, reply)
 
 
+def test_a_server_that_does_not_take_the_form_is_asked_without(chat: ChatServer, prompt: Prompt) -> None:
+    chat.script(fails(400, "bad", "response_format is not supported"), says("1.5, 2.5"))
+    assert [reply.status for reply in over_http(chat, [prompt] * 2)] == ["answered"] * 2
+    assert ["response_format" in request for request in chat.requests] == [True, False, False]
+
+
+def test_what_there_is_of_a_reply_that_was_cut_off(chat: ChatServer, prompt: Prompt) -> None:
+    chat.script(says("48.8584, 2.2945 is", finish="length"))
+    (reply,) = over_http(chat, [prompt])
+    assert (reply.status, reply.text) == ("truncated", "48.8584, 2.2945 is")
+    assert reply.usage is not None
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        ("ollama:llama3", {"model_provider": "openai"}),
+        ("openai:gpt-4o", {"base_url": "http://127.0.0.1:1", "openai_proxy": "http://proxy.example.com"}),
+        ("google_genai:gemini", {"base_url": "http://127.0.0.1:1"}),
+        ("openai:gpt-4o", {}),
+    ],
+)
+def test_what_may_go_elsewhere_is_not_called_local(model: str, options: dict[str, Any]) -> None:
+    assert LangChain.endpoint(model, options).startswith("the provider ")
+    assert LangChain.endpoint("ollama:llama3", {"num_ctx": 4096}) == "http://localhost:11434"
+
+
 def test_a_bad_key_stops_the_run(chat: ChatServer, prompt: Prompt) -> None:
     chat.script(fails(401, "invalid_api_key", "Incorrect API key"))
     with pytest.raises(BackendError, match="Incorrect API key"):

@@ -39,6 +39,22 @@ def test_batches_answer_as_singles_do(tiny_llava: Path, make_photo: MakePhoto, t
     assert (batched[2].status, batched[2].detail) == ("failed", "the photo cannot be read: no such file")
 
 
+def test_samples_differ_and_repeat_themselves(tiny_llava: Path, make_photo: MakePhoto) -> None:
+    model = Llava(str(tiny_llava), max_tokens=8, dtype="float32", device="cpu", temperature=1.0)
+    photo = Photo(make_photo())
+    prompts = [Prompt("Where?", photo, sample) for sample in range(4)]
+    texts = [reply.text for reply in model.ask(prompts)]
+    assert len(set(texts)) == 4
+    assert [reply.text for reply in model.ask(prompts)] == texts
+
+
+def test_a_prompt_that_breaks_the_template_costs_itself_only(tiny_llava: Path, make_photo: MakePhoto) -> None:
+    model = Llava(str(tiny_llava), max_tokens=4, dtype="float32", device="cpu", batch_size=3)
+    photo = Photo(make_photo())
+    replies = list(model.ask([Prompt("a", photo), Prompt("b <image>", photo), Prompt("c", photo)]))
+    assert [reply.status for reply in replies] == ["truncated", "failed", "truncated"]
+
+
 def test_what_cannot_be_loaded_is_named(tmp_path: Path, tiny_clip: Path) -> None:
     with pytest.raises(MissingWeights, match=r"llava-hf/llava-1\.5-7b-hf"):
         Llava("llava-hf/llava-1.5-7b-hf")

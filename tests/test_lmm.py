@@ -192,6 +192,25 @@ def test_values_that_cannot_work_are_refused(chat: ChatServer) -> None:
             ask([], **options)
 
 
+def test_replies_on_their_way_are_not_lost_when_the_run_stops(chat: ChatServer, make_photo: MakePhoto) -> None:
+    from itertools import count
+
+    numbers = count()
+
+    def second_fails() -> object:
+        if next(numbers) == 1:
+            time.sleep(0.3)
+            return fails(429, "insufficient_quota", "quota exceeded")()
+        return sends(completion("1.5, 2.5"))
+
+    chat.script(second_fails)  # type: ignore[arg-type]
+    prompts = [Prompt(f"number {n}", Photo(make_photo(f"{n}.jpg", n))) for n in range(40)]
+    replies: list[Reply] = []
+    with pytest.raises(BackendError, match="no credit"):
+        replies.extend(OpenAIChat("gpt-4o", retries=0, concurrency=4).ask(prompts))
+    assert sum(reply.status == "answered" for reply in replies) == len(chat.requests) - 1
+
+
 def test_a_key_or_a_server_is_needed() -> None:
     with pytest.raises(BackendError, match="OPENAI_API_KEY is not set"):
         OpenAIChat("gpt-4o")

@@ -4,6 +4,7 @@ import hashlib
 import json
 import sqlite3
 import threading
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict
@@ -74,15 +75,22 @@ class Cached:
             return ""
 
     def _get(self, key: str) -> Reply | None:
-        with self._lock, closing(self._store.execute("SELECT reply FROM replies WHERE key = ?", (key,))) as rows:
-            row = rows.fetchone()
-        if row is None:
-            return None
-        kept = json.loads(row[0])
-        return Reply(**{**kept, "usage": Usage(**kept["usage"]) if kept["usage"] else None})
+        try:
+            with self._lock, closing(self._store.execute("SELECT reply FROM replies WHERE key = ?", (key,))) as rows:
+                row = rows.fetchone()
+        except sqlite3.Error as error:
+            raise ConfigError(f"The reply cache {self._file} is damaged ({error}). Delete it, or ask without --cache.") from error
+        try:
+            kept = json.loads(row[0]) if row else None
+            return Reply(**{**kept, "usage": Usage(**kept["usage"]) if kept["usage"] else None}) if kept else None
+        except (ValueError, TypeError, KeyError):
+            return None  # A row that cannot be read is asked for again.
 
     def _put(self, key: str, reply: Reply) -> Reply:
         if key and reply.status != "failed":
-            with self._lock:
-                self._store.execute("INSERT OR REPLACE INTO replies VALUES (?, ?)", (key, json.dumps(asdict(reply))))
+            try:
+                with self._lock:
+                    self._store.execute("INSERT OR REPLACE INTO replies VALUES (?, ?)", (key, json.dumps(asdict(reply))))
+            except sqlite3.Error as error:  # A full disk, say: the reply was paid for and goes on.
+                warnings.warn(f"A reply could not be kept in {self._file}: {error}", stacklevel=2)
         return reply

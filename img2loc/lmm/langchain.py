@@ -13,6 +13,20 @@ from img2loc.lmm.window import Concurrent
 from img2loc.types import Prompt, Reply, ReplyStatus, Usage
 
 _HOPELESS = {"AuthenticationError", "NotFoundError"}
+# Errors that asking without a schema would not mend.
+_NOT_THE_FORM = _HOPELESS | {
+    *("PermissionDeniedError", "RateLimitError", "InternalServerError", "APIConnectionError", "ConnectionError", "TimeoutError"),
+    *("LengthFinishReasonError", "ContentFilterFinishReasonError"),
+}
+# Each provider has its own place and words for why a reply ended.
+_REASONS = ("finish_reason", "stop_reason", "done_reason", "stopReason", "status")
+_CUT_OFF = {"length", "max_tokens", "max_output_tokens", "incomplete"}
+_REFUSED = {"content_filter", "refusal", "safety", "guardrail_intervened", "prohibited_content", "blocklist"}
+_HARMLESS = {"temperature", "max_tokens", "timeout", "max_retries", "base_url", "api_key", "num_ctx", "seed", "top_p"}
+
+
+def _names(error: Exception) -> set[str]:
+    return {kind.__name__ for kind in type(error).__mro__}
 
 
 class LangChain(Concurrent):
@@ -53,12 +67,12 @@ class LangChain(Concurrent):
 
     @classmethod
     def endpoint(cls, model: str, options: Mapping[str, Any] | None = None, **_: object) -> str:
-        """Where photographs go, as far as the table tells; a provider's own name where it does not."""
-        provider = model.partition(":")[0]
-        named = (options or {}).get("base_url")
-        if provider == "ollama":
-            return str(named or os.environ.get("OLLAMA_HOST") or "http://localhost:11434")
-        return str(named or (os.environ.get("OPENAI_BASE_URL") if provider == "openai" else "") or f"the provider {provider}")
+        """Where photographs go, where that is sure from the table alone; else the provider's name."""
+        provider, given = model.partition(":")[0], options or {}
+        if provider not in ("openai", "ollama") or not set(given) <= _HARMLESS:
+            return f"the provider {provider}"
+        usual = os.environ.get("OLLAMA_HOST") or "http://localhost:11434" if provider == "ollama" else None
+        return str(given.get("base_url") or usual or f"the provider {provider}")
 
     def prepare(self, prompt: Prompt) -> str | Reply:
         """The photograph as a JPEG in base64, or why it cannot be sent."""
@@ -77,10 +91,13 @@ class LangChain(Concurrent):
             return self._read(self._invoke(messages))
         except Exception as error:  # Every provider has a tree of errors of its own.
             reason = first_line(error)
-            names = {kind.__name__ for kind in type(error).__mro__}
-            if names & {"LengthFinishReasonError"}:
-                return self._reply("", "truncated", "cut off at the model's limit of tokens")
-            if names & {"ContentFilterFinishReasonError"}:
+            names = _names(error)
+            if "LengthFinishReasonError" in names:
+                return self._cut_off(getattr(error, "completion", None))
+            if "ContentFilterFinishReasonError" in names or getattr(error, "code", None) in (
+                "content_filter",
+                "content_policy_violation",
+            ):
                 return self._reply("", "refused", "stopped by the provider's content filter")
             if names & _HOPELESS or "insufficient_quota" in str(error):
                 raise BackendError(
@@ -98,7 +115,10 @@ class LangChain(Concurrent):
                     bound = self._chat.with_structured_output(SCHEMA, method="json_schema", include_raw=True)
                     return bound.invoke(messages)["raw"]
                 except Exception as error:
-                    if type(error).__name__ not in ("BadRequestError", "NotImplementedError", "ValueError", "TypeError"):
+                    if _names(error) & _NOT_THE_FORM or getattr(error, "code", None) in (
+                        "content_filter",
+                        "content_policy_violation",
+                    ):
                         raise
                     answer = self._chat.invoke(messages)  # If this fails too, the form was not to blame.
                     self.structured = False
@@ -107,18 +127,25 @@ class LangChain(Concurrent):
 
     def _read(self, message: Any) -> Reply:
         facts = message.response_metadata or {}
-        reason = str(facts.get("finish_reason") or facts.get("stop_reason") or "").lower()
+        reason = str(next((facts[key] for key in _REASONS if facts.get(key)), "")).lower()
         used = message.usage_metadata or {}
         usage = counted(used.get("input_tokens"), used.get("output_tokens"), self._price)
-        text = message.text if isinstance(message.text, str) else message.text()
+        text = str(message.text).encode("utf-8", "replace").decode()
         refusal = message.additional_kwargs.get("refusal")
-        if refusal or reason in ("content_filter", "refusal", "safety"):
+        if refusal or reason in _REFUSED:
             return self._reply(text, "refused", str(refusal or f"stopped by the provider ({reason})"), usage)
-        if reason in ("length", "max_tokens"):
+        if reason in _CUT_OFF:
             return self._reply(text, "truncated", "cut off at the model's limit of tokens", usage)
         if not text.strip():
             return self._reply("", "failed", "the reply is empty", usage)
         return self._reply(text, "answered", "", usage)
+
+    def _cut_off(self, completion: Any) -> Reply:
+        """OpenAI's package raises for a structured reply that was cut off, with what there is of it inside."""
+        choices, used = getattr(completion, "choices", None), getattr(completion, "usage", None)
+        text = (choices[0].message.content or "") if choices else ""
+        usage = counted(getattr(used, "prompt_tokens", None), getattr(used, "completion_tokens", None), self._price)
+        return self._reply(text, "truncated", "cut off at the model's limit of tokens", usage)
 
     def _reply(self, text: str, status: ReplyStatus, detail: str, usage: Usage | None = None) -> Reply:
         return Reply(text, self._model, status, usage, detail)

@@ -91,9 +91,20 @@ class Llava:
                 except UnreadablePhoto as error:
                     images.append(Reply("", self._model, "failed", detail=f"the photo cannot be read: {error}"))
             asked = [(prompt, image) for prompt, image in zip(batch, images, strict=True) if not isinstance(image, Reply)]
-            answers = iter(self._generate(asked) if asked else ())
+            answers = iter(self._answers(asked))
             for image in images:
                 yield image if isinstance(image, Reply) else next(answers)
+
+    def _answers(self, asked: list[tuple[Prompt, Any]]) -> list[Reply]:
+        """The replies to a batch; when it fails as a whole (memory, a prompt that breaks the template), one by one."""
+        try:
+            return self._generate(asked) if asked else []
+        except Exception as error:
+            if len(asked) > 1:
+                return [reply for one in asked for reply in self._answers([one])]
+            return [
+                Reply("", self._model, "failed", detail=f"the model cannot answer: {type(error).__name__}: {first_line(error)}")
+            ]
 
     def _generate(self, asked: list[tuple[Prompt, Any]]) -> list[Reply]:
         import torch
@@ -116,7 +127,7 @@ class Llava:
         sampling: dict[str, Any] = {"do_sample": self._temperature > 0}
         if self._temperature > 0:
             sampling["temperature"] = self._temperature
-            torch.manual_seed(self._seed)
+            torch.manual_seed(self._seed + 1_000_003 * asked[0][0].sample)
         else:
             sampling |= {
                 "temperature": None,

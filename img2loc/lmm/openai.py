@@ -18,7 +18,8 @@ _PUBLIC = "https://api.openai.com/v1"
 class OpenAIChat(Concurrent):
     """Chat completions with a photograph in them.
 
-    The server is `base_url`, else OPENAI_BASE_URL, else OpenAI's; the key is in the environment variable `key_env`. What is sent:
+    The server is `base_url`, else OPENAI_BASE_URL, else OpenAI's; the key is in the environment
+    variable `key_env`, by default OPENAI_API_KEY unless `base_url` is set. What is sent:
     the prompt's text, and the photograph re-encoded as a JPEG of at most `image_side` pixels without EXIF, comment or file name.
     With `structured`, the reply's form is asked for by JSON schema; a server that does not take it is asked without from then on.
     `temperature` is sent only when set (reasoning models refuse it). `timeout` is in seconds for one attempt; `retries` more are
@@ -31,7 +32,7 @@ class OpenAIChat(Concurrent):
         model: str,
         *,
         base_url: str | None = None,
-        key_env: str = "OPENAI_API_KEY",
+        key_env: str | None = None,
         structured: bool = True,
         max_tokens: int | None = 1000,
         temperature: float | None = None,
@@ -51,15 +52,18 @@ class OpenAIChat(Concurrent):
                 f"image_side is {image_side}, timeout {timeout}, retries {retries}: only retries may be 0, none less."
             )
         address = base_url or os.environ.get("OPENAI_BASE_URL")
-        key = os.environ.get(key_env)
+        variable = key_env or ("OPENAI_API_KEY" if base_url is None else None)  # OpenAI's key is not for other servers.
+        key = os.environ.get(variable) if variable else None
         if not key and not address:
             raise BackendError(
-                f"No LMM can be asked: {key_env} is not set. Export a key, or set OPENAI_BASE_URL to a server of your own."
+                f"No LMM can be asked: {variable} is not set. Export a key, or set OPENAI_BASE_URL to a server of your own."
             )
         # What is meant for this machine stays on it: no proxy of the environment, no redirect to elsewhere.
         local = is_loopback(self.endpoint(base_url))
         client = DefaultHttpxClient(trust_env=False, follow_redirects=False) if local else None
         self._client = OpenAI(api_key=key or "none", base_url=address, timeout=timeout, max_retries=retries, http_client=client)
+        if base_url is not None:
+            self._client.organization = self._client.project = None  # These too are OpenAI's.
         self._model = model
         self._timeout = timeout
         self._detail = detail
@@ -89,7 +93,7 @@ class OpenAIChat(Concurrent):
         if isinstance(prepared, Reply):
             return prepared
         try:
-            return self._read(self._send(prompt.text, prepared))
+            return self._read(self._send(prompt, prepared))
         except openai.PermissionDeniedError as error:
             if self._has_answered:  # The key is good, so it is this photograph that is not permitted.
                 return self._reply("", "refused", _reason(error))
@@ -119,12 +123,14 @@ class OpenAIChat(Concurrent):
             # Half a JSON, a connection that breaks inside a body, brackets without end: each library has errors of its own.
             return self._failed(f"the server's reply cannot be read: {type(error).__name__}: {_reason(error)}")
 
-    def _send(self, text: str, picture: str) -> Any:
+    def _send(self, prompt: Prompt, picture: str) -> Any:
         import openai
 
         image = {"type": "image_url", "image_url": {"url": picture, "detail": self._detail}}
-        content = [{"type": "text", "text": text}, image]
+        content = [{"type": "text", "text": prompt.text}, image]
         request: dict[str, Any] = {"model": self._model, "messages": [{"role": "user", "content": content}], **self._options}
+        if "seed" in request:
+            request["seed"] += prompt.sample
         if not self.structured:
             return self._post(request)
         try:

@@ -18,12 +18,14 @@ class Replay:
     def __init__(self, run: str) -> None:
         self._replies: dict[str, Reply] = {}
         try:
-            lines = Path(run).read_text(encoding="utf-8").splitlines()
+            lines = Path(run).read_text(encoding="utf-8").rstrip("\n").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
                 f"The recorded run {run} cannot be read ({error}). Record one: img2loc ask … --json > {run}"
             ) from error
         for number, line in enumerate(lines, 1):
+            if not line:
+                continue
             try:
                 for reply in json.loads(line)["replies"]:
                     usage = Usage(**reply["usage"]) if reply.get("usage") else None

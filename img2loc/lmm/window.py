@@ -4,11 +4,11 @@ import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
-from img2loc.errors import ConfigError
+from img2loc.errors import BackendError, ConfigError
 from img2loc.types import Prompt, Reply
 
 
@@ -39,7 +39,8 @@ def in_flight(
     """`answer` of each prompt, in order, by `concurrency` threads; prompts are taken as there is room for them.
 
     Twice as many are held as are in flight: so one slow reply does not idle the other threads, and the next photographs are
-    prepared, by as many threads as there are cores, while requests wait for the network.
+    prepared, by as many threads as there are cores, while requests wait for the network. When one prompt meets what no prompt
+    can survive, no more are sent; the replies to those that were sent still come out, before the BackendError does.
     """
     upcoming = iter(prompts)
     window = 2 * concurrency if concurrency > 1 else 1
@@ -56,7 +57,26 @@ def in_flight(
             flying.extend(map(submit, islice(upcoming, window - len(flying))))
             if not flying:
                 return
-            yield flying.popleft().result()
+            try:
+                yield flying.popleft().result()
+            except BackendError as error:
+                yield from _paid_for(flying, error)
+                raise
     finally:
         preparing.shutdown(wait=False, cancel_futures=True)
         asking.shutdown(wait=False, cancel_futures=True)
+
+
+def _paid_for(flying: deque[Future[Reply]], error: BackendError) -> Iterator[Reply]:
+    """The replies that were on their way when a run had to stop, each in its place, with "failed" in the places before them."""
+    left: list[Reply | None] = [None]  # the prompt that met the error
+    started = [not future.cancel() for future in flying]
+    for future, was_sent in zip(flying, started, strict=True):
+        try:
+            left.append(future.result() if was_sent else None)
+        except (BackendError, CancelledError):
+            left.append(None)
+    while left and left[-1] is None:
+        left.pop()
+    for reply in left:
+        yield reply or Reply("", "", "failed", detail=str(error))

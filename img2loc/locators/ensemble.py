@@ -9,7 +9,7 @@ import numpy as np
 from img2loc.errors import ConfigError, PromptError
 from img2loc.gallery import Gallery
 from img2loc.geo import Array, degrees, densest, spread_km
-from img2loc.locators.evidence import FINEST_KM, SHARE, weights
+from img2loc.locators.evidence import FEWEST, FINEST_KM, SHARE, weights
 from img2loc.locators.prompted import Question, Stream, ask, location_in, outcome
 from img2loc.prompts import Template
 from img2loc.protocols import LMM, Encoder, Verifier
@@ -23,7 +23,7 @@ class Ensemble:
     Candidates are the replies and the `retrieved` nearest coordinates. `choose` is "agreement" (the candidate in the densest
     place; each reply counts 1, the retrieved ones 1 together, shared by similarity) or "verify" (the candidate whose point vector
     is most similar to the photograph's vector under `verifier`, a model with an image tower and a point tower such as GeoCLIP).
-    The radius holds 68 % of the candidates' weight around the answer. Raises ConfigError or PromptError for what does not fit.
+    The radius holds 68 % of the weight of three candidates or more. Raises ConfigError or PromptError for what does not fit.
     """
 
     def __init__(
@@ -85,7 +85,8 @@ class Ensemble:
         shares = np.concatenate([np.ones(len(answers)), weights(retrieved) if retrieved else np.empty(0)])
         chosen = self._chosen(question, candidates, shares)
         points = degrees(candidates)
-        radius = round(max(FINEST_KM, spread_km(candidates[chosen], points, shares, SHARE)), 1)
+        enough = len(candidates) >= FEWEST
+        radius = round(max(FINEST_KM, spread_km(candidates[chosen], points, shares, SHARE)), 1) if enough else None
         kind = "a reply" if chosen < len(answers) else "a neighbour's place"
         how = f"{kind}, by {self._choose} among {len(answers)} of {len(replies)} replies and {len(retrieved)} neighbours"
         return Guess(question.photo, "located", candidates[chosen], radius, question.neighbours, words, tuple(replies), how)

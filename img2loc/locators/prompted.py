@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 
+from img2loc.errors import UnreadablePhoto
 from img2loc.locators.evidence import radius_km
 from img2loc.parse import parse, refuses
 from img2loc.protocols import LMM
@@ -59,7 +60,7 @@ def _burst(lmm: LMM, stream: Stream, decide: Decide) -> Iterator[Guess]:
         while not isinstance(question := waiting[0], Question):
             waiting.popleft()
             yield _unreadable(*question)
-        gathered.append(replace(reply, key=question.prompts[len(gathered)].key()))
+        gathered.append(replace(reply, key=_key(question.prompts[len(gathered)])))
         if len(gathered) == len(question.prompts):
             waiting.popleft()
             yield decide(question, gathered)
@@ -67,6 +68,13 @@ def _burst(lmm: LMM, stream: Stream, decide: Decide) -> Iterator[Guess]:
     for left in waiting:
         assert not isinstance(left, Question), "an LMM gave fewer replies than it was asked for"
         yield _unreadable(*left)
+
+
+def _key(prompt: Prompt) -> str:
+    try:
+        return prompt.key()
+    except UnreadablePhoto:  # It vanished while the LMM looked at it; its reply was paid for all the same.
+        return ""
 
 
 def _unreadable(photo: Photo, rejected: Rejected) -> Guess:

@@ -24,7 +24,7 @@ class Zeroshot:
     def _asked(self, photos: Iterable[PhotoLike]) -> Stream:
         for photo in as_photos(photos):
             try:
-                photo.image()
+                photo.image(64)
             except UnreadablePhoto as error:
                 yield photo, Rejected(str(photo.path), str(error))
             else:
