@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import weakref
 from typing import Any, Literal
 
 from img2loc.errors import BackendError, ConfigError, UnreadablePhoto
@@ -62,6 +63,7 @@ class OpenAIChat(Concurrent):
         local = is_loopback(self.endpoint(base_url))
         client = DefaultHttpxClient(trust_env=False, follow_redirects=False) if local else None
         self._client = OpenAI(api_key=key or "none", base_url=address, timeout=timeout, max_retries=retries, http_client=client)
+        weakref.finalize(self, self._client.close)
         if base_url is not None:
             self._client.organization = self._client.project = None  # These too are OpenAI's.
         self._model = model
