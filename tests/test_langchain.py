@@ -36,7 +36,7 @@ def test_a_fake_chat_model_gets_the_text_and_the_image(monkeypatch: pytest.Monke
 
     fake = Fake(messages=iter([AIMessage("48.8584, 2.2945"), AIMessage("1.5, 2.5")]))
     monkeypatch.setattr("langchain.chat_models.init_chat_model", lambda model, **options: fake)
-    model = LangChain("fake:model")
+    model = LangChain("fake:model", concurrency=1)
     assert [reply.text for reply in model.ask([prompt, prompt])] == ["48.8584, 2.2945", "1.5, 2.5"]
     text, image = seen[0][0].content
     assert text == {"type": "text", "text": "Where?"}
