@@ -53,7 +53,9 @@ def find(name: str) -> Recipe:
     if shipped.is_file():
         return _read(shipped)
     if "/" in name or path.suffix:
-        raise SourceError(f"There is no file or folder {name}.")
+        raise SourceError(
+            f"There is no file or folder {name}. Name a CSV, a folder of geotagged photos, or a recipe: {', '.join(known())}."
+        )
     raise UnknownName("recipe, file or folder", name, known())
 
 
