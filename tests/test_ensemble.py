@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from img2loc.errors import ConfigError, PromptError
 from img2loc.gallery import Gallery
-from img2loc.geo import degrees, densest, distance_km, spread_km
+from img2loc.geo import degrees, densest, distance_km, distances_km, spread_km
 from img2loc.lmm.scripted import Scripted
 from img2loc.locators.cautious import Cautious
 from img2loc.locators.ensemble import Ensemble
@@ -120,7 +120,9 @@ def test_turning_the_globe_turns_the_choice(points: list[Location], turn: float)
     turned = [Location(point.lat, (point.lon + turn + 180) % 360 - 180) for point in points]
     weights = np.linspace(1, 2, len(points))
     first, second = densest(degrees(points), weights, 100.0), densest(degrees(turned), weights, 100.0)
-    assert distance_km(points[first], points[second]) < 1 or first != second  # ties may fall either way, but not the density
+    between = distances_km(degrees(points)[:, None], degrees(points)[None])
+    density = np.exp(-0.5 * (between / 100.0) ** 2) @ weights
+    assert density[first] == pytest.approx(density[second], rel=1e-6)  # ties may fall either way, but nothing sparser wins
     spread = spread_km(points[0], degrees(points), weights, 0.68)
     assert spread_km(turned[0], degrees(turned), weights, 0.68) == pytest.approx(spread, abs=0.01)
 

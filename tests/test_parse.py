@@ -99,7 +99,7 @@ def test_what_is_out_of_range_is_no_place(lat: float, lon: float) -> None:
 def test_any_text_is_read_without_an_error(text: str) -> None:
     found = parse(text)
     assert found is None or isinstance(found, Location)
-    assert refuses(text) in (True, False)
+    refuses(text)  # must not raise either
 
 
 @given(st.floats(-1e6, 1e6))
