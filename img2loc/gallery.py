@@ -4,36 +4,42 @@ A gallery is a folder: `gallery.faiss` (vectors), `rows.arrow` (id, lat, lon, la
 and `manifest.json` (what made it), which is written last: where it exists, the gallery is whole.
 """
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from img2loc.errors import GalleryError, WrongEncoder, first_line
 from img2loc.manifest import FORMAT, MANIFEST, read_manifest, write_json
-from img2loc.types import Embeddings, Item, Location, Neighbour
+from img2loc.rows import ROWS, Rows, RowsFile
+from img2loc.types import Embedding, Embeddings, Item, Neighbour, Neighbours
+from img2loc.vectors import LENGTH, VectorFile, check_unit, matrix_of, products, refuse_graphs, resolve_spec, training_sample
 
-VECTORS, ROWS = "gallery.faiss", "rows.arrow"
-FLAT_LIMIT = 100_000
-"""Rows up to which the automatic spec keeps single precision; beyond, half precision halves memory and time."""
+VECTORS = "gallery.faiss"
 
-_MARGIN = 16  # Candidates fetched beyond k, so that near-ties at the cut are settled by the exact score.
-_ROUNDING = 1e-5  # Largest difference seen between FAISS's single-precision score and the exact one.
-_TRAINING_ROWS = 262_144
-# Transforms (PCA, OPQ) shift vectors, so that the negated query is no longer the farthest; PQ loses the far end.
-_SERVES_BOTH_ENDS = re.compile(r"(?:IVF[1-9]\d{0,6}(?:_HNSW\d+)?,)?(?:Flat|SQfp16|SQbf16|SQ8|SQ6|SQ4)")
+_MARGIN = 16  # Candidates fetched from FAISS beyond k, so that near-ties at the cut are settled by the exact score.
+_ROUNDING = 1e-5  # Largest difference seen between a single-precision score and the exact one.
+_OF = ("photos", "points", "texts")
 
 
 class Gallery:
     """An opened gallery. Vectors and rows are memory-mapped; a search touches what it reads."""
 
-    def __init__(self, folder: Path, manifest: Mapping[str, Any], index: Any, rows: Any) -> None:
+    def __init__(self, folder: Path, manifest: Mapping[str, Any], index: Any, rows: Rows) -> None:
         self.folder = folder
         self.manifest = manifest
-        self._index = index
+        import faiss
+
+        self._file = index  # FAISS frees the memory of an index when this goes, whoever still looks at it.
+        self._index: Any = faiss.downcast_index(index)
+        if isinstance(self._index, faiss.IndexIVF):
+            # A probe count that serves the near end misses half of the far end, so all lists are read.
+            self._index.nprobe = self._index.nlist
         self._rows = rows
+        self._matrix = matrix_of(self._index)
 
     def __len__(self) -> int:
         """Rows."""
@@ -43,6 +49,11 @@ class Gallery:
     def dim(self) -> int:
         """Length of its vectors."""
         return int(self._index.d)
+
+    @property
+    def of(self) -> str:
+        """What its vectors were made from: "photos", "points" (by a location tower) or "texts" (by a text tower)."""
+        return str(self.manifest.get("of", _OF[0]))
 
     @property
     def encoder_name(self) -> str:
@@ -71,33 +82,32 @@ class Gallery:
         there will be. `spec` is a FAISS factory string. A spec that needs training reads the batches twice, so they must
         be iterable again. Raises GalleryError for a graph index, rows that are not unit length, or no rows at all.
         """
-        import faiss
-        import pyarrow as pa
-
         spec = resolve_spec(spec, rows)
-        index, columns = None, [pa.field(name, kind) for name, kind in _schema(pa)]
+        file: VectorFile | None = None
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MANIFEST).unlink(missing_ok=True)
-        schema = pa.schema(columns)
-        with pa.OSFile(str(folder / ROWS), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            for vectors, items in batches:
-                _check_unit(vectors, len(items))
-                if index is None:
-                    index = _new_index(spec, vectors.shape[1])
-                    if not index.is_trained:
-                        _train(index, spec, _training_sample(batches, rows))
-                index.add(np.ascontiguousarray(vectors, dtype=np.float32))
-                writer.write(_record_batch(pa, schema, items))
-        if index is None:
-            raise GalleryError(
-                f"There is not one usable photograph for the gallery {folder}. See skipped.csv there, mend it, delete the folder "
-                "and build again."
-            )
-        faiss.write_index(index, str(folder / VECTORS))
+        try:
+            with RowsFile(folder / ROWS) as named:
+                for vectors, items in batches:
+                    check_unit(vectors, len(items))
+                    if file is None:
+                        sample = partial(training_sample, batches, rows)
+                        file = VectorFile(folder / VECTORS, spec, vectors.shape[1], sample)
+                    file.add(vectors)
+                    named.add(items)
+            if file is None:
+                raise GalleryError(
+                    f"There is not one usable entry for the gallery {folder}. See skipped.csv there, mend it, delete the folder "
+                    "and build again."
+                )
+            file.close()
+        finally:
+            if file is not None:
+                file.abandon()
         manifest = {
             "format": FORMAT,
-            "rows": int(index.ntotal),
-            "dim": int(index.d),
+            "rows": file.rows,
+            "dim": file.dim,
             "spec": spec,
             "encoder": dict(encoder),
             **(about or {}),
@@ -109,23 +119,20 @@ class Gallery:
     def open(cls, folder: Path) -> Self:
         """Open a gallery, memory-mapped. Raises GalleryError where there is none, or not a whole one."""
         import faiss
-        import pyarrow as pa
+        from pyarrow import ArrowInvalid
 
         manifest = read_manifest(folder)
         try:
             index = faiss.read_index(str(folder / VECTORS), faiss.IO_FLAG_MMAP_IFC)
-            rows = pa.ipc.open_file(pa.memory_map(str(folder / ROWS))).read_all()
-        except (RuntimeError, OSError, pa.ArrowInvalid) as error:
+            rows = Rows(folder / ROWS)
+        except (RuntimeError, OSError, ArrowInvalid) as error:
             raise GalleryError(f"The gallery {folder} is damaged ({first_line(error)}). Build it again.") from error
-        if not index.ntotal == rows.num_rows == manifest["rows"]:
+        if not index.ntotal == len(rows) == manifest["rows"]:
             raise GalleryError(
-                f"The gallery {folder} is damaged: {index.ntotal} vectors, {rows.num_rows} rows, "
+                f"The gallery {folder} is damaged: {index.ntotal} vectors, {len(rows)} rows, "
                 f"{manifest['rows']} in the manifest. Build it again."
             )
-        _refuse_graphs(type(faiss.downcast_index(index)).__name__)
-        if isinstance(inverted := faiss.downcast_index(index), faiss.IndexIVF):
-            # A probe count that serves the near end misses half of the far end, so all lists are read.
-            inverted.nprobe = inverted.nlist
+        refuse_graphs(type(faiss.downcast_index(index)).__name__)
         return cls(folder, manifest, index, rows)
 
     def require(self, encoder_name: str) -> None:
@@ -138,148 +145,135 @@ class Gallery:
                 f"{encoder_name!r}: their vectors do not compare. Use that encoder, or build a gallery with this one."
             )
 
-    def nearest(
+    def search(
         self,
-        queries: Embeddings,
-        k: int,
+        query: Embedding,
+        nearest: int,
+        farthest: int = 0,
         *,
+        scale: float | None = None,
         exclude_ids: Collection[str] = (),
         exclude_authors: Collection[str] = (),
-    ) -> list[list[Neighbour]]:
-        """The k most similar rows for each query row (shape (n, dim), unit length), most similar first.
+    ) -> Neighbours:
+        """The most similar and the least similar rows for one query of shape (dim,), each end best first, ties by row.
 
-        Equal similarities are ordered by row. Fewer than k come back when there are fewer.
+        The query has unit length; the mean of several unit vectors (views of one photograph) is shorter, and its similarities
+        are the views' means. Fewer come back when there are fewer. The farthest are the nearest of the negated query, which is
+        exact for inner products (Img2Loc, SIGIR 2024). With `scale`, neighbours get the probability softmax(scale · similarity)
+        over all rows that are not excluded (GeoCLIP, NeurIPS 2023); None where the index is no plain matrix (Flat, SQfp16).
         """
-        return self._search(queries, k, 1.0, self._excluded(exclude_ids, exclude_authors))
+        if min(nearest, farthest) < 0:
+            raise GalleryError(f"k is {min(nearest, farthest)}; ask for 0 neighbours or more.")
+        self._check_queries(query[None])
+        excluded = self._rows.matching(exclude_ids, exclude_authors)
+        available = len(self) - len(excluded)
+        counts = ((min(nearest, available), 1.0), (min(farthest, available), -1.0))
+        if self._matrix is None:
+            ends = [self._approximate(query, k, sign, excluded) for k, sign in counts]
+            log_total = None
+        else:
+            scores = products(self._matrix, query[None])[0]
+            scores[excluded] = np.nan
+            ends = [self._exact(query, scores, k, sign) for k, sign in counts]
+            log_total = None if scale is None else _log_total(scale * scores[~np.isnan(scores)])
+        return Neighbours(*(tuple(self._entries(rows, found, scale, log_total)) for rows, found in ends))
 
-    def farthest(
-        self,
-        queries: Embeddings,
-        k: int,
-        *,
-        exclude_ids: Collection[str] = (),
-        exclude_authors: Collection[str] = (),
-    ) -> list[list[Neighbour]]:
-        """The k least similar rows for each query row, least similar first.
+    def nearest(self, queries: Embeddings, k: int, **exclusions: Collection[str]) -> list[list[Neighbour]]:
+        """The k most similar rows for each query row, shape (n, dim); keywords as for `search`."""
+        self._check_queries(queries)
+        return [list(self.search(query, k, **exclusions).nearest) for query in queries]  # type: ignore[arg-type]
 
-        They are the nearest rows of the negated query, which is exact for inner products (Img2Loc, SIGIR 2024).
+    def farthest(self, queries: Embeddings, k: int, **exclusions: Collection[str]) -> list[list[Neighbour]]:
+        """The k least similar rows for each query row, shape (n, dim); keywords as for `search`."""
+        self._check_queries(queries)
+        return [list(self.search(query, 0, k, **exclusions).farthest) for query in queries]  # type: ignore[arg-type]
+
+    def similarities(self, queries: Embeddings) -> Embeddings:
+        """The similarity of each query row to every row of the gallery, shape (n, rows), float32, in one pass over memory.
+
+        Raises GalleryError where the index is no plain matrix.
         """
-        return self._search(queries, k, -1.0, self._excluded(exclude_ids, exclude_authors))
+        self._check_queries(queries)
+        if self._matrix is None:
+            raise GalleryError(
+                f"The gallery {self.folder} has the index {self.manifest['spec']}, and every row's similarity is wanted. "
+                "Build it again with --spec Flat or SQfp16."
+            )
+        return products(self._matrix, queries)
 
-    def _search(self, queries: Embeddings, k: int, sign: float, excluded: Any) -> list[list[Neighbour]]:
-        if k < 0:
-            raise GalleryError(f"k is {k}; ask for 0 neighbours or more.")
+    def ids(self) -> list[str]:
+        """Every row's id."""
+        return self._rows.ids()
+
+    def locations(self) -> NDArray[np.float64]:
+        """Every row's (lat, lon) in degrees, shape (rows, 2)."""
+        return self._rows.locations()
+
+    def entry(self, row: int, similarity: float, probability: float | None = None) -> Neighbour:
+        """A row as the neighbour of a query."""
+        identity, location, label = self._rows[row]
+        rounded = round(max(-1.0, min(1.0, similarity)), 6)
+        return Neighbour(location, rounded, identity, label, None if probability is None else round(probability, 9))
+
+    def _check_queries(self, queries: Embeddings) -> None:
         if queries.ndim != 2 or queries.shape[1] != self.dim:
             raise WrongEncoder(
                 f"The gallery {self.folder} holds vectors of {self.dim} by {self.encoder_name!r}; "
                 f"the query has shape {queries.shape}. Use the encoder that built it."
             )
-        _check_unit(queries, len(queries))
-        return [self._one(sign * query.astype(np.float32), k, sign, excluded) for query in queries]
+        lengths = np.linalg.norm(queries.astype(np.float64), axis=1)
+        if not np.all((lengths > 0) & (lengths < 1 + LENGTH)):
+            raise GalleryError(
+                f"A query has length {lengths[0] if len(lengths) == 1 else lengths.max():.4g}; it must be a unit vector, or the "
+                "mean of unit vectors. Divide by the norm first."
+            )
 
-    def _one(self, query: Embeddings, k: int, sign: float, excluded: Any) -> list[Neighbour]:
+    def _exact(self, query: Embedding, scores: Embedding, k: int, sign: float) -> tuple[Any, Any]:
+        """Row numbers and exact similarities of one end, from every row's single-precision score (NaN: excluded)."""
+        if k == 0:
+            return np.empty(0, np.int64), np.empty(0)
+        signed = np.where(np.isnan(scores), -np.inf, sign * scores)
+        cut = np.partition(signed, -k)[-k] - 2 * _ROUNDING
+        return self._rescored(query, np.flatnonzero(signed >= cut), k, sign)
+
+    def _approximate(self, query: Embedding, k: int, sign: float, excluded: Any) -> tuple[Any, Any]:
+        """The same through FAISS, for indexes that are no plain matrix."""
         import faiss
 
-        available = len(self) - len(excluded)
-        k = min(k, available)
         if k == 0:
-            return []
+            return np.empty(0, np.int64), np.empty(0)
         selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(excluded)) if len(excluded) else None
-        index: Any = faiss.downcast_index(self._index)
-        inverted = isinstance(index, faiss.IndexIVF)
+        inverted = isinstance(self._index, faiss.IndexIVF)
         make: Any = faiss.SearchParametersIVF if inverted else faiss.SearchParameters
-        options = {"nprobe": index.nprobe} if inverted else {}
+        options = {"nprobe": self._index.nprobe} if inverted else {}
         params = make(sel=selector, **options) if selector is not None else make(**options)
-        fetch = min(k + _MARGIN, available)
-        scores, found = index.search(query[None], fetch, params=params)
+        fetch = min(k + _MARGIN, len(self) - len(excluded))
+        scores, found = self._index.search(sign * query[None].astype(np.float32), fetch, params=params)
         scores, candidates = scores[0][found[0] >= 0], found[0][found[0] >= 0]
-        if not inverted:  # An inverted file approximates anyway, and cannot give its vectors back cheaply.
-            if fetch < available and scores[-1] >= scores[k - 1] - _ROUNDING:
-                limits, _, tied = index.range_search(query[None], float(scores[k - 1]) - _ROUNDING, params=params)
-                candidates = tied[: limits[1]]
-            vectors = index.reconstruct_batch(candidates).astype(np.float64)
-            # Row by row, so that equal vectors get equal scores wherever they stand (a BLAS product does not promise it).
-            scores = (vectors * query.astype(np.float64)).sum(axis=1)
-        order = np.lexsort((candidates, -scores))[:k]
-        return [self._neighbour(int(candidates[i]), sign * float(scores[i])) for i in order]
+        if not inverted:
+            return self._rescored(query, candidates, k, sign)
+        order = np.lexsort((candidates, -scores))[:k]  # An inverted file cannot give its vectors back cheaply.
+        return candidates[order], sign * scores[order]
 
-    def _neighbour(self, row: int, similarity: float) -> Neighbour:
-        identity, lat, lon, label = (self._rows[name][row].as_py() for name in ("id", "lat", "lon", "label"))
-        return Neighbour(Location(lat, lon), round(max(-1.0, min(1.0, similarity)), 6), identity, label)
+    def _rescored(self, query: Embedding, candidates: Any, k: int, sign: float) -> tuple[Any, Any]:
+        if self._matrix is not None:
+            vectors = self._matrix[candidates].astype(np.float64)
+        else:
+            vectors = self._index.reconstruct_batch(candidates).astype(np.float64)
+        # Row by row, so that equal vectors get equal scores wherever they stand (a BLAS product does not promise it).
+        scores = (vectors * query.astype(np.float64)).sum(axis=1)
+        order = np.lexsort((candidates, -sign * scores))[:k]
+        return candidates[order], scores[order]
 
-    def _excluded(self, ids: Collection[str], authors: Collection[str]) -> Any:
-        if not ids and not authors:
-            return np.empty(0, dtype=np.int64)
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        by_id = pc.is_in(self._rows["id"], pa.array(list(ids), pa.string()))
-        by_author = pc.is_in(self._rows["author"], pa.array([name for name in authors if name], pa.string()))
-        return np.flatnonzero(pc.or_(by_id, by_author).to_numpy()).astype(np.int64)
+    def _entries(self, rows: Any, scores: Any, scale: float | None, log_total: float | None) -> Iterable[Neighbour]:
+        for row, score in zip(rows, scores, strict=True):
+            likely = None if scale is None or log_total is None else float(np.exp(scale * score - log_total))
+            yield self.entry(int(row), float(score), likely)
 
 
-def resolve_spec(spec: str, rows: int) -> str:
-    """The FAISS factory string that "auto" stands for, or the given one. Raises GalleryError for what cannot serve both ends."""
-    if spec == "auto":
-        return "Flat" if rows <= FLAT_LIMIT else "SQfp16"
-    _refuse_graphs(spec)
-    if not _SERVES_BOTH_ENDS.fullmatch(spec):
-        raise GalleryError(
-            f"The index {spec!r} is not known to find both the nearest and the farthest. Choose Flat, SQfp16, SQ8, or an "
-            "inverted file over them, such as IVF4096,SQfp16."
-        )
-    return spec
-
-
-def _refuse_graphs(name: str) -> None:
-    # "IVF4096_HNSW32" only chooses lists by a graph, which is fine: every list is read.
-    if re.search(r"(^|,|Index)(HNSW|NSG|NNDescent)", name):
-        raise GalleryError(
-            f"{name!r} is a graph index: it finds the nearest but only one to three in ten of the farthest (measured). "
-            "Choose Flat, SQfp16, SQ8 or an inverted file such as IVF4096,SQfp16."
-        )
-
-
-def _new_index(spec: str, dim: int) -> Any:
-    import faiss
-
-    try:
-        return faiss.index_factory(dim, spec, faiss.METRIC_INNER_PRODUCT)
-    except RuntimeError as error:
-        raise GalleryError(f"FAISS does not know the index {spec!r} ({first_line(error)}). Try Flat or SQfp16.") from error
-
-
-def _train(index: Any, spec: str, sample: Embeddings) -> None:
-    try:
-        index.train(sample)
-    except RuntimeError as error:
-        raise GalleryError(
-            f"{len(sample)} rows are too few to train the index {spec!r} ({first_line(error)}). Choose Flat."
-        ) from error
-
-
-def _training_sample(batches: Iterable[tuple[Embeddings, Sequence[Item]]], rows: int) -> Embeddings:
-    if iter(batches) is batches:
-        raise GalleryError("This index must be trained before rows are added: pass batches that can be iterated twice.")
-    share = min(1.0, _TRAINING_ROWS / max(rows, 1))
-    random = np.random.default_rng(0)
-    return np.concatenate([vectors[random.random(len(vectors)) < share] for vectors, _ in batches])
-
-
-def _schema(pa: Any) -> list[tuple[str, Any]]:
-    text, number = pa.string(), pa.float64()
-    return [("id", text), ("lat", number), ("lon", number), ("label", text), ("author", text), ("licence", text)]
-
-
-def _record_batch(pa: Any, schema: Any, items: Sequence[Item]) -> Any:
-    rows = [(i.id, i.location.lat, i.location.lon, i.label, i.author, i.licence) for i in items]
-    return pa.record_batch([list(column) for column in zip(*rows, strict=True)], schema=schema)
-
-
-def _check_unit(vectors: Embeddings, items: int) -> None:
-    if len(vectors) != items:
-        raise GalleryError(f"{len(vectors)} vectors came with {items} items; each needs one of the other.")
-    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
-    if not np.all(np.abs(lengths - 1) < 1e-3):
-        worst = lengths[np.argmax(np.abs(lengths - 1))] if np.isfinite(lengths).all() else float("nan")
-        raise GalleryError(f"A vector has length {worst:.4g}; a gallery takes unit vectors only. Divide by the norm first.")
+def _log_total(logits: Embedding) -> float:
+    """Log Σ exp, in double precision."""
+    if not len(logits):
+        return 0.0
+    wide = logits.astype(np.float64)
+    return float(wide.max() + np.log(np.exp(wide - wide.max()).sum()))

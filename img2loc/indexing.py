@@ -18,13 +18,14 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from img2loc.errors import GalleryError
-from img2loc.gallery import Gallery, resolve_spec
+from img2loc.gallery import Gallery
 from img2loc.geo import Array
 from img2loc.manifest import MANIFEST, PLAN, read_manifest, write_json
 from img2loc.places import country_codes
 from img2loc.protocols import Encoder
 from img2loc.sources import Source
 from img2loc.types import Embedding, Embeddings, Item, Location, Photo, Rejected
+from img2loc.vectors import resolve_spec
 
 Progress = Callable[[int], None]
 _COLUMNS = ("id", "lat", "lon", "label", "author", "licence")

@@ -15,6 +15,8 @@ class Retriever:
         gallery.require(encoder.name)
         self._encoder = encoder
         self._gallery = gallery
+        # Between two photographs the temperature of a model that was trained on something else means nothing.
+        self._scale: float | None = None if gallery.of == "photos" else getattr(encoder, "scale", None)
 
     def neighbours(
         self, photos: Iterable[Photo], nearest: int, farthest: int = 0
@@ -32,11 +34,4 @@ class Retriever:
             if isinstance(encoded, Rejected):
                 yield photo, encoded
                 continue
-            query = encoded[None]
-            yield (
-                photo,
-                Neighbours(
-                    tuple(self._gallery.nearest(query, nearest)[0]),
-                    tuple(self._gallery.farthest(query, farthest)[0]),
-                ),
-            )
+            yield photo, self._gallery.search(encoded, nearest, farthest, scale=self._scale)

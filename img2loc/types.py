@@ -70,6 +70,8 @@ class Photo:
             raise UnreadablePhoto(error.strerror or str(error)) from error
 
 
+NOT_A_PHOTO = Photo(Path())
+"""Stands where there is no photograph."""
 PhotoLike = Photo | str | os.PathLike[str]
 """What a locator accepts as a photograph."""
 
@@ -83,14 +85,18 @@ def as_photos(photos: Iterable[PhotoLike]) -> Iterator[Photo]:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A row of a source: a photograph whose place is known."""
+    """A row of a source: a photograph, a point or a text whose place is known.
+
+    A point has no photograph (`NOT_A_PHOTO`), and a text neither: `text` is what a text tower reads.
+    """
 
     id: str
     location: Location
-    photo: Photo
+    photo: Photo = NOT_A_PHOTO
     label: str = ""
     author: str = ""
     licence: str = ""
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +109,16 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A gallery entry beside a query; `similarity` is the cosine, from -1 to 1."""
+    """A gallery entry beside a query; `similarity` is the cosine, from -1 to 1.
+
+    `probability` is its share of the softmax over the whole gallery, where encoder and gallery define one.
+    """
 
     location: Location
     similarity: float
     id: str
     label: str = ""
+    probability: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

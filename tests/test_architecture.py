@@ -9,7 +9,7 @@ import img2loc
 
 PACKAGE = Path(img2loc.__file__).parent
 LAYERS = [
-    {"types", "errors", "assets", "geo", "images", "hub", "manifest", "places", "devices", "normalise"},
+    {"types", "errors", "assets", "geo", "images", "hub", "manifest", "places", "devices", "normalise", "vectors", "rows"},
     {"angles"},
     {"protocols", "config", "sources", "recipes", "gallery", "prompts", "parse"},
     {"retriever"},

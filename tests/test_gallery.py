@@ -203,3 +203,50 @@ def test_a_torn_file_is_a_sentence(tmp_path: Path, name: str) -> None:
     torn.write_bytes(torn.read_bytes()[:100])
     with pytest.raises(GalleryError, match="Build it again"):
         Gallery.open(folder)
+
+
+@pytest.mark.parametrize("spec", ["Flat", "SQfp16"])
+def test_the_streamed_file_is_the_one_that_faiss_writes(tmp_path: Path, spec: str) -> None:
+    import faiss
+
+    rows = vectors(333)
+    build(tmp_path / "g", rows, spec)
+    index = faiss.index_factory(24, spec, faiss.METRIC_INNER_PRODUCT)
+    index.add(rows)
+    faiss.write_index(index, str(tmp_path / "theirs.faiss"))
+    assert (tmp_path / "g" / "gallery.faiss").read_bytes() == (tmp_path / "theirs.faiss").read_bytes()
+
+
+@pytest.mark.parametrize("spec", ["Flat", "SQfp16"])
+def test_similarities_and_probabilities_are_those_of_the_whole_gallery(tmp_path: Path, spec: str) -> None:
+    rows = vectors(900)
+    gallery = build(tmp_path / "g", rows, spec)
+    stored = rows.astype(np.float16).astype(np.float64) if spec == "SQfp16" else rows.astype(np.float64)
+    (query,) = vectors(1, seed=6)
+    expected = stored @ query.astype(np.float64)
+    assert np.abs(gallery.similarities(query[None])[0] - expected).max() < 1e-6
+    share = np.exp(40 * expected) / np.exp(40 * expected).sum()
+    found = gallery.search(query, 900, 3, scale=40.0)
+    assert [entry.probability for entry in found.nearest] == pytest.approx(sorted(share, reverse=True), abs=1e-8)
+    assert sum(entry.probability or 0 for entry in found.nearest) == pytest.approx(1.0, abs=1e-6)
+    assert found.farthest[0].probability == pytest.approx(share.min(), abs=1e-8)
+    without = gallery.search(query, 1, scale=40.0, exclude_authors=["author1"]).nearest[0]
+    kept = np.exp(40 * expected[np.arange(900) % 7 != 1])
+    assert without.probability == pytest.approx(kept.max() / kept.sum(), abs=1e-8)
+    assert gallery.search(query, 3).nearest[0].probability is None
+
+
+def test_the_mean_of_views_ranks_by_mean_similarity(tmp_path: Path) -> None:
+    rows = vectors(500)
+    gallery = build(tmp_path / "g", rows)
+    views = vectors(10, seed=8)
+    found = gallery.search(views.mean(axis=0), 20)
+    expected = (rows.astype(np.float64) @ views.T.astype(np.float64)).mean(axis=1)
+    assert [entry.similarity for entry in found.nearest] == pytest.approx(sorted(expected, reverse=True)[:20], abs=1e-6)
+
+
+def test_what_has_no_matrix_gives_no_probabilities(tmp_path: Path) -> None:
+    gallery = build(tmp_path / "g", vectors(500), "SQ8")
+    assert gallery.search(vectors(1)[0], 3, scale=40.0).nearest[0].probability is None
+    with pytest.raises(GalleryError, match=r"SQ8.*--spec Flat"):
+        gallery.similarities(vectors(1))

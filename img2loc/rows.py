@@ -1,0 +1,77 @@
+"""The table of a gallery's rows, an Arrow file: id, lat, lon, label, author, licence; row i belongs to vector i."""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from img2loc.types import Item, Location
+
+ROWS = "rows.arrow"
+
+
+class RowsFile:
+    """Takes items, batch by batch."""
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+
+        text, number = pa.string(), pa.float64()
+        columns = [("id", text), ("lat", number), ("lon", number), ("label", text), ("author", text), ("licence", text)]
+        self._schema = pa.schema([pa.field(name, kind) for name, kind in columns])
+        self._sink = pa.OSFile(str(path), "wb")
+        self._writer = pa.ipc.new_file(self._sink, self._schema)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._writer.close()
+        self._sink.close()
+
+    def add(self, items: Sequence[Item]) -> None:
+        """Append one row an item."""
+        import pyarrow as pa
+
+        rows = [(i.id, i.location.lat, i.location.lon, i.label, i.author, i.licence) for i in items]
+        self._writer.write(pa.record_batch([list(column) for column in zip(*rows, strict=True)], schema=self._schema))
+
+
+class Rows:
+    """An opened table, memory-mapped. Raises OSError or pyarrow.ArrowInvalid for a file that is not a whole one."""
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+
+        self._table: Any = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    def __getitem__(self, row: int) -> tuple[str, Location, str]:
+        """Id, location and label of a row."""
+        identity, lat, lon, label = (self._table[name][row].as_py() for name in ("id", "lat", "lon", "label"))
+        return identity, Location(lat, lon), label
+
+    def ids(self) -> list[str]:
+        """Every row's id."""
+        found: list[str] = self._table["id"].to_pylist()
+        return found
+
+    def locations(self) -> NDArray[np.float64]:
+        """Every row's (lat, lon) in degrees, shape (rows, 2)."""
+        return np.stack([self._table[name].to_numpy() for name in ("lat", "lon")], axis=1)
+
+    def matching(self, ids: Collection[str], authors: Collection[str]) -> NDArray[np.int64]:
+        """The numbers of the rows with one of these ids, or by one of these authors; an empty author is nobody."""
+        if not ids and not authors:
+            return np.empty(0, dtype=np.int64)
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        by_id = pc.is_in(self._table["id"], pa.array(list(ids), pa.string()))
+        by_author = pc.is_in(self._table["author"], pa.array([name for name in authors if name], pa.string()))
+        return np.flatnonzero(pc.or_(by_id, by_author).to_numpy()).astype(np.int64)
