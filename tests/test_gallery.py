@@ -227,12 +227,12 @@ def test_similarities_and_probabilities_are_those_of_the_whole_gallery(tmp_path:
     assert np.abs(gallery.similarities(query[None])[0] - expected).max() < 1e-6
     share = np.exp(40 * expected) / np.exp(40 * expected).sum()
     found = gallery.search(query, 900, 3, scale=40.0)
-    assert [entry.probability for entry in found.nearest] == pytest.approx(sorted(share, reverse=True), abs=1e-8)
-    assert sum(entry.probability or 0 for entry in found.nearest) == pytest.approx(1.0, abs=1e-6)
-    assert found.farthest[0].probability == pytest.approx(share.min(), abs=1e-8)
+    assert [entry.probability for entry in found.nearest] == pytest.approx(sorted(share, reverse=True), abs=1e-6)
+    assert sum(entry.probability or 0 for entry in found.nearest) == pytest.approx(1.0, abs=1e-5)
+    assert found.farthest[0].probability == pytest.approx(share.min(), rel=1e-5)
     without = gallery.search(query, 1, scale=40.0, exclude_authors=["author1"]).nearest[0]
     kept = np.exp(40 * expected[np.arange(900) % 7 != 1])
-    assert without.probability == pytest.approx(kept.max() / kept.sum(), abs=1e-8)
+    assert without.probability == pytest.approx(kept.max() / kept.sum(), abs=1e-6)
     assert gallery.search(query, 3).nearest[0].probability is None
 
 
