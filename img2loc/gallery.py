@@ -213,7 +213,7 @@ class Gallery:
         """A row as the neighbour of a query."""
         identity, location, label = self._rows[row]
         rounded = round(max(-1.0, min(1.0, similarity)), 6)
-        return Neighbour(location, rounded, identity, label, None if probability is None else round(probability, 9))
+        return Neighbour(location, rounded, identity, label, None if probability is None else float(f"{probability:.7g}"))
 
     def _check_queries(self, queries: Embeddings) -> None:
         if queries.ndim != 2 or queries.shape[1] != self.dim:

@@ -1,9 +1,9 @@
-"""A CSV, or a folder of geotagged photos → a stream of Items; what cannot be used comes out as Rejected, never silently."""
+"""A CSV, a folder of geotagged photos, or points → Items; what cannot be used comes out as Rejected, not in silence."""
 
-import csv
 import hashlib
-import io
 import json
+import math
+import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,30 +13,15 @@ from PIL.ExifTags import GPS, IFD
 
 from img2loc import images
 from img2loc.errors import SourceError, UnreadablePhoto
+from img2loc.tables import CsvTable
 from img2loc.types import Item, Location, Photo, Rejected
-
-# The names under which the field's files carry each column, lower case.
-COLUMN_NAMES: dict[str, tuple[str, ...]] = {
-    "photo": (
-        *("file", "filename", "file_name", "filepath", "img_id", "img_file", "img_path", "name"),
-        *("image", "image_id", "image_path", "image_file", "path", "photo"),
-    ),
-    "lat": ("lat", "latitude"),
-    "lon": ("lon", "lng", "long", "longitude"),
-    "id": ("id",),
-    "label": ("label", "title", "caption"),
-    "author": ("author", "ownernsid", "owner", "user_id", "photographer"),
-    "licence": ("licence", "license"),
-}
-_REQUIRED = ("photo", "lat", "lon")
 
 
 class CsvSource:
     """Rows of a CSV (comma, semicolon or tab) that name photographs and their coordinates.
 
-    Columns are found by their usual names; `columns` ({"photo": "IMG_ID"}) settles an ambiguity, which is otherwise
-    refused. Photographs lie relative to `photos`, or to the CSV's folder. With `licences` only rows whose licence
-    holds one of these phrases as whole words are taken. Raises SourceError.
+    Columns are found as `CsvTable` says. Photographs lie relative to `photos`, or to the CSV's folder. With `licences` only rows
+    whose licence holds one of these phrases as whole words are taken. Raises SourceError.
     """
 
     def __init__(
@@ -49,62 +34,31 @@ class CsvSource:
         self.path = path
         self._photos = photos or path.parent
         self._licences = [_words(phrase) for phrase in licences]
-        try:
-            content = path.read_bytes()
-            text = content.decode("utf-8-sig")
-        except OSError as error:
-            raise SourceError(f"{path} cannot be read: {error.strerror}. Name a CSV file or a folder.") from error
-        except UnicodeDecodeError as error:
-            raise SourceError(f"{path} is not UTF-8 text ({error}). Save it as UTF-8.") from error
-        self._text = text.lstrip("\r\n")
-        self._delimiter, self._columns = self._layout(columns)
-        if self._licences and "licence" not in self._columns:
+        self._table = CsvTable(path, ("photo", "lat", "lon"), columns)
+        if self._licences and "licence" not in self._table.columns:
             raise SourceError(f"{path} has no licence column to choose rows by. Leave --licence out, or add the column.")
         choices = json.dumps([sorted((columns or {}).items()), sorted(licences), str(photos or "")])
-        self.fingerprint = hashlib.sha256(content + choices.encode()).hexdigest()
+        self.fingerprint = hashlib.sha256(self._table.content + choices.encode()).hexdigest()
 
     def __len__(self) -> int:
         """Rows below the header (a guide for progress: a quoted line break counts as a row)."""
-        return max(0, self._text.rstrip().count("\n"))
+        return len(self._table)
 
     def __iter__(self) -> Iterator[Item | Rejected]:
         """Items and Rejected in the file's order."""
         seen: set[str] = set()
-        reader = self._reader(self._delimiter)
-        try:
-            for row in reader:
-                item = self._item(row, reader.line_num)
-                if isinstance(item, Item):
-                    if item.id in seen:
-                        item = Rejected(item.id, f"line {reader.line_num}: duplicate id")
-                    else:
-                        seen.add(item.id)
-                if item is not None:
-                    yield item
-        except csv.Error as error:
-            raise SourceError(f"{self.path}, line {reader.line_num}: {error}. Mend the CSV there.") from error
+        for row in self._table:
+            item = row if isinstance(row, Rejected) else self._item(*row)
+            if isinstance(item, Item):
+                if item.id in seen:
+                    item = Rejected(item.id, f"line {row[0]}: duplicate id" if isinstance(row, tuple) else "duplicate id")
+                else:
+                    seen.add(item.id)
+            if item is not None:
+                yield item
 
-    def _reader(self, delimiter: str) -> "csv.DictReader[str]":
-        return csv.DictReader(io.StringIO(self._text, newline=""), delimiter=delimiter, strict=True)
-
-    def _layout(self, columns: Mapping[str, str] | None) -> tuple[str, dict[str, str]]:
-        """The delimiter under which the header has the columns that are needed, and those columns."""
-        first: SourceError | None = None
-        for delimiter in sorted(",;\t", key=self._text[:2000].count, reverse=True):
-            try:
-                return delimiter, _find_columns(self.path, self._reader(delimiter).fieldnames or [], columns)
-            except csv.Error as error:
-                first = first or SourceError(f"{self.path}: its header cannot be read ({error}). Mend the CSV there.")
-            except SourceError as error:
-                first = first or error
-        assert first is not None
-        raise first
-
-    def _item(self, row: Mapping[str, str | None], line: int) -> Item | Rejected | None:
+    def _item(self, line: int, cell: Mapping[str, str]) -> Item | Rejected | None:
         """The row's Item; None for a row of a licence that was not asked for."""
-        if row.get(None) is not None:  # type: ignore[call-overload]
-            return Rejected(f"line {line}", f"line {line}: more cells than columns")
-        cell = {role: (row.get(column) or "").strip() for role, column in self._columns.items()}
         if self._licences and not any(phrase.search(_spaced(cell["licence"])) for phrase in self._licences):
             return None
         identity = cell.get("id") or cell["photo"] or f"line {line}"
@@ -115,6 +69,68 @@ class CsvSource:
             return Rejected(identity, f"line {line}: {location}")
         photo = Photo(self._photos / cell["photo"])
         return Item(identity, location, photo, *(cell.get(role, "") for role in ("label", "author", "licence")))
+
+
+class PointsSource:
+    """Rows of a CSV of coordinates, with or without ids and labels: what a location tower embeds.
+
+    With `sample`, so many rows drawn at random (always the same), in the file's order. Raises SourceError.
+    """
+
+    def __init__(self, path: Path, columns: Mapping[str, str] | None = None, sample: int | None = None) -> None:
+        self.path = path
+        self._table = CsvTable(path, ("lat", "lon"), columns)
+        self._sample = sample
+        choices = json.dumps([sorted((columns or {}).items()), sample])
+        self.fingerprint = hashlib.sha256(self._table.content + choices.encode()).hexdigest()
+
+    def __len__(self) -> int:
+        """Rows that will be taken (a guide for progress)."""
+        return len(self._table) if self._sample is None else min(self._sample, len(self._table))
+
+    def __iter__(self) -> Iterator[Item | Rejected]:
+        """Items (the id is the row's number, from 0, where there is no id column) and Rejected, in the file's order."""
+        chosen = None
+        if self._sample is not None:
+            total = sum(1 for _ in self._table)
+            chosen = set(random.Random(0).sample(range(total), min(self._sample, total)))
+        for number, row in enumerate(self._table):
+            if chosen is not None and number not in chosen:
+                continue
+            if isinstance(row, Rejected):
+                yield row
+                continue
+            line, cell = row
+            identity = cell.get("id") or str(number)
+            try:
+                location = Location(float(cell["lat"]), float(cell["lon"]))
+            except ValueError:
+                yield Rejected(identity, f"line {line}: no point on Earth: lat {cell['lat']!r}, lon {cell['lon']!r}")
+                continue
+            yield Item(identity, location, label=cell.get("label", ""))
+
+
+class GridSource:
+    """Points spread evenly over the sphere: a Fibonacci lattice, in which each has the same area around it."""
+
+    def __init__(self, points: int) -> None:
+        if points < 1:
+            raise SourceError(f"A grid of {points} points holds nothing; ask for 1 or more.")
+        self.path = Path(f"grid-{points}")
+        self.fingerprint = f"fibonacci-lattice-{points}"
+        self._points = points
+
+    def __len__(self) -> int:
+        """Points."""
+        return self._points
+
+    def __iter__(self) -> Iterator[Item | Rejected]:
+        """Items from the south to the north."""
+        golden = math.pi * (3 - math.sqrt(5))
+        for number in range(self._points):
+            lat = math.degrees(math.asin(2 * (number + 0.5) / self._points - 1))
+            lon = math.degrees(number * golden) % 360 - 180
+            yield Item(str(number), Location(round(lat, 6), round(lon, 6)))
 
 
 class FolderSource:
@@ -143,7 +159,7 @@ class FolderSource:
                 yield Item(identity, location, Photo(file))
 
 
-Source = CsvSource | FolderSource
+Source = CsvSource | FolderSource | PointsSource | GridSource
 
 
 def open_source(
@@ -213,30 +229,3 @@ def _spaced(text: str) -> str:
 
 def _words(phrase: str) -> re.Pattern[str]:
     return re.compile(rf"(?<!\w){re.escape(_spaced(phrase.strip()))}(?!\w)", re.IGNORECASE)
-
-
-def _find_columns(path: Path, header: Sequence[str], chosen: Mapping[str, str] | None) -> dict[str, str]:
-    """Role → the column's name in this file."""
-    found: dict[str, str] = {}
-    for role, column in (chosen or {}).items():
-        if role not in COLUMN_NAMES:
-            raise SourceError(f"There is no column role {role!r}. Known: {', '.join(COLUMN_NAMES)}.")
-        if column not in header:
-            raise SourceError(f"{path} has no column {column!r}. It has: {', '.join(header)}.")
-        found[role] = column
-    for role, names in COLUMN_NAMES.items():
-        matches = [column for column in header if column.strip().lower() in names and column not in found.values()]
-        if role in found or not matches:
-            continue
-        if len(matches) > 1:
-            raise SourceError(
-                f"{path} has {len(matches)} columns for the {role}: {', '.join(matches)}. "
-                f"Rename all but one, or choose with columns.{role} in a recipe."
-            )
-        found[role] = matches[0]
-    for role in _REQUIRED:
-        if role not in found:
-            raise SourceError(
-                f"{path} has no column for the {role}: none of {', '.join(COLUMN_NAMES[role])}. It has: {', '.join(header)}."
-            )
-    return found

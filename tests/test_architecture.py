@@ -9,7 +9,21 @@ import img2loc
 
 PACKAGE = Path(img2loc.__file__).parent
 LAYERS = [
-    {"types", "errors", "assets", "geo", "images", "hub", "manifest", "places", "devices", "normalise", "vectors", "rows"},
+    {
+        "types",
+        "errors",
+        "assets",
+        "geo",
+        "images",
+        "hub",
+        "manifest",
+        "places",
+        "devices",
+        "normalise",
+        "vectors",
+        "rows",
+        "tables",
+    },
     {"angles"},
     {"protocols", "config", "sources", "recipes", "gallery", "prompts", "parse"},
     {"retriever"},

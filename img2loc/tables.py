@@ -1,0 +1,110 @@
+"""A CSV of the field's files → its cells by role, whatever its columns are called."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from img2loc.errors import SourceError
+from img2loc.types import Rejected
+
+# The names under which the field's files carry each column, lower case.
+COLUMN_NAMES: dict[str, tuple[str, ...]] = {
+    "photo": (
+        *("file", "filename", "file_name", "filepath", "img_id", "img_file", "img_path", "name"),
+        *("image", "image_id", "image_path", "image_file", "path", "photo"),
+    ),
+    "lat": ("lat", "latitude"),
+    "lon": ("lon", "lng", "long", "longitude"),
+    "id": ("id",),
+    "label": ("label", "title", "caption"),
+    "author": ("author", "ownernsid", "owner", "user_id", "photographer"),
+    "licence": ("licence", "license"),
+}
+
+
+class CsvTable:
+    """Rows of a CSV (comma, semicolon or tab), read by role: "photo", "lat", "lon", "id", "label", "author", "licence".
+
+    Columns are found by their usual names; `columns` ({"photo": "IMG_ID"}) settles an ambiguity, which is otherwise refused.
+
+    Raises
+    ------
+    SourceError for a file that cannot be read, and where a `required` role has no column.
+
+    """
+
+    def __init__(self, path: Path, required: Sequence[str], columns: Mapping[str, str] | None = None) -> None:
+        self.path = path
+        self._required = required
+        try:
+            self.content = path.read_bytes()
+            text = self.content.decode("utf-8-sig")
+        except OSError as error:
+            raise SourceError(f"{path} cannot be read: {error.strerror}. Name a CSV file or a folder.") from error
+        except UnicodeDecodeError as error:
+            raise SourceError(f"{path} is not UTF-8 text ({error}). Save it as UTF-8.") from error
+        self._text = text.lstrip("\r\n")
+        self._delimiter, self.columns = self._layout(columns)
+
+    def __len__(self) -> int:
+        """Rows below the header (a guide for progress: a quoted line break counts as a row)."""
+        return max(0, self._text.rstrip().count("\n"))
+
+    def __iter__(self) -> Iterator[tuple[int, dict[str, str]] | Rejected]:
+        """Line number and cells by role (stripped; "" for an empty one), in the file's order."""
+        reader = self._reader(self._delimiter)
+        try:
+            header: list[str] = next(reader, [])
+            places = [(role, header.index(column)) for role, column in self.columns.items()]
+            for row in reader:
+                if len(row) > len(header):
+                    yield Rejected(f"line {reader.line_num}", f"line {reader.line_num}: more cells than columns")
+                elif row:
+                    yield reader.line_num, {role: row[at].strip() if at < len(row) else "" for role, at in places}
+        except csv.Error as error:
+            raise SourceError(f"{self.path}, line {reader.line_num}: {error}. Mend the CSV there.") from error
+
+    def _reader(self, delimiter: str) -> Any:
+        return csv.reader(io.StringIO(self._text, newline=""), delimiter=delimiter, strict=True)
+
+    def _layout(self, columns: Mapping[str, str] | None) -> tuple[str, dict[str, str]]:
+        """The delimiter under which the header has the columns that are needed, and those columns."""
+        first: SourceError | None = None
+        for delimiter in sorted(",;\t", key=self._text[:2000].count, reverse=True):
+            try:
+                return delimiter, _find_columns(self.path, next(self._reader(delimiter), []), self._required, columns)
+            except csv.Error as error:
+                first = first or SourceError(f"{self.path}: its header cannot be read ({error}). Mend the CSV there.")
+            except SourceError as error:
+                first = first or error
+        assert first is not None
+        raise first
+
+
+def _find_columns(path: Path, header: Sequence[str], required: Sequence[str], chosen: Mapping[str, str] | None) -> dict[str, str]:
+    """Role → the column's name in this file."""
+    found: dict[str, str] = {}
+    for role, column in (chosen or {}).items():
+        if role not in COLUMN_NAMES:
+            raise SourceError(f"There is no column role {role!r}. Known: {', '.join(COLUMN_NAMES)}.")
+        if column not in header:
+            raise SourceError(f"{path} has no column {column!r}. It has: {', '.join(header)}.")
+        found[role] = column
+    for role, names in COLUMN_NAMES.items():
+        matches = [column for column in header if column.strip().lower() in names and column not in found.values()]
+        if role in found or not matches:
+            continue
+        if len(matches) > 1:
+            raise SourceError(
+                f"{path} has {len(matches)} columns for the {role}: {', '.join(matches)}. "
+                f"Rename all but one, or choose with columns.{role} in a recipe."
+            )
+        found[role] = matches[0]
+    for role in required:
+        if role not in found:
+            raise SourceError(
+                f"{path} has no column for the {role}: none of {', '.join(COLUMN_NAMES[role])}. It has: {', '.join(header)}."
+            )
+    return found
