@@ -1,6 +1,6 @@
 """A source and an encoder → a gallery, in two halves: embed (costly, resumes at the shard) and index (pure).
 
-The folder holds what clip-retrieval users know: `img_emb/*.npy` (half precision) with `metadata/*.parquet` beside them, and
+The folder holds what clip-retrieval users know: `img_emb/*.npy` with `metadata/*.parquet` beside them, and
 then the gallery itself. Killed at any moment, the same command goes on and ends at the same gallery.
 """
 
@@ -17,17 +17,18 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from img2loc.errors import GalleryError
+from img2loc.errors import ConfigError, GalleryError
 from img2loc.gallery import Gallery
 from img2loc.geo import Array
 from img2loc.manifest import MANIFEST, PLAN, read_manifest, write_json
 from img2loc.places import country_codes
 from img2loc.protocols import Encoder
 from img2loc.sources import Source
-from img2loc.types import Embedding, Embeddings, Item, Location, Photo, Rejected
+from img2loc.types import NOT_A_PHOTO, Embedding, Embeddings, Item, Location, Rejected
 from img2loc.vectors import resolve_spec
 
 Progress = Callable[[int], None]
+_TOWER_BATCH = 2048
 _COLUMNS = ("id", "lat", "lon", "label", "author", "licence")
 
 
@@ -38,17 +39,20 @@ def build(
     *,
     alias: str,
     table: Mapping[str, Any],
+    of: str = "photos",
     spec: str = "auto",
     about: Mapping[str, Any] | None = None,
     progress: Progress = lambda done: None,
 ) -> Gallery:
     """Embed a source and index it into `folder`, or go on where an earlier call stopped.
 
+    `of` says what is embedded: the "photos", the "points" (by the encoder's location tower) or the "texts" (by its text tower).
     `alias` and `table` are the encoder's name and table in the configuration, so that the gallery can bring it along.
     `progress` is called with how many entries of the source are done. Another `spec` only indexes again. Raises GalleryError
     when the folder holds something else, cannot be written, or is being built by another process.
     """
-    plan = {"source": source.fingerprint, "encoder": encoder.name}
+    _require_tower(encoder, alias, of)
+    plan = {"source": source.fingerprint, "encoder": encoder.name} | ({} if of == "photos" else {"of": of})
     spec = resolve_spec(spec, len(source))  # A mistake in it is known before hours of embedding.
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -64,9 +68,9 @@ def build(
                 except GalleryError:
                     pass  # Damaged, and made again from its embeddings.
                 (folder / MANIFEST).unlink()
-            embed(source, encoder, folder, progress)
+            embed(source, encoder, folder, of, progress)
             stamp = {"name": encoder.name, "alias": alias, "table": dict(table)}
-            return index(folder, stamp, spec, {"source": source.path.name, **(about or {})})
+            return index(folder, stamp, spec, {"source": source.path.name, "of": of, **(about or {})})
     except Timeout as error:
         raise GalleryError(f"Another process is building {folder}. Wait for it, or choose another --out.") from error
     except OSError as error:
@@ -75,13 +79,18 @@ def build(
         ) from error
 
 
-def embed(source: Source, encoder: Encoder, folder: Path, progress: Progress = lambda done: None) -> None:
-    """Write the source's embeddings shard by shard; shards that are there are passed over."""
+def embed(source: Source, encoder: Encoder, folder: Path, of: str = "photos", progress: Progress = lambda done: None) -> None:
+    """Write the source's embeddings shard by shard; shards that are there are passed over.
+
+    Photographs' vectors are kept in half precision, as clip-retrieval's users know it; points' and texts' in single precision, so
+    that a gallery gives its authors' probabilities.
+    """
     entries, done, number = iter(source), 0, 0
     while shard := list(islice(entries, shard_size(done))):
         paths = _shard(folder, number)
         if not paths["img_emb"].exists():
-            _write_shard(paths, _encoded(shard, encoder, partial(_after, progress, done)), encoder.dim)
+            encoded = _encoded(shard, encoder, of, partial(_after, progress, done))
+            _write_shard(paths, encoded, encoder.dim, np.float16 if of == "photos" else np.float32)
         done, number = done + len(shard), number + 1
         progress(done)
 
@@ -128,12 +137,11 @@ class Shards:
                 continue
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
             rows = _read_parquet(paths["metadata"]).to_pylist()
-            nowhere = Photo(Path())
             items = [
                 Item(
                     row["id"],
                     Location(row["lat"], row["lon"]),
-                    nowhere,
+                    NOT_A_PHOTO,
                     row["label"],
                     row["author"],
                     row["licence"],
@@ -180,9 +188,19 @@ def _after(progress: Progress, before: int, ready: int) -> None:
     progress(before + ready)
 
 
-def _encoded(entries: list[Item | Rejected], encoder: Encoder, progress: Progress) -> Iterator[tuple[Item, Embedding] | Rejected]:
+def _require_tower(encoder: Any, alias: str, of: str) -> None:
+    needed = {"photos": "encode", "points": "encode_points", "texts": "encode_texts"}
+    if not hasattr(encoder, needed[of]):
+        what = {"points": "location tower, such as geoclip", "texts": "text tower, such as clip-l14"}.get(of, "image tower")
+        raise ConfigError(f"The encoder {alias!r} cannot embed {of}. Choose one that has a {what}, with --encoder.")
+
+
+def _encoded(
+    entries: list[Item | Rejected], encoder: Any, of: str, progress: Progress
+) -> Iterator[tuple[Item, Embedding] | Rejected]:
     """Each entry with its vector, or why it has none, in order."""
-    vectors = encoder.encode(entry.photo for entry in entries if isinstance(entry, Item))
+    items = [entry for entry in entries if isinstance(entry, Item)]
+    vectors = encoder.encode(item.photo for item in items) if of == "photos" else _by_tower(items, encoder, of)
     for ready, entry in enumerate(entries, 1):
         if isinstance(entry, Rejected):
             yield entry
@@ -192,7 +210,18 @@ def _encoded(entries: list[Item | Rejected], encoder: Encoder, progress: Progres
         progress(ready)
 
 
-def _write_shard(paths: Mapping[str, Path], encoded: Iterator[tuple[Item, Embedding] | Rejected], dim: int) -> None:
+def _by_tower(items: list[Item], encoder: Any, of: str) -> Iterator[Embedding]:
+    for start in range(0, len(items), _TOWER_BATCH):
+        batch = items[start : start + _TOWER_BATCH]
+        if of == "points":
+            yield from encoder.encode_points([item.location for item in batch])
+        else:
+            yield from encoder.encode_texts([item.text for item in batch])
+
+
+def _write_shard(
+    paths: Mapping[str, Path], encoded: Iterator[tuple[Item, Embedding] | Rejected], dim: int, dtype: type[np.floating[Any]]
+) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -212,7 +241,7 @@ def _write_shard(paths: Mapping[str, Path], encoded: Iterator[tuple[Item, Embedd
     pq.write_table(pa.table(dict(zip(_COLUMNS, columns, strict=True))), paths["metadata"])
     draft = paths["img_emb"].with_suffix(".tmp")
     with draft.open("wb") as file:
-        np.save(file, np.array([vector for _, vector in rows], dtype=np.float16).reshape(len(rows), dim))
+        np.save(file, np.array([vector for _, vector in rows], dtype=dtype).reshape(len(rows), dim))
     draft.replace(paths["img_emb"])  # Last: a shard is done when its vectors are there.
 
 

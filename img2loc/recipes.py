@@ -2,17 +2,24 @@
 
 import tomllib
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from img2loc import assets
-from img2loc.errors import SourceError, UnknownName
-from img2loc.sources import Source, open_source
+from img2loc.errors import MissingPackage, SourceError, UnknownName
+from img2loc.sources import GridSource, PointsSource, Source, open_source
+
+KINDS = ("photos", "points", "texts")
+"""What a gallery can be of."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a gallery is made. `path` is its CSV or folder, `photos` where a CSV's photographs lie."""
+    """How a gallery is made. `path` is its CSV or folder, `photos` where a CSV's photographs lie; `of` what of it is embedded.
+
+    A gallery of points may be a `sample` of its CSV's rows, or a `grid` of so many points in place of a CSV.
+    """
 
     name: str
     description: str = ""
@@ -20,23 +27,35 @@ class Recipe:
     obtain: str = ""
     encoder: str = "lite0"
     spec: str = "auto"
+    of: str = "photos"
+    grid: int | None = None
+    sample: int | None = None
     path: Path | None = None
     photos: Path | None = None
     columns: dict[str, str] = field(default_factory=dict)
     licences: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.of not in KINDS:
+            raise SourceError(f"The recipe {self.name!r} is of {self.of!r}; a gallery is of {', '.join(KINDS)}.")
+
     def source(self) -> Source:
         """Its photographs. Raises SourceError, saying what to get where, when the recipe does not know where they lie."""
+        if self.grid is not None:
+            return GridSource(self.grid)
         if self.path is None:
             raise SourceError(
                 f"The recipe {self.name!r} needs your copy of its photographs. {self.obtain} "
                 f"Then: img2loc index build {self.name} --source FILE.csv --photos FOLDER"
             )
+        if self.of == "points":
+            return PointsSource(self.path, self.columns, self.sample)
         return open_source(self.path, self.photos, self.columns, self.licences)
 
 
 _TYPES: dict[str, type] = {
-    **dict.fromkeys(("description", "terms", "obtain", "encoder", "spec", "path", "photos"), str),
+    **dict.fromkeys(("description", "terms", "obtain", "encoder", "spec", "of", "path", "photos"), str),
+    **dict.fromkeys(("grid", "sample"), int),
     "columns": dict,
     "licences": list,
 }
@@ -76,6 +95,17 @@ def _read(path: Path) -> Recipe:
             raise SourceError(f"The recipe {path} has no key {key!r}. Known: {', '.join(_TYPES)}.")
         if not isinstance(value, _TYPES[key]):
             raise SourceError(f"The recipe {path}: {key} = {value!r} should be a {_TYPES[key].__name__}.")
-    beside = {key: path.parent / content.pop(key) for key in ("path", "photos") if key in content}
+    beside: dict[str, Any] = {key: _located(path, content.pop(key)) for key in ("path", "photos") if key in content}
     licences = tuple(content.pop("licences", ()))
     return replace(Recipe(path.stem, **content), **beside, licences=licences)
+
+
+def _located(recipe: Path, name: str) -> Path:
+    """A path beside the recipe, or "package:path" inside an installed package. Raises MissingPackage."""
+    package, colon, inside = name.partition(":")
+    if not colon:
+        return recipe.parent / name
+    found = find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise MissingPackage(f"The recipe {recipe} needs the package {package}: pip install {package}")
+    return Path(found.submodule_search_locations[0]) / inside

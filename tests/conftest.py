@@ -80,7 +80,7 @@ def tiny_open_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "embed_dim": 24,
         "quick_gelu": True,
         "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "head_width": 32, "patch_size": 8},
-        "text_cfg": {"context_length": 16, "vocab_size": 100, "width": 32, "heads": 2, "layers": 1},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
     }
     preprocess = {
         "mean": [0.48145466, 0.4578275, 0.40821073],
@@ -97,14 +97,32 @@ def tiny_open_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random CLIP of transformers' own class, saved as a folder."""
+    """A random CLIP of transformers' own class, with a tokenizer of characters, saved as a folder."""
+    import string
+
     import torch
-    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, PreTrainedTokenizerFast
 
     folder = tmp_path_factory.mktemp("clip")
+    vocabulary = {token: number for number, token in enumerate(["<pad>", "<unk>", "<s>", *string.printable, "</s>"])}
+    characters = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    characters.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    ends = {token: vocabulary[token] for token in ("<s>", "</s>")}
+    characters.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=list(ends.items()))
+    PreTrainedTokenizerFast(
+        tokenizer_object=characters, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<pad>"
+    ).save_pretrained(folder)
     towers = {"projection_dim": 24, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = CLIPConfig(
-        text_config={**towers, "vocab_size": 100, "max_position_embeddings": 16},
+        text_config={
+            **towers,
+            "vocab_size": len(vocabulary),
+            "max_position_embeddings": 64,
+            "bos_token_id": ends["<s>"],
+            "eos_token_id": ends["</s>"],
+            "pad_token_id": 0,
+        },
         vision_config={**towers, "image_size": 32, "patch_size": 8},
         projection_dim=24,
     )

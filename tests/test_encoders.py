@@ -275,3 +275,39 @@ def test_dtypes_and_devices() -> None:
         Lite0(device="nonsense")
     with pytest.raises(ConfigError, match="batch_size is 0"):
         Lite0(batch_size=0)
+
+
+TEXTS = ["a desert with red rocks", "Paris", "A Street View photo in Chad."]
+
+
+def test_transformers_texts_are_transformers_own(tiny_clip: Path) -> None:
+    from transformers import AutoTokenizer, CLIPTextModelWithProjection
+
+    model = CLIPTextModelWithProjection.from_pretrained(tiny_clip, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(tiny_clip)
+    with torch.inference_mode():
+        theirs = torch.cat([model(**tokenizer([text], return_tensors="pt")).text_embeds for text in TEXTS])
+    encoder = TransformersClip(str(tiny_clip), dtype="float32", device="cpu", batch_size=2)
+    agree(encoder.encode_texts(TEXTS), theirs, "float32")
+    assert encoder.encode_texts([]).shape == (0, 24)
+    assert encoder.encode_texts(["long " * 500]).shape == (1, 24)
+    assert encoder.scale == pytest.approx(1 / 0.07, rel=1e-3)  # CLIP's initial temperature
+
+
+def test_open_clip_texts_are_open_clips_own(tiny_open_clip: Path) -> None:
+    import open_clip
+
+    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{tiny_open_clip}")
+    with torch.inference_mode():
+        theirs = model.eval().encode_text(open_clip.get_tokenizer(f"local-dir:{tiny_open_clip}")(TEXTS))
+    encoder = OpenClip(f"local-dir:{tiny_open_clip}", dtype="float32", device="cpu", batch_size=2)
+    agree(encoder.encode_texts(TEXTS), theirs, "float32")
+    assert encoder.scale == pytest.approx(1 / 0.07, rel=1e-3)
+
+
+def test_a_model_without_a_tokenizer_says_so(tiny_clip: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(tiny_clip, tmp_path / "mute", ignore=shutil.ignore_patterns("token*", "special*"))
+    with pytest.raises(MissingWeights, match="tokenizer"):
+        TransformersClip(str(tmp_path / "mute"), device="cpu").encode_texts(TEXTS)

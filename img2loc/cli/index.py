@@ -29,6 +29,7 @@ def build(
         typer.Option("--source", metavar="FILE", help="The recipe's CSV or folder, where it names none."),
     ] = None,
     photos: Annotated[Path | None, typer.Option(metavar="DIR", help="Where a CSV's photos lie, if not beside it.")] = None,
+    of: Annotated[str | None, typer.Option(metavar="KIND", help="What to embed: photos, or points (coordinates alone).")] = None,
     licence: Annotated[
         list[str] | None, typer.Option(metavar="PHRASE", help="Only rows of this licence; may be repeated.")
     ] = None,
@@ -47,6 +48,7 @@ def build(
     given: dict[str, Any] = {
         "encoder": encoder,
         "spec": spec,
+        "of": of,
         "path": path,
         "photos": photos,
         "licences": tuple(licence or ()),
@@ -56,19 +58,20 @@ def build(
     with render.waiting(f"Loading the encoder {recipe.encoder} …"):
         made = maker.encoder(settings, recipe.encoder)
     folder = out or assets.galleries() / recipe.name
-    with render.progress(len(found), "photos") as advance:
+    with render.progress(len(found), recipe.of) as advance:
         gallery = indexing.build(
             found,
             made,
             folder,
             alias=recipe.encoder,
             table=settings.table("encoder", recipe.encoder),
+            of=recipe.of,
             spec=recipe.spec,
             about={"description": recipe.description, "terms": recipe.terms},
             progress=advance,
         )
     typer.echo(
-        f"{folder}: {len(gallery):,} photos by {gallery.encoder_name}, index {gallery.manifest['spec']}.",
+        f"{folder}: {len(gallery):,} {gallery.of} by {gallery.encoder_name}, index {gallery.manifest['spec']}.",
         err=True,
     )
     if skipped := gallery.manifest["skipped"]:

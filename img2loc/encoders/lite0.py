@@ -41,7 +41,8 @@ class Lite0(TorchEncoder):
             model, _DIM, _CROP, {"architecture": "tf_efficientnet_lite0", "resize": _RESIZE, "mean": _MEAN, "scale": _SCALE}
         )
 
-    def _prepare(self, image: Image) -> torch.Tensor:
+    def prepare(self, image: Image) -> torch.Tensor:
+        """One image → the model's input."""
         import torch
         from PIL.Image import Resampling
 
@@ -52,6 +53,7 @@ class Lite0(TorchEncoder):
         pixels = np.asarray(resized.crop((left, top, left + _CROP, top + _CROP)), dtype=np.float32)
         return torch.from_numpy((pixels - _MEAN) / _SCALE).permute(2, 0, 1)
 
-    def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
+    def features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """A batch of inputs → features."""
         features: torch.Tensor = self._model(pixels)
         return features

@@ -1,13 +1,15 @@
-"""CLIP image towers through open_clip: any architecture and pretrained tag, a hub repository, a folder or a checkpoint."""
+"""CLIP models through open_clip: any architecture and pretrained tag, a hub repository, a folder or a checkpoint."""
 
 from __future__ import annotations
 
 import json
 import zipfile
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from img2loc.encoders.torch_encoder import TorchEncoder
+from img2loc.encoders.torch_encoder import TextTower, TorchEncoder
 from img2loc.errors import ConfigError, MissingWeights, first_line
 from img2loc.hub import HubFiles
 
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
-class OpenClip(TorchEncoder):
-    """A CLIP image tower.
+class OpenClip(TorchEncoder, TextTower):
+    """The image tower and the text tower of a CLIP model.
 
     `model` is an open_clip architecture with `pretrained` a tag ("openai") or a checkpoint file; or "hf-hub:org/repo"; or
     "local-dir:FOLDER" with open_clip_config.json and weights. Weights trained with QuickGELU get it (by tag, and for
@@ -46,6 +48,8 @@ class OpenClip(TorchEncoder):
         preprocessing = {**network.visual.preprocess_cfg, **_architecture(name, bool(options.get("force_quick_gelu")))}
         size = preprocessing["size"]
         dim = int(network.visual.output_dim)
+        self._architecture_name = name
+        self.scale = float(network.logit_scale.detach().exp())
         self._model = self._adopt(network, dim, size[0] if isinstance(size, tuple | list) else size, preprocessing)
 
     @classmethod
@@ -68,13 +72,26 @@ class OpenClip(TorchEncoder):
         repo, _, file = tag.get("hf_hub", "").rpartition("/")
         return HubFiles(repo, (file,) if file else _WEIGHTS)
 
-    def _prepare(self, image: Image) -> torch.Tensor:
+    def prepare(self, image: Image) -> torch.Tensor:
+        """One image → the model's input."""
         pixels: torch.Tensor = self._transform(image)
         return pixels
 
-    def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
+    def features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """A batch of inputs → features."""
         features: torch.Tensor = self._model.encode_image(pixels)  # type: ignore[operator]
         return features
+
+    def text_features(self, texts: Sequence[str]) -> torch.Tensor:
+        """A batch of texts → features."""
+        features: torch.Tensor = self._model.encode_text(self._tokenizer(list(texts)).to(self.device))  # type: ignore[operator]
+        return features
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        import open_clip
+
+        return open_clip.get_tokenizer(self._architecture_name)
 
 
 def _resolve(model: str, pretrained: str) -> tuple[str, dict[str, Any]]:

@@ -61,11 +61,13 @@ class Timm(TorchEncoder):
             raise ConfigError(f"timm publishes no weights for a model {model!r}. `timm.list_pretrained()` names those it has.")
         return HubFiles(published.hf_hub_id, _WEIGHTS)
 
-    def _prepare(self, image: Image) -> torch.Tensor:
+    def prepare(self, image: Image) -> torch.Tensor:
+        """One image → the model's input."""
         pixels: torch.Tensor = self._transform(image)
         return pixels
 
-    def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
+    def features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """A batch of inputs → features."""
         features: torch.Tensor = self._model(pixels)
         return features
 

@@ -6,16 +6,16 @@ import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from img2loc.devices import resolve_device, resolve_dtype
 from img2loc.errors import ConfigError, UnreadablePhoto
-from img2loc.types import Embedding, Photo, Rejected
+from img2loc.types import Embedding, Embeddings, Photo, Rejected
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 class TorchEncoder(ABC):
-    """Base of our encoders: a subclass loads its model, and gives `_prepare` (one image) and `_forward` (one batch).
+    """Base of our encoders: a subclass loads its model, and gives `prepare` (one image) and `features` (one batch).
+
+    `size` is the side of the model's input in pixels, `scale` the factor by which its softmax over similarities was trained
+    (exp of CLIP's logit scale), None for a model that has none.
 
     `device`: "auto" (CUDA where there is one, else CPU) or a torch device. `dtype`: "auto" (bfloat16 where the
     processor computes in it, float16 on older CUDA, else float32), or a name. Raises ConfigError for others.
@@ -37,6 +40,8 @@ class TorchEncoder(ABC):
         self.dtype = resolve_dtype(dtype, self.device)
         self._batch_size = batch_size
         self._workers = min(8, os.cpu_count() or 1)
+        self.size = 0
+        self.scale: float | None = None
         self._dim = 0
         self._name = ""
 
@@ -51,12 +56,12 @@ class TorchEncoder(ABC):
         return self._dim
 
     @abstractmethod
-    def _prepare(self, image: Image) -> torch.Tensor:
+    def prepare(self, image: Image) -> torch.Tensor:
         """One upright RGB image → the model's input, shape (channels, height, width), float32."""
 
     @abstractmethod
-    def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """A batch of inputs on the model's device and in its dtype → features, shape (n, dim)."""
+    def features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """A batch of inputs on the model's device and in its dtype → features as the model gives them, shape (n, dim)."""
 
     def encode(self, photos: Iterable[Photo]) -> Iterator[Embedding | Rejected]:
         """One float32 unit row for each photo, in order, or the reason why it cannot be decoded.
@@ -93,30 +98,54 @@ class TorchEncoder(ABC):
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _decode(self, photo: Photo) -> torch.Tensor:
-        return self._prepare(photo.image())
+        return self.prepare(photo.image())
 
     def _rows(self, inputs: list[torch.Tensor]) -> Iterable[Embedding]:
         import torch
-        from torch.nn.functional import normalize
 
         with torch.inference_mode():
-            pixels = torch.stack(inputs).to(self.device, self.dtype)
-            features = normalize(self._forward(pixels).float(), dim=-1)
-        rows: Iterable[Embedding] = features.cpu().numpy()
-        return rows
+            return unit_rows(self.features(torch.stack(inputs).to(self.device, self.dtype)))
 
     def _adopt(self, model: torch.nn.Module, dim: int, size: int, preprocessing: Mapping[str, object]) -> torch.nn.Module:
         """Stamp the encoder with what it is, and put the model to work: evaluation mode, device, dtype."""
-        self._dim = dim
+        self._dim, self.size = dim, size
         self._name = f"{self._kind}/{dim}d-{size}px@{fingerprint(model.state_dict(), preprocessing)}"
         return model.eval().requires_grad_(False).to(self.device, self.dtype)
 
 
+class TextTower(ABC):
+    """What CLIP-like encoders share: a subclass gives `text_features` (one batch)."""
+
+    dim: Any
+    _batch_size: int
+
+    @abstractmethod
+    def text_features(self, texts: Sequence[str]) -> torch.Tensor:
+        """A batch of texts → features as the model gives them, shape (n, dim)."""
+
+    def encode_texts(self, texts: Sequence[str]) -> Embeddings:
+        """Float32 unit rows of shape (len(texts), dim); a text is cut off at the model's length (77 tokens for CLIP)."""
+        import torch
+
+        batches = [texts[start : start + self._batch_size] for start in range(0, len(texts), self._batch_size)]
+        with torch.inference_mode():
+            rows = [unit_rows(self.text_features(batch)) for batch in batches]
+        return np.concatenate(rows) if rows else np.empty((0, self.dim), np.float32)
+
+
+def unit_rows(features: torch.Tensor) -> Embeddings:
+    """Features of shape (n, dim) → float32 rows of unit length."""
+    from torch.nn.functional import normalize
+
+    rows: Embeddings = normalize(features.float(), dim=-1).cpu().numpy()
+    return rows
+
+
 def _checked(photo: Photo, row: Embedding) -> Embedding | Rejected:
-    """A row of unit length, or why there is none: a model may give nothing but zeros, or overflow."""
-    if abs(float(np.linalg.norm(row)) - 1) < 1e-3:
+    """A row that points somewhere, or why there is none: a model may give nothing but zeros, or overflow."""
+    if 1e-3 < float(np.linalg.norm(row)) < 1 + 1e-3:  # The mean of several views is shorter than 1.
         return row
-    return Rejected(str(photo.path), "the model gives it no vector of unit length")
+    return Rejected(str(photo.path), "the model gives it no vector")
 
 
 def fingerprint(weights: Mapping[str, torch.Tensor], preprocessing: Mapping[str, object]) -> str:

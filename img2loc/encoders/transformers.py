@@ -1,12 +1,14 @@
-"""CLIP-like image towers through transformers: `openai/clip-vit-large-patch14`, StreetCLIP, SigLIP; a hub id or a folder."""
+"""CLIP-like models through transformers: `openai/clip-vit-large-patch14`, StreetCLIP, SigLIP; a hub id or a folder."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from img2loc.encoders.torch_encoder import TorchEncoder
+from img2loc.encoders.torch_encoder import TextTower, TorchEncoder
 from img2loc.errors import ConfigError, MissingWeights, first_line
 from img2loc.hub import HubFiles, folder_or_hub
 
@@ -14,9 +16,11 @@ if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
+_TOKENIZERS = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
 
-class TransformersClip(TorchEncoder):
-    """The projected image features of a CLIP-like model in transformers' format.
+
+class TransformersClip(TorchEncoder, TextTower):
+    """The projected image features, and text features, of a CLIP-like model in transformers' format.
 
     `model` is a folder or a hub id whose files are in the cache. Images go through the model's own processor, in its
     Pillow form: the torchvision form differs by up to 0.015 a pixel, and the published numbers were made with Pillow's.
@@ -39,15 +43,18 @@ class TransformersClip(TorchEncoder):
             raise MissingWeights(f"{model!r} lacks {len(missing)} of its weights ({missing[0]} …). Fetch the files again.")
         if not hasattr(network, "get_image_features"):
             raise ConfigError(f"{model!r} is a {type(network).__name__}, which has no image features. Name a CLIP-like model.")
+        self._folder = folder
         self._adopt_clip(network, folder)
 
     def _adopt_clip(self, network: torch.nn.Module, folder: Path) -> None:
         import torch
 
-        probe = self._prepare(_grey_image())
+        if (logit_scale := getattr(network, "logit_scale", None)) is not None:
+            self.scale = float(logit_scale.detach().exp())
+        probe = self.prepare(_grey_image())
         self._model = network.eval()
         with torch.inference_mode():
-            dim = int(self._forward(probe[None]).shape[-1])
+            dim = int(self.features(probe[None]).shape[-1])
         self._model = self._adopt(
             network, dim, int(probe.shape[-1]), {**_preprocessing(self._processor), **_architecture(folder)}
         )
@@ -57,15 +64,40 @@ class TransformersClip(TorchEncoder):
         """What it takes from a hub, or None for a local folder. Raises ConfigError for a folder that is not there."""
         return folder_or_hub(model, ("model.safetensors", "pytorch_model.bin"), ("*.json", "*.txt"))
 
-    def _prepare(self, image: Image) -> torch.Tensor:
+    def prepare(self, image: Image) -> torch.Tensor:
+        """One image → the model's input."""
         pixels: torch.Tensor = self._processor(images=image, return_tensors="pt")["pixel_values"][0]
         return pixels
 
-    def _forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        features = self._model.get_image_features(pixel_values=pixels)  # type: ignore[operator]
-        # transformers 5 returns an output object whose pooler_output is already projected.
-        projected: torch.Tensor = getattr(features, "pooler_output", features)
-        return projected
+    def features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """A batch of inputs → features."""
+        return _projected(self._model.get_image_features(pixel_values=pixels))  # type: ignore[operator]
+
+    def text_features(self, texts: Sequence[str]) -> torch.Tensor:
+        """A batch of texts → features. Raises MissingWeights where there is no tokenizer."""
+        longest = getattr(getattr(self._model.config, "text_config", None), "max_position_embeddings", None)
+        tokens = self._tokenizer(list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt")
+        return _projected(self._model.get_text_features(**tokens.to(self.device)))  # type: ignore[operator]
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        # Without its files transformers makes up a tokenizer that knows no word, and says nothing.
+        if not any((self._folder / name).is_file() for name in _TOKENIZERS):
+            raise MissingWeights(f"{self._folder} has no tokenizer ({' or '.join(_TOKENIZERS)}). Fetch the files again.")
+        try:
+            return AutoTokenizer.from_pretrained(self._folder)
+        except Exception as error:  # A torn file can make the loaders raise anything.
+            raise MissingWeights(
+                f"{self._folder} has no tokenizer that can be read ({first_line(error)}). Fetch the files again."
+            ) from error
+
+
+def _projected(output: Any) -> torch.Tensor:
+    # transformers 5 returns an output object whose pooler_output is already projected.
+    features: torch.Tensor = getattr(output, "pooler_output", output)
+    return features
 
 
 def _preprocessing(processor: Any) -> dict[str, object]:
