@@ -159,12 +159,17 @@ def _encoder_tables(config: Config, stamp: Mapping[str, Any]) -> list[tuple[str,
     return tables
 
 
-def weights_of(config: Config, name: str, table: Mapping[str, Any]) -> HubFiles | None:
-    """What an encoder takes from a hub; None for one whose weights are local, or that does not say."""
+def weights_of(config: Config, name: str, table: Mapping[str, Any]) -> list[HubFiles]:
+    """What an encoder takes from a hub, the encoder inside it included; nothing for one whose weights are local."""
     make = class_of("encoder", name, table)
     arguments = arguments_of("encoder", name, table, make)
+    inside = arguments.get("encoder")
+    if inside == name:
+        raise ConfigError(f"[encoder.{name}] names itself as its encoder. Name another.")
+    found = weights_of(config, inside, config.table("encoder", inside)) if inside else []
     needs = getattr(make, "needs", None)
-    return needs(**arguments) if needs else None
+    files: HubFiles | None = needs(**arguments) if needs else None
+    return found if files is None else [*found, files]
 
 
 def open_gallery(config: Config, name: str) -> tuple[str, Gallery]:
@@ -180,10 +185,10 @@ def best_gallery(config: Config) -> str:
     for name in known_galleries(config):
         try:
             opened = Gallery.open(gallery_folder(config, name))
-            wanted = [weights_of(config, *table) for table in _encoder_tables(config, opened.manifest["encoder"])]
+            ways = [weights_of(config, *table) for table in _encoder_tables(config, opened.manifest["encoder"])]
         except Img2LocError:
             continue  # `doctor` says what is wrong with it.
-        if name != STARTER and any(files is None or files.cached() for files in wanted):
+        if name != STARTER and opened.of != "texts" and any(all(files.cached() for files in way) for way in ways):
             sizes[name] = len(opened)
     return max(sizes, key=lambda name: sizes[name], default=STARTER)
 
@@ -250,7 +255,11 @@ def override(config: Config, name: str, **options: Any) -> None:
 
 def _encoder(config: Config, name: str, table: Mapping[str, Any]) -> Encoder:
     make = class_of("encoder", name, table)
-    return cast(Encoder, _made(config, "encoder", name, arguments_of("encoder", name, table, make), make))
+    arguments = arguments_of("encoder", name, table, make)
+    weights_of(config, name, table)  # Says so where an encoder names itself.
+    if "encoder" in arguments:
+        arguments["encoder"] = encoder(config, arguments["encoder"])
+    return cast(Encoder, _made(config, "encoder", name, arguments, make))
 
 
 def _made(config: Config, role: str, name: str, arguments: Table, make: Any) -> Any:

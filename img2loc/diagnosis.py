@@ -8,7 +8,7 @@ from img2loc import assets, build
 from img2loc.config import Config
 from img2loc.errors import Img2LocError
 from img2loc.images import HEIC_READABLE
-from img2loc.readiness import weights_need
+from img2loc.readiness import weights_needs
 
 _PACKAGES = (
     "img2loc",
@@ -79,13 +79,13 @@ def _environment() -> list[str]:
 
 def _encoder(config: Config, name: str) -> str:
     try:
-        need = weights_need(config, name)
+        missing = [need for need in weights_needs(config, name) if not need.ready]
     except Img2LocError as error:
         return f"{name}: {error}"
-    if need.ready:
+    if not missing:
         return f"{name}: can run now"
-    facts = ", ".join(filter(None, (need.size, need.licence)))
-    return f"{name}: weights not here ({facts or 'size unknown'}): {need.remedy}"
+    facts = "; ".join(", ".join(filter(None, (need.size, need.licence))) or "size unknown" for need in missing)
+    return f"{name}: weights not here ({facts}): {missing[0].remedy}"
 
 
 def _gallery(config: Config, name: str) -> str:

@@ -12,6 +12,7 @@ OBJECTS = ("encoder", "gallery", "lmm", "prompt", "verifier", "zeroshot_prompt")
 """Keys whose value is the name of another thing to make, whatever the constructor takes in its place."""
 KINDS: dict[str, dict[str, str]] = {
     "encoder": {
+        "geoclip": "img2loc.encoders.geoclip:GeoClip",
         "lite0": "img2loc.encoders.lite0:Lite0",
         "open_clip": "img2loc.encoders.open_clip:OpenClip",
         "timm": "img2loc.encoders.timm:Timm",

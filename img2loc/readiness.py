@@ -31,7 +31,7 @@ def needs(config: Config, locator: str) -> list[Need]:
         found += _gallery_needs(config, table.get("gallery", "auto"))
     for key in ("encoder", "verifier"):
         if key in table:
-            found.append(weights_need(config, table[key]))
+            found += weights_needs(config, table[key])
     for key in ("prompt", "zeroshot_prompt"):
         if key in table:
             Template.load(table[key])
@@ -46,14 +46,14 @@ def setup_needs(config: Config, name: str) -> list[Need]:
     Raises UnknownName.
     """
     if config.has("encoder", name):
-        return [weights_need(config, name)]
+        return weights_needs(config, name)
     if config.has("lmm", name):
         return [_lmm_need(config, name)]
     table = config.table("locator", name)
     wanted = config.table("setup", name) if config.has("setup", name) else {}
-    found = []
+    found: list[Need] = []
     if "encoder" in wanted:
-        found.append(weights_need(config, wanted["encoder"]))
+        found += weights_needs(config, wanted["encoder"])
     if "gallery" in wanted:
         found.append(_built_gallery_need(config, wanted["gallery"]))
     parameters = inspect.signature(making.class_of("locator", name, table)).parameters
@@ -62,20 +62,15 @@ def setup_needs(config: Config, name: str) -> list[Need]:
     return found or needs(config, name)
 
 
-def weights_need(config: Config, name: str) -> Need:
-    """The weights of [encoder.NAME]."""
-    files = build.weights_of(config, name, config.table("encoder", name))
-    if files is None:
-        return Need(f"encoder {name}: weights on this machine", True)
-    facts = config.table("download", files.repo) if config.has("download", files.repo) else {}
-    return Need(
-        f"encoder {name}: {files.repo}",
-        files.cached() is not None,
-        f"img2loc setup {name}",
-        files,
-        str(facts.get("size", "")),
-        str(facts.get("licence", "")),
-    )
+def weights_needs(config: Config, name: str) -> list[Need]:
+    """The weights of [encoder.NAME]: one or more downloads, or what is here already."""
+    found = []
+    for files in build.weights_of(config, name, config.table("encoder", name)):
+        facts = config.table("download", files.repo) if config.has("download", files.repo) else {}
+        size, licence = str(facts.get("size", "")), str(facts.get("licence", ""))
+        what = f"encoder {name}: {files.repo}"
+        found.append(Need(what, files.cached() is not None, f"img2loc setup {name}", files, size, licence))
+    return found or [Need(f"encoder {name}: weights on this machine", True)]
 
 
 def _gallery_needs(config: Config, name: str) -> list[Need]:
@@ -85,7 +80,7 @@ def _gallery_needs(config: Config, name: str) -> list[Need]:
         return [Need(f"gallery {name}", False, str(error))]
     here = Need(f"gallery {name}: {len(gallery):,} rows", True)
     alias = gallery.manifest["encoder"]["alias"]
-    return [here, weights_need(config, alias)] if config.has("encoder", alias) else [here]
+    return [here, *weights_needs(config, alias)] if config.has("encoder", alias) else [here]
 
 
 def _built_gallery_need(config: Config, name: str) -> Need:

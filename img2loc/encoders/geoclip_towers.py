@@ -1,0 +1,179 @@
+"""GeoCLIP's trained parts (Vivanco Cepeda et al., NeurIPS 2023, arXiv 2309.16020): image head, location tower, temperature.
+
+The modules and their weights are named as in the authors' package, so that its files load here and ours load there.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from img2loc.errors import MissingPackage, MissingWeights, first_line
+from img2loc.hub import HubFiles, folder_or_hub
+
+SIGMAS = (1.0, 16.0, 256.0)
+"""Frequencies of the three capsules, 2⁰, 2⁴ and 2⁸, from the coarsest to the finest."""
+PACKAGE = "package"
+"""Names the weights in the installed package geoclip."""
+DIM = 512
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+_MODEL_TYPE = "geoclip-geolocation"
+_IN_THREE = {
+    "image_encoder.mlp.": "image_encoder_mlp_weights.pth",
+    "location_encoder.": "location_encoder_weights.pth",
+    "logit_scale": "logit_scale_weights.pth",
+}
+# Šavrič, Patterson and Jenny's Equal Earth projection (2018), and GeoCLIP's scale that brings x and y to about ±1.
+_A1, _A2, _A3, _A4, _SCALE = 1.340264, -0.081106, 0.000893, 0.003796, 66.50336
+
+
+def equal_earth(points: torch.Tensor) -> torch.Tensor:
+    """(lat, lon) in degrees, shape (n, 2) → Equal Earth (x, y), shape (n, 2), as GeoCLIP scales it."""
+    lat, lon = torch.deg2rad(points[:, 0]), torch.deg2rad(points[:, 1])
+    root = torch.sqrt(torch.tensor(3.0))
+    theta = torch.asin((root / 2) * torch.sin(lat))
+    slope = 3 * (9 * _A4 * theta**8 + 7 * _A3 * theta**6 + 3 * _A2 * theta**2 + _A1)
+    x = (2 * root * lon * torch.cos(theta)) / slope
+    y = _A4 * theta**9 + _A3 * theta**7 + _A2 * theta**3 + _A1 * theta
+    return (torch.stack((x, y), dim=1) * _SCALE) / 180
+
+
+class FourierFeatures(nn.Module):
+    """Random Fourier features (Tancik et al., NeurIPS 2020): (x, y) → cos and sin of `size` random directions each."""
+
+    def __init__(self, sigma: float, size: int = 256) -> None:
+        super().__init__()
+        self.b = nn.Parameter(torch.randn(size, 2) * sigma, requires_grad=False)
+
+    def forward(self, points: torch.Tensor) -> torch.Tensor:
+        """Shape (n, 2) → (n, 2 · size)."""
+        angles = 2 * math.pi * points @ self.b.T
+        return torch.cat((torch.cos(angles), torch.sin(angles)), dim=-1)
+
+
+class Capsule(nn.Module):
+    """One frequency of the location tower."""
+
+    def __init__(self, sigma: float, width: int = 1024, dim: int = DIM) -> None:
+        super().__init__()
+        layers = [nn.Linear(512, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()]
+        self.capsule = nn.Sequential(FourierFeatures(sigma), *layers)
+        self.head = nn.Sequential(nn.Linear(width, dim))
+
+    def forward(self, points: torch.Tensor) -> torch.Tensor:
+        """Projected points, shape (n, 2) → (n, dim)."""
+        features: torch.Tensor = self.head(self.capsule(points))
+        return features
+
+
+class LocationTower(nn.Module):
+    """(lat, lon) in degrees, shape (n, 2), float32 → features, shape (n, 512): the sum of its capsules."""
+
+    def __init__(self, sigmas: Sequence[float] = SIGMAS) -> None:
+        super().__init__()
+        self.sigmas = tuple(sigmas)
+        for number, sigma in enumerate(self.sigmas):
+            self.add_module(f"LocEnc{number}", Capsule(sigma))
+
+    def forward(self, points: torch.Tensor) -> torch.Tensor:
+        """Degrees → features, not normalised."""
+        projected = equal_earth(points)
+        features = torch.zeros(len(points), DIM, device=points.device)
+        for capsule in self.children():
+            features = features + capsule(projected)
+        return features
+
+
+class GeoClipParts(nn.Module):
+    """Everything of GeoCLIP but the frozen image tower, under the names of the authors' release.
+
+    `width` is the number of features that the image tower gives (CLIP ViT-L/14: 768); the head has one hidden layer of as many.
+    """
+
+    def __init__(self, width: int = 768, sigmas: Sequence[float] = SIGMAS) -> None:
+        super().__init__()
+        self.image_encoder = nn.ModuleDict({"mlp": nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, DIM))})
+        self.location_encoder = LocationTower(sigmas)
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+
+    def head(self, features: torch.Tensor) -> torch.Tensor:
+        """Features of the image tower, shape (n, width), as it gives them → (n, 512)."""
+        projected: torch.Tensor = self.image_encoder["mlp"](features)
+        return projected
+
+
+def needs(weights: str) -> HubFiles | None:
+    """What weights of this name take from a hub, or None for the package's and a folder's. Raises ConfigError."""
+    return None if weights == PACKAGE else folder_or_hub(weights, (WEIGHTS,), (CONFIG, "*.csv"))
+
+
+def load(weights: str) -> tuple[GeoClipParts, Mapping[str, object]]:
+    """The parts with their weights, and the release's own description ({} where it has none).
+
+    `weights` is "package", a folder, or a hub id whose files are in the cache; a folder holds `model.safetensors` and
+    `config.json`, or the package's three .pth files. Only tensors are read, never code. Raises MissingWeights for what is
+    missing, of another shape, or no weights at all.
+    """
+    folder = _folder(weights)
+    try:
+        tensors, about = _read(folder)
+    except Exception as error:  # A torn file can make the unpicklers raise anything.
+        raise MissingWeights(f"The weights of GeoCLIP in {folder} cannot be read ({first_line(error)}).") from error
+    first = tensors.get("image_encoder.mlp.0.weight")
+    sigmas = about.get("sigma", SIGMAS)
+    if not isinstance(sigmas, list | tuple) or not all(isinstance(sigma, int | float) for sigma in sigmas):
+        raise MissingWeights(f"{folder / CONFIG} has no list of numbers under sigma, but {sigmas!r}.")
+    parts = GeoClipParts(first.shape[-1] if first is not None and first.ndim == 2 else 768, sigmas)
+    wanted = {name: tuple(tensor.shape) for name, tensor in parts.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    wrong = [f"{name} is {found.get(name, 'missing')}, not {shape}" for name, shape in wanted.items() if found.get(name) != shape]
+    wrong += [f"{name} is not part of GeoCLIP" for name in found if name not in wanted]
+    if wrong:
+        raise MissingWeights(f"The weights in {folder} are not GeoCLIP's: {wrong[0]} ({len(wrong)} such).")
+    parts.load_state_dict(tensors)
+    return parts.eval().requires_grad_(False), about
+
+
+def save(parts: GeoClipParts, folder: Path, about: Mapping[str, object]) -> None:
+    """Write the parts as a folder that `load` reads, in the format of the authors' release. Each file is whole or not there."""
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"model_type": _MODEL_TYPE, "format_version": 1, "sigma": list(parts.location_encoder.sigmas), **about}
+    draft = folder / f"{CONFIG}.tmp"
+    draft.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    draft.replace(folder / CONFIG)
+    draft = folder / f"{WEIGHTS}.tmp"
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in parts.state_dict().items()}, draft)
+    draft.replace(folder / WEIGHTS)
+
+
+def _folder(weights: str) -> Path:
+    if weights == PACKAGE:
+        package = find_spec("geoclip")  # Looked up, not imported: importing it takes seconds.
+        if package is None or not package.submodule_search_locations:
+            raise MissingPackage("GeoCLIP's weights come with the package geoclip: pip install geoclip")
+        return Path(package.submodule_search_locations[0]) / "model" / "weights"
+    files = needs(weights)
+    return Path(weights) if files is None else files.require().parent
+
+
+def _read(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
+    if (folder / WEIGHTS).is_file():
+        from safetensors.torch import load_file
+
+        about = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        if not isinstance(about, dict) or about.get("model_type") != _MODEL_TYPE:
+            raise ValueError(f"its {CONFIG} does not say model_type {_MODEL_TYPE!r}")
+        return load_file(folder / WEIGHTS), about
+    tensors: dict[str, torch.Tensor] = {}
+    for prefix, name in _IN_THREE.items():
+        saved = torch.load(folder / name, map_location="cpu", weights_only=True)
+        tensors |= {prefix: saved.detach()} if isinstance(saved, torch.Tensor) else {prefix + key: saved[key] for key in saved}
+    return tensors, {}
