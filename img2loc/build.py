@@ -23,12 +23,15 @@ from img2loc.hub import HubFiles
 from img2loc.lmm.cache import Cached
 from img2loc.lmm.endpoint import is_loopback
 from img2loc.locators.cautious import Cautious
+from img2loc.locators.textual import TextSearch
 from img2loc.making import KINDS, arguments_of, call, class_of
 from img2loc.manifest import MANIFEST, PLAN
 from img2loc.prompts import Template
 from img2loc.protocols import LMM, Encoder, Locator
 
-STARTER = "starter"
+STARTER, GEOCLIP = "starter", "gps-100k"
+TEXTS = "geoclip"
+"""The locator that answers to a text where none is named."""
 _NOT_IN_A_REPLY = ("timeout", "retries", "concurrency", "price", "key_env", "batch_size")
 
 
@@ -41,6 +44,7 @@ class Built:
     gallery: str | None = None
     encoder: str | None = None
     rows: int = 0
+    of: str = "photos"
 
 
 def locator(
@@ -78,7 +82,19 @@ def locator(
     rows = len(gallery) if gallery is not None else 0
     encoder_name = gallery.encoder_name if gallery is not None else None
     made = cast(Locator, call("locator", name, make, arguments))
-    return Built(made if max_radius_km is None else Cautious(made, max_radius_km), name, gallery_name, encoder_name, rows)
+    of = gallery.of if gallery is not None else "photos"
+    return Built(made if max_radius_km is None else Cautious(made, max_radius_km), name, gallery_name, encoder_name, rows, of)
+
+
+def text_search(config: Config, name: str) -> tuple[TextSearch, Built]:
+    """What ranks the gallery of [locator.name] by texts. Raises ConfigError for a locator that has none, and its like."""
+    table = config.table("locator", name)
+    if "gallery" not in inspect.signature(class_of("locator", name, table)).parameters:
+        raise ConfigError(f"The locator {name!r} searches no gallery, so it has no answer to a text. Choose geoclip.")
+    gallery_name, gallery = open_gallery(config, table.get("gallery", "auto"))
+    made = encoder(config, table["encoder"]) if "encoder" in table else encoder_of(config, gallery)
+    search = TextSearch(made, gallery)
+    return search, Built(cast(Locator, search), name, gallery_name, gallery.encoder_name, len(gallery), gallery.of)
 
 
 def lmm(config: Config, name: str, cache: Path | None = None) -> LMM:
@@ -225,7 +241,7 @@ def default_locator(config: Config, gallery: str | None = None, lmm: str | None 
     if (named := config.ask["locator"]) != "auto":
         return str(named)
     if lmm is None and not lmm_available():
-        return "retrieval"
+        return "geoclip" if gallery is None and best_gallery(config) == GEOCLIP else "retrieval"
     searches = gallery is not None or k is not None or best_gallery(config) != STARTER
     return "img2loc" if searches else "zeroshot"
 

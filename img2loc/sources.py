@@ -79,7 +79,7 @@ class PointsSource:
 
     def __init__(self, path: Path, columns: Mapping[str, str] | None = None, sample: int | None = None) -> None:
         self.path = path
-        self._table = CsvTable(path, ("lat", "lon"), columns)
+        self._table = CsvTable(path, ("lat", "lon"), columns, ("lat", "lon", "id", "label"))
         self._sample = sample
         choices = json.dumps([sorted((columns or {}).items()), sample])
         self.fingerprint = hashlib.sha256(self._table.content + choices.encode()).hexdigest()

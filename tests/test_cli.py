@@ -300,7 +300,7 @@ def test_doctor_config_and_setup(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["ask"], 2, "Missing argument"),
+        (["ask"], 2, "Name photos"),
         (["ask", "x.jpg", "--nonsense"], 2, "No such option"),
         (["ask", "x.jpg", "-k", "0"], 2, "greater than or equal to 1"),
         (["ask", "x.jpg", "--locator", "nonsense"], 1, "no locator named 'nonsense'. Known: ensemble, img2loc"),

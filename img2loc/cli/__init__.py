@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from img2loc.cli import ask, index, lmm, system
+from img2loc.cli import ask, embed, index, lmm, system
 from img2loc.cli.streams import on_terminal
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 app.command("ask")(ask.ask)
 app.add_typer(index.app, name="index")
+app.command("embed")(embed.embed)
 app.add_typer(lmm.app, name="lmm")
 app.command("setup")(system.setup)
 app.command("doctor")(system.doctor)

@@ -10,6 +10,7 @@ from typing import Any
 from img2loc.build import Built
 from img2loc.cli.streams import on_terminal, plain
 from img2loc.geo import COUNTRY_KM
+from img2loc.locators.textual import Ranking
 from img2loc.places import place_at
 from img2loc.types import Guess, Location, Neighbour, Place
 
@@ -20,6 +21,37 @@ _FAILURES = {
     "failed": "the model could not be asked",
     "unsure": "unsure",
 }
+
+
+def ranking_as_json(ranking: Ranking, built: Built) -> str:
+    """One JSON object in one line."""
+    best = ranking.nearest[0].location
+    place = place_at(best)
+    record = {
+        "text": ranking.text,
+        "lat": best.lat,
+        "lon": best.lon,
+        "place": asdict(place) if place else None,
+        "nearest": [neighbour(near) for near in ranking.nearest],
+        "density": None
+        if ranking.density is None
+        else [{"lat": lat, "lon": lon, "probability": float(f"{p:.6g}")} for lat, lon, p in ranking.density.tolist()],
+        "locator": built.name,
+        "encoder": built.encoder,
+        "gallery": built.gallery,
+    }
+    return json.dumps(record, ensure_ascii=False, allow_nan=False)
+
+
+def ranking_for_people(ranking: Ranking, built: Built) -> str:
+    """The text and its top places, one a line."""
+    lines = [plain(f"“{ranking.text}”")]
+    for entry in ranking.nearest:
+        place = place_at(entry.location)
+        likely = f"{entry.similarity:6.3f}" if entry.probability is None else f"{entry.probability:8.3%}"
+        at = f"{entry.location.lat:9.4f} {entry.location.lon:10.4f}"
+        lines.append(plain(f"  {likely}  {at}  {_place(place) if place else 'far from any town'}"))
+    return "\n".join([*lines, f"  by {built.name}: gallery {built.gallery} of {built.rows:,}"])
 
 
 def as_json(guess: Guess, built: Built) -> str:
@@ -91,7 +123,8 @@ def _table(entries: Sequence[Neighbour]) -> Iterator[str]:
     for entry in entries:
         named = entry.label or entry.id
         named = named if len(named) <= 40 else f"{named[:39]}…"
-        yield f"    {entry.similarity:6.3f}  {entry.location.lat:9.4f} {entry.location.lon:10.4f}  {named}"
+        likely = "" if entry.probability is None else f"  {entry.probability:7.3%}"
+        yield f"    {entry.similarity:6.3f}{likely}  {entry.location.lat:9.4f} {entry.location.lon:10.4f}  {named}"
 
 
 def neighbour(entry: Neighbour) -> dict[str, Any]:
@@ -103,6 +136,7 @@ def neighbour(entry: Neighbour) -> dict[str, Any]:
         "similarity": entry.similarity,
         "id": entry.id,
         "label": entry.label,
+        **({} if entry.probability is None else {"probability": entry.probability}),
     }
 
 
