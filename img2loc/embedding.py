@@ -92,7 +92,7 @@ def embed(inputs: Inputs, encoder: Any, out: Path, progress: Progress = lambda d
     plan = {"source": inputs.fingerprint, "of": inputs.of, "encoder": encoder.name, "rows": len(inputs), "dim": encoder.dim}
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(out.with_name(out.name + ".lock"), timeout=0):
+        with FileLock(out.with_name(f".{out.name}.lock"), timeout=0):
             state = _state(note, out, plan)
             if state["done"] < len(inputs) or not out.exists():
                 _fill(inputs, encoder, draft, note, state, progress)

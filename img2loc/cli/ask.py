@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from img2loc.config import Config
     from img2loc.types import Photo
 
-_PLACES = 10
+_PLACES, _ENTRIES_A_PLACE = 10, 50
 
 
 def ask(
@@ -83,8 +83,8 @@ def _rank(config: "Config", name: str, text: str, k: int, as_json: bool) -> int:
 
     with render.waiting(f"Loading the locator {name} …"):
         search, built = build.text_search(config, name)
-    (ranking,) = search.rank([text], k)
-    put(render.ranking_as_json(ranking, built) if as_json else render.ranking_for_people(ranking, built))
+    (ranking,) = search.rank([text], k if as_json else k * _ENTRIES_A_PLACE)
+    put(render.ranking_as_json(ranking, built) if as_json else render.ranking_for_people(ranking, built, k))
     return 0
 
 

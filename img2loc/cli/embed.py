@@ -35,7 +35,7 @@ def embed(
         skipped = embedding.embed(inputs, made, out, advance)
     typer.echo(f"{out}: {len(inputs):,} rows of {made.dim} by {made.name}.", err=True)
     if skipped:
-        typer.echo(f"{len(skipped):,} rows are NaN; {out.with_suffix('.json')} says which and why:", err=True)
+        typer.echo(f"Rows that are NaN: {len(skipped):,}; {out.with_suffix('.json')} says which and why:", err=True)
         for row, identity, reason in skipped[:5]:
             typer.echo(f"  row {row}, {identity}: {reason}", err=True)
     return 3 if skipped else 0

@@ -43,14 +43,20 @@ def ranking_as_json(ranking: Ranking, built: Built) -> str:
     return json.dumps(record, ensure_ascii=False, allow_nan=False)
 
 
-def ranking_for_people(ranking: Ranking, built: Built) -> str:
-    """The text and its top places, one a line."""
-    lines = [plain(f"“{ranking.text}”")]
+def ranking_for_people(ranking: Ranking, built: Built, most: int) -> str:
+    """The text and the towns that it points to, best first: entries near one town are one line, their probabilities added up."""
+    towns: dict[str, list[Neighbour]] = {}
     for entry in ranking.nearest:
         place = place_at(entry.location)
-        likely = f"{entry.similarity:6.3f}" if entry.probability is None else f"{entry.probability:8.3%}"
-        at = f"{entry.location.lat:9.4f} {entry.location.lon:10.4f}"
-        lines.append(plain(f"  {likely}  {at}  {_place(place) if place else 'far from any town'}"))
+        town = f"{place.name}, {place.region}, {place.country}" if place else "far from any town"
+        if town in towns or len(towns) < most:
+            towns.setdefault(town, []).append(entry)
+    lines = [plain(f"“{ranking.text}”")]
+    for town, entries in towns.items():
+        shares = [entry.probability for entry in entries if entry.probability is not None]
+        likely = f"{sum(shares):8.3%}" if shares else f"{entries[0].similarity:6.3f}"
+        at = entries[0].location
+        lines.append(plain(f"  {likely}  {at.lat:9.4f} {at.lon:10.4f}  {town}"))
     return "\n".join([*lines, f"  by {built.name}: gallery {built.gallery} of {built.rows:,}"])
 
 
