@@ -5,7 +5,7 @@ and `manifest.json` (what made it), which is written last: where it exists, the 
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,8 +13,10 @@ import numpy as np
 
 from img2loc.errors import GalleryError, WrongEncoder, first_line
 from img2loc.manifest import FORMAT, MANIFEST, read_manifest, write_json
-from img2loc.types import Embeddings, Item, Location, Neighbour
+from img2loc.types import Embeddings, Item, Location, Neighbour, Photo
 
+Exclusions = Callable[[Photo], tuple[Collection[str], Collection[str]]]
+"""The ids of the rows, and the authors, that a photograph must not see among its neighbours."""
 VECTORS, ROWS = "gallery.faiss", "rows.arrow"
 FLAT_LIMIT = 100_000
 """Rows up to which the automatic spec keeps single precision; beyond, half precision halves memory and time."""
@@ -32,6 +34,7 @@ class Gallery:
     def __init__(self, folder: Path, manifest: Mapping[str, Any], index: Any, rows: Any) -> None:
         self.folder = folder
         self.manifest = manifest
+        self.exclusions: Exclusions | None = None
         self._index = index
         self._rows = rows
 

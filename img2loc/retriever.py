@@ -33,10 +33,11 @@ class Retriever:
                 yield photo, encoded
                 continue
             query = encoded[None]
+            ids, authors = self._gallery.exclusions(photo) if self._gallery.exclusions else ((), ())
             yield (
                 photo,
                 Neighbours(
-                    tuple(self._gallery.nearest(query, nearest)[0]),
-                    tuple(self._gallery.farthest(query, farthest)[0]),
+                    tuple(self._gallery.nearest(query, nearest, exclude_ids=ids, exclude_authors=authors)[0]),
+                    tuple(self._gallery.farthest(query, farthest, exclude_ids=ids, exclude_authors=authors)[0]),
                 ),
             )

@@ -154,3 +154,18 @@ def progress(total: int, unit: str, show: bool = True) -> Iterator[Callable[[int
             bar.update(task, completed=done, rate=f"{speed:.1f}/s" if speed else "")
 
         yield advance
+
+
+@contextmanager
+def transfer() -> Iterator[Callable[[int, int | None], None]]:
+    """A bar on stderr for a download; gives the function that takes the bytes that are here, and how many there will be."""
+    if not on_terminal(sys.stderr):
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("bytes", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
