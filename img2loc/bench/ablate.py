@@ -26,7 +26,7 @@ class Variant:
 
 
 def variants(gallery: str, lmm: str, counts: Sequence[int] = COUNTS, places: bool = True) -> list[Variant]:
-    """The rows of the table: none; then nearest, nearest + farthest, and these with place names, for each number of neighbours."""
+    """The rows of the table: none; then for each number of neighbours nearest, nearest + farthest, and these with place names."""
     asked = {"lmm": lmm}
     found = [Variant("none", {"kind": "zeroshot", "prompt": "zeroshot", **asked})]
     ends = {"nearest": ("nearest", 0), "nearest-farthest": ("nearest-farthest", 1)}

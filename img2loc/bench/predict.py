@@ -20,17 +20,20 @@ AGAIN = ("failed", "unreadable")
 """What `retry_failed` asks for again: the LMM could not be asked, or the photograph was not there."""
 
 
+_ENOUGH = 10  # Photographs after which their own cost is a better estimate than the rule of thumb.
+
+
 @dataclass(slots=True)
 class Tally:
-    """How a run stands: photographs done, answered, answered within 25 km, and what they cost."""
+    """How a run stands: photographs done, answered, answered within 25 km, failed, asked of an LMM; and what they cost."""
 
     total: int
     done: int = 0
     answered: int = 0
     within_city: int = 0
     failed: int = 0
+    asked: int = 0
     cost_usd: float = 0.0
-    unpriced: int = 0
 
     @classmethod
     def of(cls, run: Run, waiting: Collection[Truth] = ()) -> Self:
@@ -49,8 +52,8 @@ class Tally:
         """Add one line of the run."""
         self.done += 1
         self.failed += record["status"] == "failed"
+        self.asked += bool(record["replies"])
         self.cost_usd += record["cost_usd"] or 0.0
-        self.unpriced += record["cost_usd"] is None
         if record["lat"] is not None:
             self.answered += 1
             self.within_city += distance_km(Location(record["lat"], record["lon"]), truth) <= CITY_KM
@@ -150,8 +153,9 @@ def _fed(
 def _affordable(tally: Tally, photos: int, most_usd: float | None, usd_a_photo: float) -> bool:
     if most_usd is None:
         return True
-    seen = tally.cost_usd / tally.done if tally.done else 0.0
-    return tally.cost_usd + photos * max(seen, usd_a_photo) <= most_usd
+    seen = tally.cost_usd / tally.asked if tally.asked else 0.0
+    each = seen if tally.asked >= _ENOUGH else max(seen, usd_a_photo)
+    return tally.cost_usd + photos * each <= most_usd
 
 
 def _is_victim(record: dict[str, Any], error: str) -> bool:
