@@ -47,7 +47,7 @@ def toy(tmp_path: Path, make_photo: MakePhoto, cli: Cli) -> tuple[Path, ...]:
         "index", "build", tmp_path / "gallery/all.csv", "--out", tmp_path / "g", "--encoder", "toy", "--config", config
     )
     assert code == 0, err
-    return tuple(map(Path, ("--config", config, "--gallery", tmp_path / "g")))
+    return Path("--config"), config, Path("--gallery"), tmp_path / "g"
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_missing_and_broken_photos_are_lines_and_can_be_tried_again(cli: Cli, to
     (truth.parent / "103.jpg").unlink()
     (truth.parent / "104.jpg").write_bytes(b"no picture")
     command = ("bench", "run", truth, "--locator", "retrieval", "--out", "R", *toy)
-    code, err = cli(*command)
+    _, err = cli(*command)
     assert "1 of 9 photos are not in" in err
     run = Run.open(Path("R"))
     assert (run.predictions["103.jpg"]["status"], run.predictions["104.jpg"]["status"]) == ("unreadable", "unreadable")

@@ -42,13 +42,13 @@ def fetch(url: str, file: Path, sha256: str = "", progress: Progress = lambda do
             _receive(answer, part, note, have, progress)
     except HTTPError as error:
         if error.code == 416:  # All of it was here already, or what was here is not of this file.
-            part.unlink(missing_ok=True)
+            _delete(part, note)
             raise FetchError(f"{url} has no such part; what was there is deleted. Run the same command again.") from error
         raise FetchError(f"{url} cannot be had ({error.code} {error.reason}).") from error
     except (URLError, HTTPException, OSError, ValueError) as error:
         raise FetchError(f"{url} cannot be had ({first_line(error)}). The same command goes on where it stopped.") from error
     if sha256 and (found := _sha256(part)) != sha256:
-        part.unlink()
+        _delete(part, note)
         raise FetchError(f"{url} is not the file that was expected: its SHA-256 is {found}, not {sha256}. It was deleted.")
     part.replace(file)
     note.unlink(missing_ok=True)
@@ -123,6 +123,11 @@ def _receive(answer: HTTPResponse, part: Path, note: Path, have: int, progress: 
             progress(start, total)
     if total is not None and start < total:
         raise OSError(f"the connection broke after {start:,} of {total:,} bytes")
+
+
+def _delete(*files: Path) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)
 
 
 def _sha256(file: Path) -> str:
