@@ -31,6 +31,8 @@ def fetch(url: str, file: Path, sha256: str = "", progress: Progress = lambda do
     with the bytes that are here and how many there will be. Raises FetchError, also where the bytes are not those of `sha256`:
     then they are deleted.
     """
+    if not url.startswith(("http://", "https://")):
+        raise FetchError(f"{url} is no address of a web server: it begins with neither http:// nor https://.")
     part, note = file.with_name(f"{file.name}.part"), file.with_name(f"{file.name}.part.validator")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -117,7 +117,7 @@ def line_of(truth: Truth, guess: Guess, seconds: float) -> dict[str, Any]:
     """A guess as the run's folder keeps it: all that is needed to score, to audit, and to parse the replies again."""
     at = guess.location
     usages = [reply.usage for reply in guess.replies if reply.usage is not None]
-    costs = [usage.cost_usd for usage in usages]
+    costs = [reply.usage.cost_usd if reply.usage else None for reply in guess.replies if reply.usage or reply.status != "failed"]
     near = guess.neighbours.nearest
     return {
         "id": truth.id,
@@ -132,7 +132,7 @@ def line_of(truth: Truth, guess: Guess, seconds: float) -> dict[str, Any]:
         "seconds": round(seconds, 3),
         "input_tokens": sum(usage.input_tokens for usage in usages),
         "output_tokens": sum(usage.output_tokens for usage in usages),
-        "cost_usd": None if any(cost is None for cost in costs) else sum(cost for cost in costs if cost is not None),
+        "cost_usd": None if None in costs else sum((cost for cost in costs if cost is not None), 0.0),
         "detail": guess.detail,
         "photo": str(guess.photo.path),
         "top_similarity": max((entry.similarity for entry in near), default=None),

@@ -45,6 +45,7 @@ class Session:
     cache: Path | None = None
     retry_failed: bool = False
     most_usd: float | None = None
+    _leaks: dict[Path, Leaks] = field(default_factory=dict)
 
     def about(self, config: Config, made: Plan, leaks: Leaks | None) -> dict[str, Any]:
         """What run.json says, but for the number of photographs."""
@@ -74,7 +75,10 @@ class Session:
         """The rows of the locator's gallery that the photographs must not see; None where it searches no gallery."""
         if made.gallery is None:
             return None
-        return Leaks(made.gallery, [(truth, self.album.path(truth)) for truth in self.truths])
+        folder = made.gallery.folder
+        if folder not in self._leaks:  # A pass over millions of rows takes seconds, and serves every locator.
+            self._leaks[folder] = Leaks(made.gallery, [(truth, self.album.path(truth)) for truth in self.truths])
+        return self._leaks[folder]
 
     def run(
         self,
