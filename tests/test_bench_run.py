@@ -12,8 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from img2loc.bench.runs import Run, writing
+from img2loc.bench.predict import line_of
+from img2loc.bench.runs import Run, RunError, writing
+from img2loc.bench.truth import Truth
 from img2loc.cli import _run
+from img2loc.types import Guess, Location, Photo, Reply, Usage
 from tests.bench_toys import PLACES, benchmark, lines
 from tests.conftest import MakePhoto
 from tests.server import ChatServer, fails, says
@@ -283,3 +286,46 @@ def test_killed_at_random_moments_it_ends_at_the_same_lines(kills: int, cli: Cli
     assert kills <= done < photos
     assert cli(*command, "--out", "R")[0] == 0
     assert lines(Path("R")) == lines(Path("whole"))
+
+
+def test_replies_are_kept_and_a_run_can_be_replayed(cli: Cli, toy: tuple[Path, ...], truth: Path, chat: ChatServer) -> None:
+    command = ("bench", "run", truth, "--locator", "img2loc", "--limit", "3", "--yes", *toy)
+    cli(*command, "--out", "R")
+    assert len(chat.requests) == 3
+    cli(*command, "--out", "S")
+    assert len(chat.requests) == 3
+    cli(*command, "--out", "T", "--no-cache")
+    assert len(chat.requests) == 6
+    config = toy[1]
+    config.write_text(config.read_text() + '[lmm.again]\nkind = "replay"\nrun = "R/predictions.jsonl"\n')
+    code, err = cli(*command, "--lmm", "again", "--out", "U")
+    assert code == 0, err
+    assert len(chat.requests) == 6
+    assert lines(Path("U")) == lines(Path("R")) == lines(Path("S")) == lines(Path("T"))
+
+
+def test_what_is_no_run_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"is no run: it has no run\.json"):
+        Run.open(tmp_path)
+    (tmp_path / "run.json").write_text('{"format": 99}')
+    (tmp_path / "truth.csv").write_text("id,lat,lon,author\n")
+    with pytest.raises(RunError, match="not of format 1"):
+        Run.open(tmp_path)
+    (tmp_path / "run.json").write_text('{"format": 1}')
+    (tmp_path / "truth.csv").write_text("id,lat,lon,author\na,99,0,\n")
+    with pytest.raises(RunError, match=r"truth\.csv is damaged"):
+        Run.open(tmp_path)
+
+
+def test_a_reply_without_a_price_has_none() -> None:
+    truth, photo = Truth("a", Location(1, 2)), Photo(Path("a.jpg"))
+
+    def cost(*replies: Reply) -> object:
+        return line_of(truth, Guess(photo, "unparsed", replies=replies), 1.0)["cost_usd"]
+
+    paid, unpriced = Usage(10, 5, 0.25), Usage(10, 5)
+    assert cost() == 0
+    assert cost(Reply("", "m", "answered", paid), Reply("", "m", "answered", paid)) == 0.5
+    assert cost(Reply("", "m", "answered", paid), Reply("", "m", "answered", unpriced)) is None
+    assert cost(Reply("", "m", "answered")) is None
+    assert cost(Reply("", "m", "failed"), Reply("", "m", "answered", paid)) == 0.25
