@@ -18,7 +18,7 @@ from img2loc.errors import (
     MissingWeights,
     UnknownName,
 )
-from img2loc.gallery import Gallery
+from img2loc.gallery import Exclusions, Gallery
 from img2loc.hub import HubFiles
 from img2loc.lmm.cache import Cached
 from img2loc.lmm.endpoint import is_loopback
@@ -32,7 +32,8 @@ from img2loc.protocols import LMM, Encoder, Locator
 STARTER, GEOCLIP = "starter", "gps-100k"
 TEXTS = "geoclip"
 """The locator that answers to a text where none is named."""
-_NOT_IN_A_REPLY = ("timeout", "retries", "concurrency", "price", "key_env", "batch_size")
+NOT_IN_A_REPLY = ("timeout", "retries", "concurrency", "price", "key_env", "batch_size")
+"""Keys of an LMM on which no reply depends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +49,20 @@ class Built:
 
 
 def locator(
-    config: Config, name: str, *, cache: Path | None = None, max_radius_km: float | None = None, local_only: bool = False
+    config: Config,
+    name: str,
+    *,
+    cache: Path | None = None,
+    max_radius_km: float | None = None,
+    local_only: bool = False,
+    exclusions: Exclusions | None = None,
+    encoder_made: Encoder | None = None,
 ) -> Built:
     """The locator [locator.name] with its gallery, encoder, prompts and LMM. Raises ConfigError and its like.
 
     `cache` is a file that keeps the LMM's replies. With `max_radius_km`, vaguer guesses are "unsure". With `local_only`, an LMM
-    that is neither in this process nor on a loopback address is refused before anything is made.
+    that is neither in this process nor on a loopback address is refused before anything is made. `exclusions` says which rows of
+    the gallery a photograph must not see. `encoder_made` serves in place of the encoder that would be loaded.
     """
     table = config.table("locator", name)
     make = class_of("locator", name, table)
@@ -65,6 +74,7 @@ def locator(
     gallery: Gallery | None = None
     if "gallery" in parameters:
         gallery_name, gallery = open_gallery(config, arguments.get("gallery", "auto"))
+        gallery.exclusions = exclusions
         arguments["gallery"] = gallery
     usual_prompt = "nearest-farthest" if "gallery" in parameters else "zeroshot"
     for key, usual in (("prompt", usual_prompt), ("zeroshot_prompt", "zeroshot")):
@@ -73,7 +83,9 @@ def locator(
     if "lmm" in parameters:  # Before the encoder: a missing key is known at once, a model takes seconds to load.
         arguments["lmm"] = lmm(config, arguments.get("lmm", "gpt"), cache)
     if "encoder" in parameters:
-        if "encoder" in arguments:
+        if encoder_made is not None:
+            arguments["encoder"] = encoder_made
+        elif "encoder" in arguments:
             arguments["encoder"] = encoder(config, arguments["encoder"])
         elif gallery is not None:
             arguments["encoder"] = encoder_of(config, gallery)
@@ -111,7 +123,7 @@ def lmm(config: Config, name: str, cache: Path | None = None) -> LMM:
     if cache is None or table["kind"] in ("replay", "scripted"):
         return made
     usual = {key: parameter.default for key, parameter in parameters.items() if parameter.default is not parameter.empty}
-    dependent = {key: value for key, value in {**usual, **arguments}.items() if key not in _NOT_IN_A_REPLY}
+    dependent = {key: value for key, value in {**usual, **arguments}.items() if key not in NOT_IN_A_REPLY}
     return Cached(made, {"kind": table["kind"], "endpoint": endpoint_of(config, name), **dependent}, cache)
 
 

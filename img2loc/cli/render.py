@@ -49,12 +49,12 @@ def ranking_for_people(ranking: Ranking, built: Built, most: int) -> str:
     for entry in ranking.nearest:
         place = place_at(entry.location)
         town = f"{place.name}, {place.region}, {place.country}" if place else "far from any town"
-        if town in towns or len(towns) < most:
-            towns.setdefault(town, []).append(entry)
+        towns.setdefault(town, []).append(entry)
+    share = {town: sum(entry.probability or 0.0 for entry in entries) for town, entries in towns.items()}
     lines = [plain(f"“{ranking.text}”")]
-    for town, entries in towns.items():
-        shares = [entry.probability for entry in entries if entry.probability is not None]
-        likely = f"{sum(shares):8.3%}" if shares else f"{entries[0].similarity:6.3f}"
+    for town in sorted(towns, key=lambda town: -share[town])[:most]:
+        entries = towns[town]
+        likely = f"{share[town]:8.3%}" if share[town] else f"{entries[0].similarity:6.3f}"
         at = entries[0].location
         lines.append(plain(f"  {likely}  {at.lat:9.4f} {at.lon:10.4f}  {town}"))
     return "\n".join([*lines, f"  by {built.name}: gallery {built.gallery} of {built.rows:,}"])
@@ -194,3 +194,18 @@ def progress(total: int, unit: str, show: bool = True) -> Iterator[Callable[[int
             bar.update(task, completed=done, rate=f"{speed:.1f}/s" if speed else "")
 
         yield advance
+
+
+@contextmanager
+def transfer() -> Iterator[Callable[[int, int | None], None]]:
+    """A bar on stderr for a download; gives the function that takes the bytes that are here, and how many there will be."""
+    if not on_terminal(sys.stderr):
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("bytes", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
