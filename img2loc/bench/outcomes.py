@@ -90,13 +90,15 @@ def gather(name: str, truth: Sequence[Truth], predictions: Mapping[str, Mapping[
         return np.array([_number(record.get(key)) for record in records])
 
     return Outcomes(
-        name,
-        tuple(row.id for row in truth),
-        tuple(row.author for row in truth),
-        degrees([row.location for row in truth]),
-        guess,
-        tuple(status),
-        *(column(key) for key in ("radius_km", "top_similarity", "excluded")),
+        name=name,
+        ids=tuple(row.id for row in truth),
+        authors=tuple(row.author for row in truth),
+        truth=degrees([row.location for row in truth]),
+        guess=guess,
+        status=tuple(status),
+        radius_km=column("radius_km"),
+        similarity=column("top_similarity"),
+        excluded=column("excluded"),
         about=about,
     )
 

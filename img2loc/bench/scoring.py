@@ -58,12 +58,12 @@ def score(
 
 def hits(errors: Array) -> Chosen:
     """Which photographs count at which threshold, (n,) km with NaN for no answer → (n, 5)."""
-    return errors[:, None] <= np.array(THRESHOLDS_KM) + ROUNDING_KM
+    return np.asarray(errors[:, None] <= np.array(THRESHOLDS_KM) + ROUNDING_KM)
 
 
 def geoguessr(errors: Array) -> Array:
     """Points of GeoGuessr's world map, 5000 for a hit and 0 without an answer, shape (n,)."""
-    return np.nan_to_num(5000 * np.exp(-errors / GEOGUESSR_KM), nan=0.0)
+    return np.asarray(np.nan_to_num(5000 * np.exp(-errors / GEOGUESSR_KM), nan=0.0))
 
 
 def _summary(errors: Array, right: Chosen, chosen: Chosen) -> Scores:

@@ -1,5 +1,6 @@
 """Scores → plain tables of at most 80 columns, for people at a terminal."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,7 +17,8 @@ def score_table(scores: Scores) -> str:
 def _score_lines(scores: Scores) -> Iterator[str]:
     n, answered = scores["n"], scores["answered"]
     yield f"{scores['name']}: {n:,} photos, {answered:,} answered ({scores['answered_share']:.1f} %)"
-    yield "  " + ", ".join(f"{said} {kept['n']:,}" for said, kept in scores["status"].items() if kept["n"])
+    counted = ", ".join(f"{said} {kept['n']:,}" for said, kept in scores["status"].items() if kept["n"])
+    yield textwrap.fill(counted, 80, initial_indent="  ", subsequent_indent="  ")
     yield f"Distance: {scores['distance']['model']}; within means {scores['distance']['compare']}."
     for unit, drawn in (scores["intervals"] or {"": None}).items():
         yield ""
@@ -31,7 +33,8 @@ def _score_lines(scores: Scores) -> Iterator[str]:
         if drawn:
             yield f"  [ ]: {drawn['level']} % bootstrap intervals over {drawn['clusters']:,} {unit}"
     yield ""
-    yield f"{'photos of':<16} {'n':>5} {'answered':>8}    1 km     25    200    750   2500 (% of all)"
+    yield "Per cent of all photos within …, by where they were taken:"
+    yield f"{'photos of':<16} {'n':>5} {'answered':>8}    1 km     25    200    750   2500"
     for name, held in scores["continents"].items():
         yield _place_line(name, held)
     for name, held in list(scores["countries"].items())[:_PLACES]:
