@@ -116,9 +116,11 @@ def report(
 ) -> None:
     """Make a report of runs beside the published numbers: tables, map, curves, and every photo with its evidence."""
     from img2loc.bench import report as reporting
+    from img2loc.bench.runs import Run
 
     target = out or (Path("report.html") if form is Form.html else None)
-    text = reporting.render(_named(runs), form.value, _distance(distance), photos, target.parent if target else Path())
+    named = list(zip(_names(runs), map(Run.open, runs), strict=True))
+    text = reporting.render(named, form.value, _distance(distance), photos, target.parent if target else Path())
     if target is None:
         typer.echo(text.rstrip("\n"))
         return
@@ -134,12 +136,15 @@ def _opened(folder: Path) -> "Outcomes":
 
 
 def _named(folders: list[Path]) -> "list[Outcomes]":
-    """The runs under the names of their folders, or under their paths where two folders have one name."""
     from dataclasses import replace
 
+    return [replace(_opened(folder), name=name) for folder, name in zip(folders, _names(folders), strict=True)]
+
+
+def _names(folders: list[Path]) -> list[str]:
+    """The folders' names, or their paths where two have one name."""
     short = [folder.resolve().name for folder in folders]
-    names = short if len(set(short)) == len(short) else [str(folder) for folder in folders]
-    return [replace(_opened(folder), name=name) for folder, name in zip(folders, names, strict=True)]
+    return short if len(set(short)) == len(short) else [str(folder) for folder in folders]
 
 
 def _distance(measure: Measure) -> "Distance":
