@@ -36,10 +36,11 @@ def error_map(outcomes: Outcomes, errors: Array) -> str:
         rows = np.flatnonzero(outcomes.answered & (band == number))
         lines = [piece for row in rows for piece in great_circle(outcomes.truth[row], outcomes.guess[row])]
         axes.add_collection(LineCollection(lines, colors=colour, linewidths=0.6, alpha=_alpha(len(rows))))
-        axes.scatter(lon[rows], lat[rows], 5, colour, linewidths=0, zorder=3, label=f"{limits[number]}: {len(rows):,}")
+        axes.scatter(lon[rows], lat[rows], s=5, color=colour, linewidths=0, zorder=3, label=f"{limits[number]}: {len(rows):,}")
     none = np.flatnonzero(~outcomes.answered)
-    axes.scatter(lon[none], lat[none], 5, "#666666", "x", linewidths=0.5, label=f"no answer: {len(none):,}")
+    axes.scatter(lon[none], lat[none], s=5, color="#666666", marker="x", linewidths=0.5, label=f"no answer: {len(none):,}")
     axes.set(xlim=(-180, 180), ylim=(-90, 90), aspect="equal", xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
     axes.legend(loc="lower left", fontsize=7, framealpha=0.9, markerscale=2)
     return _address(figure, "png")
 
@@ -51,11 +52,16 @@ def error_cdf(runs: Sequence[tuple[Outcomes, Array]]) -> str:
         found = np.sort(np.maximum(errors[~np.isnan(errors)], 0.01))
         share = 100 * np.arange(1, len(found) + 1) / len(errors)
         axes.step(
-            [*found, 2e4], [*share, share[-1] if len(share) else 0], where="post", color=_colour(number), label=outcomes.name
+            [*found, 2e4],
+            [*share, share[-1] if len(share) else 0],
+            where="post",
+            color=_colour(number),
+            label=_words(outcomes.name),
         )
     for km in THRESHOLDS_KM:
         axes.axvline(km, color="#cccccc", linewidth=0.7, zorder=0)
     axes.set(xscale="log", xlim=(0.1, 2e4), ylim=(0, 100), xlabel="error, km", ylabel="% of all photos within")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.legend(fontsize=7)
     return _address(figure)
 
@@ -68,7 +74,7 @@ def risk_coverage(runs: Mapping[str, Scores], km: int) -> str | None:
         if curve := scores["risk_coverage"]:
             area = curve["thresholds"][str(km)]["area"]
             risk = curve["thresholds"][str(km)]["risk"]
-            axes.plot(curve["coverage"], risk, color=_colour(number), label=f"{name}: area {area:.1f} %")
+            axes.plot(curve["coverage"], risk, color=_colour(number), label=f"{_words(name)}: area {area:.1f} %")
             drawn = True
     axes.set(xlim=(0, 100), ylim=(0, 100), xlabel="% of all photos answered", ylabel=f"% of answers over {km} km wrong")
     if not drawn:
@@ -85,11 +91,13 @@ def calibration(runs: Mapping[str, Scores]) -> str | None:
         if groups := scores["calibration"]["groups"]:
             middle = [max(0.1, (group["from_km"] + group["to_km"]) / 2) for group in groups]
             inside = [group["inside"] for group in groups]
-            axes.plot(middle, inside, "o-", color=_colour(number), markersize=4, label=name)
+            axes.plot(middle, inside, "o-", color=_colour(number), markersize=4, label=_words(name))
             drawn = True
     axes.set(xscale="log", ylim=(0, 100), xlabel="radius, km (tenths of the answers)", ylabel="% whose radius holds the truth")
     if not drawn:
         return None
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(lambda value, position: "")
     axes.legend(fontsize=7)
     return _address(figure)
 
@@ -107,11 +115,16 @@ def _address(figure: "Figure", form: str = "svg") -> str:
     from matplotlib import rc_context
 
     stream = io.BytesIO()
-    # A name with a dollar sign is no formula; text stays text, and the same figure is the same file.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "img2loc", "text.parse_math": False}):
+    # Text stays text, and the same figure is the same file.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "img2loc"}):
         figure.savefig(stream, format=form, dpi=130, metadata={"Date": None} if form == "svg" else None)
     kind = {"svg": "svg+xml"}.get(form, form)
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def _words(name: str) -> str:
+    """A name as a legend takes it: dollar signs make no formula, and a first underscore does not hide it."""
+    return f" {name}".replace("$", r"\$")
 
 
 def _colour(number: int) -> str:

@@ -175,4 +175,4 @@ def _as_markdown(rows: Sequence[Row], scored: Sequence[Scored]) -> str:
 def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:
     if value is None:
         return "–"
-    return f"{value:.2f} [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else f"{value:.2f}"
+    return f"{value:.2f} [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else f"{value}"
