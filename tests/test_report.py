@@ -184,6 +184,23 @@ def test_figures_are_images(tmp_path: Path) -> None:
     assert [base64.b64decode(content)[:4] for head, content in images if "png" in head] == [b"\x89PNG"]
 
 
+@pytest.mark.parametrize("form", ["html", "md", "csv", "json"])
+def test_runs_without_an_answer_and_of_two_benchmarks(form: str, tmp_path: Path) -> None:
+    truth = truths([(10.0, 10.0), (0.0, -30.0)])
+    empty = write_run(tmp_path / "empty", truth, {})
+    one = write_run(tmp_path / "one", truths([(-41.3, 174.8)]), {"0.jpg": away(-41.3, 174.8, 9000, 90)}, benchmark="yfcc4k")
+    text = (
+        report(empty, run_folder(tmp_path / "full"), one, "--format", form, "--out", tmp_path / "r")
+        or (tmp_path / "r").read_text()
+    )
+    for name in ("empty", "full", "one"):
+        assert name in text
+    if form == "html":
+        page = Page(text)
+        text = " ".join([*page.words, *page.scripts])
+    assert "NaN" not in text
+
+
 def test_a_report_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "a")
     done = CliRunner().invoke(app, ["bench", "report", str(folder), "--out", str(tmp_path / "none" / "r.html")])

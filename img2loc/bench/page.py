@@ -51,6 +51,7 @@ def render(
         thresholds=[str(km) for km in THRESHOLDS_KM],
         figures=[(title, address) for title, address in figures if address],
         maps=[(one.outcomes.name, plots.error_map(one.outcomes, km)) for one, km in zip(scored, errors, strict=True)],
+        continents=list(dict.fromkeys(name for one in scored for name in one.scores["continents"])),
         countries=_countries(scored),
         about={one.outcomes.name: json.dumps(one.run.about, indent=1, ensure_ascii=False) for one in scored},
         data=_script({"runs": list(scores), "photos": list(_photos(scored, errors, links))}),
