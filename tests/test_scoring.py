@@ -221,6 +221,12 @@ def test_usual_columns_and_ids_are_recognised(header: str, ids: list[str], tmp_p
     assert (matched.rows, matched.without_row, matched.unknown) == (2, 1, ())
 
 
+def test_a_mark_and_empty_lines_before_the_header_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_bytes(b"\xef\xbb\xbf\r\nid,lat,lon\r\n1.jpg,10,20\r\n\r\n")
+    matched = match(tmp_path / "p.csv", write(tmp_path / "t.csv", TRUTH))
+    assert (matched.rows, matched.outcomes.status[0]) == (1, "located")
+
+
 def test_a_predicted_column_wins_over_the_true_one_beside_it(tmp_path: Path) -> None:
     text = "IMG_ID,LAT,LON,pred_lat,pred_lon\n1.jpg,10,20,11,21\n"
     matched = match(write(tmp_path / "p.csv", text), write(tmp_path / "t.csv", TRUTH))
@@ -251,6 +257,7 @@ def test_rows_without_a_point_on_earth_are_unanswered_and_counted(tmp_path: Path
         ("id,latitude\n1,1\n", "no column for the lon"),
         ("name,file,lat,lon\n1,1,1,1\n", "2 columns for the id"),
         ("id,pred_lat,lon\n1,1,1\n", "no pair"),
+        ("id,lat,lon\na/1.jpg,1,1\nRome, Italy.jpg,1,1\n", "line 3 has more cells"),
         ("", "no column"),
     ],
 )

@@ -175,7 +175,7 @@ def _float(text: str) -> float | None:
 def _read(path: Path, roles: Mapping[str, tuple[tuple[str, ...], ...]]) -> list[dict[str, str]]:
     """Rows by role. The delimiter is comma, semicolon or tab, as the header has them. Raises SourceError."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig").lstrip("\r\n")
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}. Name a CSV file.") from error
     except UnicodeDecodeError as error:
@@ -185,7 +185,12 @@ def _read(path: Path, roles: Mapping[str, tuple[tuple[str, ...], ...]]) -> list[
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         columns = _columns(path, reader.fieldnames or [], roles)
-        return [{role: (row[column] or "").strip() for role, column in columns.items()} for row in reader]
+        rows = []
+        for row in reader:
+            if None in row:
+                raise csv.Error(f"line {reader.line_num} has more cells than the header; a comma in a name needs quotes")
+            rows.append({role: (row[column] or "").strip() for role, column in columns.items()})
+        return rows
     except csv.Error as error:
         raise SourceError(f"{path} cannot be read as a CSV: {error}. Mend it there.") from error
 
