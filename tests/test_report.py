@@ -131,12 +131,20 @@ def test_no_photograph_is_shown_unless_asked_for(tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "a")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "3.jpg").write_bytes(b"")
+    (tmp_path / "photos" / "elsewhere.jpg").write_bytes(b"")
+    lines = (folder / "predictions.jsonl").read_text().splitlines()
+    found = [json.dumps(json.loads(lines[4]) | {"photo": str(tmp_path / "photos" / "elsewhere.jpg")})]
+    found += [json.dumps(json.loads(lines[5]) | {"photo": str(folder / "run.json")})]
+    (folder / "predictions.jsonl").write_text("".join(f"{line}\n" for line in [*lines, *found]))
     (tmp_path / "out").mkdir()
     report(folder, "--out", tmp_path / "out" / "plain.html")
     report(folder, "--out", tmp_path / "out" / "linked.html", "--photos", tmp_path / "photos")
     plain, linked = ((tmp_path / "out" / f"{name}.html").read_text(encoding="utf-8") for name in ("plain", "linked"))
     assert {photo[4] for photo in Page(plain).data["photos"]} == {""}
-    assert {photo[0]: photo[4] for photo in Page(linked).data["photos"] if photo[4]} == {"3.jpg": "../photos/3.jpg"}
+    assert {photo[0]: photo[4] for photo in Page(linked).data["photos"] if photo[4]} == {
+        "3.jpg": "../photos/3.jpg",
+        "4.jpg": "../photos/elsewhere.jpg",
+    }
     assert str(tmp_path) not in linked
     missing = CliRunner().invoke(app, ["bench", "report", str(folder), "--photos", str(tmp_path / "none")])
     assert isinstance(missing.exception, SourceError)

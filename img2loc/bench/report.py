@@ -133,9 +133,14 @@ def _links(scored: Sequence[Scored], photos: Path | None, beside: Path) -> dict[
         return {}
     if not photos.is_dir():
         raise SourceError(f"There is no folder {photos}. Name the folder of the photographs, or leave --photos out.")
-    root = Path(os.path.relpath(photos, beside))
-    ids = dict.fromkeys(name for one in scored for name in one.outcomes.ids)
-    return {name: (root / name).as_posix() for name in ids if (photos / name).is_file()}
+    links: dict[str, str] = {}
+    for one in scored:
+        for name in one.outcomes.ids:
+            as_run = Path(str(one.run.predictions.get(name, {}).get("photo") or name))
+            for file in (photos / name, as_run):
+                if name not in links and file.resolve().is_relative_to(photos.resolve()) and file.is_file():
+                    links[name] = Path(os.path.relpath(file, beside)).as_posix()
+    return links
 
 
 def _as_csv(rows: Sequence[Row]) -> str:
