@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from img2loc.bench.predict import line_of
-from img2loc.bench.runs import Run, RunError, writing
+from img2loc.bench.runs import Run, writing
 from img2loc.bench.truth import Truth
 from img2loc.cli import _run
+from img2loc.errors import RunError
 from img2loc.types import Guess, Location, Photo, Reply, Usage
 from tests.bench_toys import PLACES, benchmark, lines
 from tests.conftest import MakePhoto

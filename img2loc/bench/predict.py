@@ -8,9 +8,9 @@ from typing import Any, Self
 
 from img2loc.bench.leaks import Leaks
 from img2loc.bench.photos import Album
-from img2loc.bench.runs import Run, RunError, Writer
+from img2loc.bench.runs import Run, Writer
 from img2loc.bench.truth import Truth
-from img2loc.errors import BackendError
+from img2loc.errors import BackendError, RunError
 from img2loc.geo import distance_km
 from img2loc.protocols import Locator
 from img2loc.types import Guess, Location, Neighbour, Photo

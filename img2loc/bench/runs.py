@@ -11,16 +11,12 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from img2loc.bench.truth import Truth
-from img2loc.errors import Img2LocError
+from img2loc.errors import RunError
 from img2loc.manifest import write_json
 from img2loc.types import Location
 
 FORMAT = 1
 ABOUT, TRUTH, PREDICTIONS = "run.json", "truth.csv", "predictions.jsonl"
-
-
-class RunError(Img2LocError):
-    """A run's folder cannot be read, cannot be written, or holds another run."""
 
 
 class Run:

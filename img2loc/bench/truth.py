@@ -128,7 +128,7 @@ def select(truths: Sequence[Truth], limit: str | None = None, shuffle: bool = Fa
 
 def known() -> list[str]:
     """The names of the benchmarks whose recipes ship."""
-    recipes = (path for path in assets.folder("eval").glob("*.toml") if path.stem not in ("template", "published"))
+    recipes = (path for path in assets.folder("eval").glob("*.toml") if path.stem not in ("template", "published", "continents"))
     return sorted(path.stem for path in recipes)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from img2loc.cli import score
 from img2loc.cli.streams import on_terminal
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from img2loc.bench.session import Quote
 
 app = typer.Typer(help="Run benchmarks, score them, compare them.", no_args_is_help=True)
+app.command("score")(score.score)
+app.command("compare")(score.compare)
+app.command("report")(score.report)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A benchmark's name, a TOML recipe, or a CSV of your own.")]
 Lmm = Annotated[str | None, typer.Option(metavar="NAME", help="Which model to ask: an [lmm.NAME] table.")]
@@ -176,10 +180,13 @@ def ablate(
 
     Each variant is an ordinary run below DIR, over the same photos. Interrupted or killed, the same command goes on.
     """
+    from dataclasses import replace
+
     from img2loc import assets, making
     from img2loc.bench import ablate as ablations
-    from img2loc.bench import session
+    from img2loc.bench import compare, outcomes, session, tables
     from img2loc.bench import truth as benchmarks
+    from img2loc.bench.runs import Run
     from img2loc.config import Config
 
     settings = Config.load(config)
@@ -210,6 +217,8 @@ def ablate(
         with _progress() as show:
             tally = ablation.run(row, folder / row.name, agree=agree, progress=show)
         code = max(code, _conclude(tally, folder / row.name))
+    done = [replace(outcomes.of_run(Run.open(folder / row.name)), name=row.name) for row in rows]
+    typer.echo(tables.ablation_table(compare.ablation(done)))
     return code
 
 
