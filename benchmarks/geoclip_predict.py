@@ -1,6 +1,6 @@
 """One photograph through GeoCLIP: ours against the authors' `predict` and against the bare image tower.
 
-Both sides get the same ViT-L/14 with random weights (CLIP's own are not needed for time), GeoCLIP's trained head and location tower,
+Both sides get the same ViT-L/14 with random weights (CLIP's own do not change times), GeoCLIP's trained head and location tower,
 the authors' 100,000 points and the photograph in the package geoclip. Rounds are interleaved, so that both meet the same machine.
 
     python benchmarks/geoclip_predict.py [--rounds 10] [--json FILE]
@@ -73,7 +73,8 @@ def main() -> None:
         same = [(e.location.lat, e.location.lon) for e in gallery.search(row, 5).nearest]
         if not np.allclose(same, where.tolist(), atol=1e-5):
             sys.exit(f"In single precision our five nearest are {same}, the package's {where.tolist()}.")
-        ours(), bare()
+        ours()
+        bare()
         times: dict[str, list[float]] = {"ours": [], "bare": [], "package": []}
         for number in range(options.rounds):
             times["bare"].append(seconds(bare))
