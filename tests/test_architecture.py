@@ -30,7 +30,7 @@ LAYERS = [
     {"encoders", "lmm", "locators"},
     {"making"},
     {"build"},
-    {"indexing", "bench", "readiness", "api"},
+    {"indexing", "training", "bench", "readiness", "api"},
     {"diagnosis"},
     {"cli"},
     {"__main__"},

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from img2loc.cli import ask, index, lmm, system
+from img2loc.cli import ask, index, lmm, system, train
 from img2loc.cli.streams import on_terminal
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
 app.command("ask")(ask.ask)
 app.add_typer(index.app, name="index")
 app.add_typer(lmm.app, name="lmm")
+app.add_typer(train.app, name="train")
 app.command("setup")(system.setup)
 app.command("doctor")(system.doctor)
 app.add_typer(system.config_app, name="config")
