@@ -66,7 +66,7 @@ def geoclip(
     typer.echo(
         f"{out}: {last['epoch']} epochs, loss {history[0]['loss']:.3f} → {last['loss']:.3f}; {measured}. "
         "As an encoder, in your img2loc.toml:\n"
-        f'  [encoder.mine]\n  kind = "geoclip"\n  encoder = {toml(settings.encoder)}\n  weights = {toml(str(out))}\n'
+        f'  [encoder.mine]\n  kind = "geoclip"\n  encoder = {toml(settings.encoder)}\n  weights = {toml(str(out.resolve()))}\n'
         "Then: img2loc index build POINTS.csv --of points --encoder mine --out PLACES; "
         "img2loc ask PHOTO --gallery PLACES --locator retrieval",
         err=True,
