@@ -1,7 +1,7 @@
 """A gallery of points: how its build compares with the bare location tower, and what memory it takes.
 
 The points lie evenly over the Earth; the tower is GeoCLIP's trained one, and the image tower, which a gallery of points does not
-use, EfficientNet-Lite0. The bare tower runs over the same points in batches of the same size, alternately with parts of the build.
+use, EfficientNet-Lite0. The bare tower runs over the same points in the same batches, in turn with the build.
 
     python benchmarks/points.py [--points 1000000] [--json FILE]
 """

@@ -120,3 +120,12 @@ def test_an_encoder_inside_itself_is_refused(run: Cli, make_photo: MakePhoto) ->
     Path("img2loc.toml").write_text('[encoder.loop]\nkind = "geoclip"\nencoder = "loop"\n')
     code, _, err = run("embed", make_photo(), "--encoder", "loop", "--out", "x.npy")
     assert (code, "names itself" in err) == (1, True)
+
+
+def test_the_encoder_from_python(configured: Path) -> None:
+    import img2loc
+
+    encoder = img2loc.load_encoder("geoclip")
+    assert encoder.encode_points([img2loc.Location(48.8584, 2.2945)]).shape == (1, 512)  # type: ignore[attr-defined]
+    with pytest.raises(img2loc.Img2LocError, match="no encoder named 'nonsense'"):
+        img2loc.load_encoder("nonsense")
