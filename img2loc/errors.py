@@ -10,6 +10,7 @@ Img2LocError                the message says what was wrong and what to do; the 
 │  └─ WrongEncoder          a query by another encoder than the gallery's
 ├─ PromptError              a template and the values that it gets do not fit
 ├─ BackendError             an LMM refuses to work at all: bad key, unknown model, no credit left
+├─ RunError                 the folder of a benchmark run is missing, another run's, or in use
 └─ UnreadablePhoto          a photograph that cannot be decoded (locators turn it into a status)
 """
 
@@ -58,6 +59,10 @@ class PromptError(Img2LocError):
 
 class BackendError(Img2LocError):
     """An LMM that will answer no photograph at all."""
+
+
+class RunError(Img2LocError):
+    """The folder of a benchmark run is missing, half-written, another run's, or in use."""
 
 
 class UnreadablePhoto(Img2LocError):

@@ -4,7 +4,7 @@ A gallery is a folder: `gallery.faiss` (vectors), `rows.arrow` (id, lat, lon, la
 and `manifest.json` (what made it), which is written last: where it exists, the gallery is whole.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from img2loc.errors import GalleryError, WrongEncoder, first_line
 from img2loc.manifest import FORMAT, MANIFEST, read_manifest, write_json
 from img2loc.rows import ROWS, Rows, RowsFile
-from img2loc.types import Embedding, Embeddings, Item, Neighbour, Neighbours
+from img2loc.types import Embedding, Embeddings, Item, Neighbour, Neighbours, Photo
 from img2loc.vectors import LENGTH, VectorFile, check_unit, matrix_of, products, refuse_graphs, resolve_spec, training_sample
 
+Exclusions = Callable[[Photo], tuple[Collection[str], Collection[str]]]
+"""The ids of the rows, and the authors, that a photograph must not see among its neighbours."""
 VECTORS = "gallery.faiss"
 
 _MARGIN = 16  # Candidates fetched from FAISS beyond k, so that near-ties at the cut are settled by the exact score.
@@ -33,6 +35,7 @@ class Gallery:
         self.manifest = manifest
         import faiss
 
+        self.exclusions: Exclusions | None = None
         self._file = index  # FAISS frees the memory of an index when this goes, whoever still looks at it.
         self._index: Any = faiss.downcast_index(index)
         if isinstance(self._index, faiss.IndexIVF):

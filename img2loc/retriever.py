@@ -34,4 +34,6 @@ class Retriever:
             if isinstance(encoded, Rejected):
                 yield photo, encoded
                 continue
-            yield photo, self._gallery.search(encoded, nearest, farthest, scale=self._scale)
+            ids, authors = self._gallery.exclusions(photo) if self._gallery.exclusions else ((), ())
+            found = self._gallery.search(encoded, nearest, farthest, scale=self._scale, exclude_ids=ids, exclude_authors=authors)
+            yield photo, found

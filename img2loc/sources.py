@@ -12,6 +12,7 @@ from typing import Any
 from PIL.ExifTags import GPS, IFD
 
 from img2loc import images
+from img2loc.captions import CaptionSource
 from img2loc.errors import SourceError, UnreadablePhoto
 from img2loc.tables import CsvTable
 from img2loc.types import Item, Location, Photo, Rejected
@@ -79,7 +80,7 @@ class PointsSource:
 
     def __init__(self, path: Path, columns: Mapping[str, str] | None = None, sample: int | None = None) -> None:
         self.path = path
-        self._table = CsvTable(path, ("lat", "lon"), columns)
+        self._table = CsvTable(path, ("lat", "lon"), columns, ("lat", "lon", "id", "label"))
         self._sample = sample
         choices = json.dumps([sorted((columns or {}).items()), sample])
         self.fingerprint = hashlib.sha256(self._table.content + choices.encode()).hexdigest()
@@ -159,7 +160,7 @@ class FolderSource:
                 yield Item(identity, location, Photo(file))
 
 
-Source = CsvSource | FolderSource | PointsSource | GridSource
+Source = CsvSource | FolderSource | PointsSource | GridSource | CaptionSource
 
 
 def open_source(

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,16 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "label": ("label", "title", "caption"),
     "author": ("author", "ownernsid", "owner", "user_id", "photographer"),
     "licence": ("licence", "license"),
+    "city": ("city", "town"),
+    "region": ("region", "state", "admin1"),
+    "country": ("country", "country_name"),
 }
+USUAL = ("photo", "lat", "lon", "id", "label", "author", "licence")
+"""The roles that are looked for where none are named."""
 
 
 class CsvTable:
-    """Rows of a CSV (comma, semicolon or tab), read by role: "photo", "lat", "lon", "id", "label", "author", "licence".
+    """Rows of a CSV (comma, semicolon or tab), read by role: "photo", "lat", "lon" and the others of COLUMN_NAMES.
 
     Columns are found by their usual names; `columns` ({"photo": "IMG_ID"}) settles an ambiguity, which is otherwise refused.
 
@@ -35,9 +40,15 @@ class CsvTable:
 
     """
 
-    def __init__(self, path: Path, required: Sequence[str], columns: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        required: Sequence[str],
+        columns: Mapping[str, str] | None = None,
+        look_for: Collection[str] = USUAL,
+    ) -> None:
         self.path = path
-        self._required = required
+        self._required, self._look_for = required, look_for
         try:
             self.content = path.read_bytes()
             text = self.content.decode("utf-8-sig")
@@ -74,7 +85,9 @@ class CsvTable:
         first: SourceError | None = None
         for delimiter in sorted(",;\t", key=self._text[:2000].count, reverse=True):
             try:
-                return delimiter, _find_columns(self.path, next(self._reader(delimiter), []), self._required, columns)
+                return delimiter, _find_columns(
+                    self.path, next(self._reader(delimiter), []), self._required, columns, self._look_for
+                )
             except csv.Error as error:
                 first = first or SourceError(f"{self.path}: its header cannot be read ({error}). Mend the CSV there.")
             except SourceError as error:
@@ -83,7 +96,9 @@ class CsvTable:
         raise first
 
 
-def _find_columns(path: Path, header: Sequence[str], required: Sequence[str], chosen: Mapping[str, str] | None) -> dict[str, str]:
+def _find_columns(
+    path: Path, header: Sequence[str], required: Sequence[str], chosen: Mapping[str, str] | None, look_for: Collection[str]
+) -> dict[str, str]:
     """Role → the column's name in this file."""
     found: dict[str, str] = {}
     for role, column in (chosen or {}).items():
@@ -94,7 +109,7 @@ def _find_columns(path: Path, header: Sequence[str], required: Sequence[str], ch
         found[role] = column
     for role, names in COLUMN_NAMES.items():
         matches = [column for column in header if column.strip().lower() in names and column not in found.values()]
-        if role in found or not matches:
+        if role in found or role not in look_for or not matches:
             continue
         if len(matches) > 1:
             raise SourceError(

@@ -300,10 +300,10 @@ def test_doctor_config_and_setup(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["ask"], 2, "Missing argument"),
+        (["ask"], 2, "Name photos"),
         (["ask", "x.jpg", "--nonsense"], 2, "No such option"),
         (["ask", "x.jpg", "-k", "0"], 2, "greater than or equal to 1"),
-        (["ask", "x.jpg", "--locator", "nonsense"], 1, "no locator named 'nonsense'. Known: ensemble, img2loc"),
+        (["ask", "x.jpg", "--locator", "nonsense"], 1, "no locator named 'nonsense'. Known: clip-hierarchy, ensemble"),
         (["ask", "x.jpg", "--gallery", "nonsense"], 1, "no gallery named 'nonsense'"),
         (["ask", "x.jpg", "--gallery", "."], 1, "img2loc index build"),
         (["ask", "x.jpg", "--locator", "img2loc"], 1, "OPENAI_API_KEY is not set"),
@@ -311,7 +311,7 @@ def test_doctor_config_and_setup(run: Run, tmp_path: Path) -> None:
         (["ask", "."], 1, "holds no photographs"),
         (["ask", "x.jpg", "--config", "absent.toml"], 1, "no configuration file"),
         (["index", "build", "absent.csv", "--out", "g"], 1, "no file or folder absent.csv"),
-        (["index", "build", "nonsense", "--out", "g"], 1, "Known: mp16, starter"),
+        (["index", "build", "nonsense", "--out", "g"], 1, "Known: cities, cities-us-states, countries"),
         (["index", "build", "mp16"], 1, "Jia-py/MP16-Pro"),
         (["index", "build", ".", "--out", "g", "--encoder", "clip-l14"], 1, "holds no photographs"),
         (["index", "info", "absent/g"], 1, "no gallery at absent/g"),

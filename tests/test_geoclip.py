@@ -15,7 +15,6 @@ from img2loc.encoders.lite0 import Lite0
 from img2loc.encoders.torch_encoder import TorchEncoder
 from img2loc.encoders.transformers import TransformersClip
 from img2loc.errors import ConfigError, MissingWeights
-from img2loc.gallery import Gallery
 from img2loc.indexing import build
 from img2loc.recipes import find
 from img2loc.sources import PointsSource

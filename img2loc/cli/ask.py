@@ -14,16 +14,21 @@ if TYPE_CHECKING:
     from img2loc.config import Config
     from img2loc.types import Photo
 
+_PLACES, _ENTRIES_A_PLACE = 10, 50
+
 
 def ask(
     photos: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
             metavar="PHOTO",
             help="Files, folders, or - for one photo on standard input.",
             show_default=False,
         ),
-    ],
+    ] = None,
+    text: Annotated[
+        str | None, typer.Option(metavar="WORDS", help="Words in place of photos: what does a CLIP gallery make of them?")
+    ] = None,
     locator: Annotated[str | None, typer.Option(metavar="NAME", help="How to decide: a [locator.NAME] table.")] = None,
     lmm: Annotated[str | None, typer.Option(metavar="NAME", help="Which model to ask: an [lmm.NAME] table.")] = None,
     gallery: Annotated[
@@ -48,11 +53,15 @@ def ask(
     from img2loc.cli import render
     from img2loc.config import Config
 
-    listed = _listed(photos)
+    if bool(photos) == bool(text):
+        raise typer.BadParameter("Name photos, folders or - to ask about, or --text; not both.", param_hint="PHOTO")
+    listed = _listed(photos or [])
     settings = Config.load(config)
     making.check(settings)
-    name = locator or build.default_locator(settings, gallery, lmm, k)
+    name = locator or (build.TEXTS if text else build.default_locator(settings, gallery, lmm, k))
     build.override(settings, name, gallery=gallery, lmm=lmm, k=k)
+    if text:
+        return _rank(settings, name, text, k or _PLACES, as_json)
     with render.waiting(f"Loading the locator {name} …"):
         kept = assets.replies() if cache else None
         built = build.locator(settings, name, cache=kept, max_radius_km=max_radius, local_only=local_only)
@@ -65,6 +74,18 @@ def ask(
                 return 0
             advance(done)
     return 3 if missed else 0
+
+
+def _rank(config: "Config", name: str, text: str, k: int, as_json: bool) -> int:
+    """Print what a text points to."""
+    from img2loc import build
+    from img2loc.cli import render
+
+    with render.waiting(f"Loading the locator {name} …"):
+        search, built = build.text_search(config, name)
+    (ranking,) = search.rank([text], k if as_json else k * _ENTRIES_A_PLACE)
+    put(render.ranking_as_json(ranking, built) if as_json else render.ranking_for_people(ranking, built, k))
+    return 0
 
 
 def _listed(paths: list[Path]) -> "list[Photo]":
@@ -86,7 +107,7 @@ def _listed(paths: list[Path]) -> "list[Photo]":
             empty += [] if found else [f"The folder {path} holds no photographs."]
         else:
             photos.append(Photo(path))
-    if not photos:
+    if empty and not photos:
         raise SourceError(" ".join(empty))
     for line in empty:
         typer.echo(line, err=True)
@@ -95,16 +116,16 @@ def _listed(paths: list[Path]) -> "list[Photo]":
 
 def _announce(config: "Config", built: "Built", chosen: bool, gallery_chosen: bool) -> None:
     """Say on stderr what was chosen for the user, where they did not choose it, and where their photos go."""
-    from img2loc import build
+    from img2loc import build, galleries
 
-    if built.gallery == build.STARTER and not gallery_chosen:
+    if built.gallery == galleries.STARTER and not gallery_chosen:
         typer.echo(
             f"Searching the starter gallery: only {built.rows} photos of a few places; most photos lie outside it.\n"
             "For world-wide answers: `img2loc setup img2loc` says what to fetch; or `img2loc index build` on photos of yours.",
             err=True,
         )
     elif not chosen:
-        searched = f"the gallery {built.gallery} ({built.rows:,} photos)" if built.gallery else "no gallery"
+        searched = f"the gallery {built.gallery} ({built.rows:,} {built.of})" if built.gallery else "no gallery"
         typer.echo(f"Using {built.name}: {searched}.", err=True)
     asked = config.table("locator", built.name).get("lmm")
     if asked and not chosen and (address := build.endpoint_of(config, asked)):

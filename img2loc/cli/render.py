@@ -10,6 +10,7 @@ from typing import Any
 from img2loc.build import Built
 from img2loc.cli.streams import on_terminal, plain
 from img2loc.geo import COUNTRY_KM
+from img2loc.locators.textual import Ranking
 from img2loc.places import place_at
 from img2loc.types import Guess, Location, Neighbour, Place
 
@@ -20,6 +21,43 @@ _FAILURES = {
     "failed": "the model could not be asked",
     "unsure": "unsure",
 }
+
+
+def ranking_as_json(ranking: Ranking, built: Built) -> str:
+    """One JSON object in one line."""
+    best = ranking.nearest[0].location
+    place = place_at(best)
+    record = {
+        "text": ranking.text,
+        "lat": best.lat,
+        "lon": best.lon,
+        "place": asdict(place) if place else None,
+        "nearest": [neighbour(near) for near in ranking.nearest],
+        "density": None
+        if ranking.density is None
+        else [{"lat": lat, "lon": lon, "probability": float(f"{p:.6g}")} for lat, lon, p in ranking.density.tolist()],
+        "locator": built.name,
+        "encoder": built.encoder,
+        "gallery": built.gallery,
+    }
+    return json.dumps(record, ensure_ascii=False, allow_nan=False)
+
+
+def ranking_for_people(ranking: Ranking, built: Built, most: int) -> str:
+    """The text and the towns that it points to, best first: entries near one town are one line, their probabilities added up."""
+    towns: dict[str, list[Neighbour]] = {}
+    for entry in ranking.nearest:
+        place = place_at(entry.location)
+        town = f"{place.name}, {place.region}, {place.country}" if place else "far from any town"
+        towns.setdefault(town, []).append(entry)
+    share = {town: sum(entry.probability or 0.0 for entry in entries) for town, entries in towns.items()}
+    lines = [plain(f"“{ranking.text}”")]
+    for town in sorted(towns, key=lambda town: -share[town])[:most]:
+        entries = towns[town]
+        likely = f"{share[town]:8.3%}" if share[town] else f"{entries[0].similarity:6.3f}"
+        at = entries[0].location
+        lines.append(plain(f"  {likely}  {at.lat:9.4f} {at.lon:10.4f}  {town}"))
+    return "\n".join([*lines, f"  by {built.name}: gallery {built.gallery} of {built.rows:,}"])
 
 
 def as_json(guess: Guess, built: Built) -> str:
@@ -91,7 +129,8 @@ def _table(entries: Sequence[Neighbour]) -> Iterator[str]:
     for entry in entries:
         named = entry.label or entry.id
         named = named if len(named) <= 40 else f"{named[:39]}…"
-        yield f"    {entry.similarity:6.3f}  {entry.location.lat:9.4f} {entry.location.lon:10.4f}  {named}"
+        likely = "" if entry.probability is None else f"  {entry.probability:7.3%}"
+        yield f"    {entry.similarity:6.3f}{likely}  {entry.location.lat:9.4f} {entry.location.lon:10.4f}  {named}"
 
 
 def neighbour(entry: Neighbour) -> dict[str, Any]:
@@ -103,6 +142,7 @@ def neighbour(entry: Neighbour) -> dict[str, Any]:
         "similarity": entry.similarity,
         "id": entry.id,
         "label": entry.label,
+        **({} if entry.probability is None else {"probability": entry.probability}),
     }
 
 
@@ -154,3 +194,18 @@ def progress(total: int, unit: str, show: bool = True) -> Iterator[Callable[[int
             bar.update(task, completed=done, rate=f"{speed:.1f}/s" if speed else "")
 
         yield advance
+
+
+@contextmanager
+def transfer() -> Iterator[Callable[[int, int | None], None]]:
+    """A bar on stderr for a download; gives the function that takes the bytes that are here, and how many there will be."""
+    if not on_terminal(sys.stderr):
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("bytes", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -44,6 +44,9 @@ class Retrieval:
                 yield Guess(photo, "unreadable", detail=found.reason)
                 continue
             entries = found.nearest[: self._nearest]
+            if not entries:
+                yield Guess(photo, "failed", detail="every row of the gallery is excluded for this photo")
+                continue
             chosen, how = 0, f"the nearest of {len(entries)} neighbours"
             if self._decide == "mode":
                 points = degrees([entry.location for entry in entries])

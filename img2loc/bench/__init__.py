@@ -1,0 +1,1 @@
+"""Benchmarks: photographs whose place is known → predictions (costly, resumes) → scores (pure)."""

@@ -1,0 +1,94 @@
+"""The table that no paper publishes: the same photographs with no neighbours, the nearest only, and both ends of the gallery."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from img2loc import build, galleries
+from img2loc.bench.predict import Tally
+from img2loc.bench.session import Progress, Quote, Session
+from img2loc.config import Config
+from img2loc.gallery import Gallery
+from img2loc.protocols import Encoder
+from img2loc.types import Embedding, Photo, Rejected
+
+COUNTS = (4, 8, 16, 32)
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One row of the table: a locator's name, which is its run folder's, and its table."""
+
+    name: str
+    table: dict[str, Any]
+
+
+def variants(gallery: str, lmm: str, counts: Sequence[int] = COUNTS, places: bool = True) -> list[Variant]:
+    """The rows of the table: none; then for each number of neighbours nearest, nearest + farthest, and these with place names."""
+    asked = {"lmm": lmm}
+    found = [Variant("none", {"kind": "zeroshot", "prompt": "zeroshot", **asked})]
+    ends = {"nearest": ("nearest", 0), "nearest-farthest": ("nearest-farthest", 1)}
+    if places:
+        ends["nearest-farthest-places"] = ("nearest-farthest-places", 1)
+    for name, (prompt, farthest) in ends.items():
+        for count in counts:
+            numbers = {"nearest": count, "farthest": count * farthest}
+            table = {"kind": "img2loc", "gallery": gallery, "prompt": prompt, **asked, **numbers}
+            found.append(Variant(f"{name}-{count}", table))
+    return found
+
+
+class Ablation:
+    """The variants' runs over one session's photographs, which are encoded once for all."""
+
+    def __init__(self, config: Config, session: Session) -> None:
+        self._config = config
+        self._session = session
+        self._encoder: Remembering | None = None
+
+    def run(
+        self, row: Variant, folder: Path, *, agree: Callable[[Quote], None], progress: Progress = lambda tally: None
+    ) -> Tally:
+        """Run one variant into a folder, or go on there: an ordinary run, to be scored and compared like any other."""
+        self._config.override("locator", row.name, row.table, "ablation")
+        if self._encoder is None and "gallery" in row.table:
+            _, gallery = galleries.open_gallery(self._config, row.table["gallery"])
+            self._encoder = Remembering(gallery, partial(build.encoder_of, self._config, gallery))
+        return self._session.run(self._config, row.name, folder, agree=agree, progress=progress, encoder=self._encoder)
+
+
+class Remembering:
+    """A gallery's encoder, made when it is first needed, that keeps the vectors of what it has seen: a few kilobytes each."""
+
+    def __init__(self, gallery: Gallery, make: Callable[[], Encoder]) -> None:
+        self.name, self.dim = gallery.encoder_name, gallery.dim
+        self._make = make
+        self._encoder: Encoder | None = None
+        self._kept: dict[str, Embedding | Rejected] = {}
+
+    def encode(self, photos: Iterable[Photo]) -> Iterator[Embedding | Rejected]:
+        """One row for each photo, in order."""
+        upcoming = iter(photos)
+        for photo in upcoming:
+            if (kept := self._kept.get(str(photo.path))) is not None:
+                yield kept
+                continue
+            yield from self._new(photo, upcoming)
+
+    def _new(self, first: Photo, upcoming: Iterator[Photo]) -> Iterator[Embedding | Rejected]:
+        """From the first photograph that is not known on: the encoder reads ahead, so all go through it in one stream."""
+        self._encoder = self._encoder or self._make()
+        names: list[str] = []
+
+        def noted() -> Iterator[Photo]:
+            names.append(str(first.path))
+            yield first
+            for photo in upcoming:
+                names.append(str(photo.path))
+                yield photo
+
+        for number, vector in enumerate(self._encoder.encode(noted())):
+            self._kept[names[number]] = vector
+            yield vector

@@ -1,0 +1,40 @@
+"""File names → which photograph they mean: one Flickr photograph goes by many names."""
+
+import re
+from pathlib import PurePosixPath
+
+# "4763369508.jpg", "e1/55/4763369508.jpg", "e1_55_4763369508.jpg" (MP-16), "4763369508_7410c654ba_19_19355699@N00.jpg" (Im2GPS).
+# The ten hexadecimal digits of Flickr's secret are asked for, because "20231015_123456.jpg" is a telephone's name.
+# "Paris_00005_44406254_0054d193dc_27_98908999@N00.jpg" (Im2GPS, too).
+FLICKR = (
+    r"(?:^|/)(?:[0-9a-f]{2,3}_[0-9a-f]{2,3}_|[A-Za-z0-9]+_\d{5}_)?"
+    r"(?P<flickr>\d{5,12})(?:_[0-9a-f]{8,10}(?:_[^/]*)?)?(?:\.[A-Za-z0-9]{2,5})?$"
+)
+"""Finds the Flickr id in a photograph's name; in the syntax that Python and RE2 share."""
+_FLICKR = re.compile(FLICKR)
+_AUTHOR = re.compile(r"(?:^|_)(\d+@N\d+)(?:\.[A-Za-z0-9]{2,5})?$")
+
+
+def flickr_id(name: str) -> str | None:
+    """The Flickr id in a file's name, however it is written; None where there is none."""
+    found = _FLICKR.search(name)
+    return found["flickr"] if found else None
+
+
+def plain_name(name: str) -> str:
+    """A name as it is compared where it holds no Flickr id: folders and underscores alike."""
+    return name.replace("/", "_")
+
+
+def key(name: str) -> str:
+    """What is the same for every name of one photograph."""
+    return flickr_id(name) or plain_name(str(PurePosixPath(name).with_suffix("")) if name else name)
+
+
+def author_in(text: str) -> str:
+    """The photographer's Flickr id where a file's name ends in it, as Im2GPS's do; else nothing.
+
+    The widespread truth file of Im2GPS has the secret and the server before it in its column of authors.
+    """
+    found = _AUTHOR.search(text)
+    return found[1] if found else ""

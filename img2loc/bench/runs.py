@@ -1,0 +1,210 @@
+"""A run's folder: what was run (`run.json`, `truth.csv`), and one line a photograph as it comes (`predictions.jsonl`)."""
+
+import csv
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from filelock import FileLock, Timeout
+
+from img2loc.bench.truth import Truth
+from img2loc.errors import RunError
+from img2loc.manifest import write_json
+from img2loc.types import Location
+
+FORMAT = 1
+ABOUT, TRUTH, PREDICTIONS = "run.json", "truth.csv", "predictions.jsonl"
+
+
+class Run:
+    """A run: `about` is run.json, `truth` its photographs, `predictions` the last line of each by id."""
+
+    def __init__(self, folder: Path, about: dict[str, Any], truth: list[Truth], predictions: dict[str, dict[str, Any]]) -> None:
+        self.folder = folder
+        self.about = about
+        self.truth = truth
+        self.predictions = predictions
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Read a run, finished or not; a torn last line is passed over. Raises RunError."""
+        try:
+            about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+            with (folder / TRUTH).open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            content = (folder / PREDICTIONS).read_bytes() if (folder / PREDICTIONS).exists() else b""
+        except FileNotFoundError as error:
+            raise RunError(
+                f"{folder} is no run: it has no {Path(str(error.filename)).name}. Make one: img2loc bench run."
+            ) from error
+        except (OSError, ValueError) as error:
+            raise RunError(f"The run {folder} cannot be read ({error}).") from error
+        if not isinstance(about, dict) or about.get("format") != FORMAT:
+            raise RunError(f"{folder / ABOUT} is not of format {FORMAT}. Run it again with this version, into another folder.")
+        try:
+            places = ((row["id"], Location(float(row["lat"]), float(row["lon"])), row["author"]) for row in rows)
+            predictions, _ = _read_lines(folder / PREDICTIONS, content)
+            truth = [Truth(*place, photo=str(predictions.get(place[0], {}).get("photo", ""))) for place in places]
+        except (KeyError, ValueError, TypeError) as error:
+            raise RunError(f"{folder / TRUTH} is damaged ({error!r}). Restore it, or run into another folder.") from error
+        return cls(folder, about, truth, predictions)
+
+
+class Writer(Run):
+    """A run that is being written, by this process alone."""
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add one line. When it returns, the line survives the death of this process. Raises RunError."""
+        # Half of a surrogate pair, in the name of a file, becomes its JSON escape.
+        line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace") + b"\n"
+        try:
+            # Opened each time and unbuffered: nothing is left to be written later, when the disk is full.
+            with (self.folder / PREDICTIONS).open("ab", buffering=0) as file:
+                written = 0
+                while written < len(line):
+                    written += file.write(line[written:]) or 0
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from error
+        self.predictions[record["id"]] = record
+
+    def forget(self, ids: Collection[str]) -> None:
+        """Take the lines of these photographs away: they were not done after all. Raises RunError."""
+        if not ids:
+            return
+        for identity in ids:
+            self.predictions.pop(identity, None)
+        draft = (self.folder / PREDICTIONS).with_suffix(".tmp")
+        try:
+            with (self.folder / PREDICTIONS).open("rb") as file, draft.open("wb") as kept:
+                kept.writelines(line for line in file if json.loads(line)["id"] not in ids)
+            draft.replace(self.folder / PREDICTIONS)
+        except OSError as error:
+            raise _cannot_write(self.folder, error) from error
+
+
+@contextmanager
+def writing(
+    folder: Path, about: Mapping[str, Any], truth: Sequence[Truth], indifferent: Collection[str] = ()
+) -> Iterator[Writer]:
+    """Begin a run in `folder`, or go on with it; meanwhile no other process can.
+
+    `indifferent` names keys of configuration tables that another value may have without its being another run. Raises RunError
+    where the folder holds another run, is in use, or cannot be written.
+    """
+    # As it will be read back.
+    plain: dict[str, Any] = json.loads(json.dumps({"format": FORMAT, **about, "n": len(truth)}))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout as error:
+        raise RunError(f"Another process is writing the run {folder}. Wait for it, or choose another --out.") from error
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    try:
+        yield _begin(folder, plain, truth, indifferent)
+    finally:
+        lock.release()
+
+
+def _begin(folder: Path, about: dict[str, Any], truth: Sequence[Truth], indifferent: Collection[str]) -> Writer:
+    try:
+        if (folder / ABOUT).exists():
+            before = Run.open(folder)
+            _require_same(folder, before.about, about, indifferent)
+            if [(row.id, row.location, row.author) for row in before.truth] != [(t.id, t.location, t.author) for t in truth]:
+                raise RunError(f"{folder} holds a run over other photos. Choose another --out, or delete that folder.")
+            _mend(folder / PREDICTIONS)
+            return Writer(folder, before.about, list(truth), before.predictions)
+        if (folder / PREDICTIONS).exists():
+            raise RunError(f"{folder} holds a {PREDICTIONS}, but no {ABOUT}. Choose another --out.")
+        draft = (folder / TRUTH).with_suffix(".tmp")
+        with draft.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("id", "lat", "lon", "author"))
+            writer.writerows((row.id, row.location.lat, row.location.lon, row.author) for row in truth)
+        draft.replace(folder / TRUTH)
+        write_json(folder / ABOUT, about)  # Last: where it exists, the run has begun.
+        return Writer(folder, about, list(truth), {})
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+
+
+def _cannot_write(folder: Path, error: OSError) -> RunError:
+    return RunError(
+        f"The run {folder} cannot be written ({error.strerror or error}). Make room there, or choose another --out; the same "
+        "command goes on where it stopped."
+    )
+
+
+def _read_lines(path: Path, content: bytes) -> tuple[dict[str, dict[str, Any]], int]:
+    """The last line of each id, and how many bytes of the content are whole lines."""
+    found: dict[str, dict[str, Any]] = {}
+    lines = content.splitlines(keepends=True)
+    whole = 0
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line) if line.endswith(b"\n") else None
+            if not isinstance(record, dict) or not isinstance(record.get("id"), str):
+                raise ValueError("no prediction")
+        except ValueError as error:
+            if number == len(lines):
+                break  # Torn: the process died while it wrote.
+            raise RunError(f"{path}, line {number} is damaged. Delete that line: its photo is asked for again.") from error
+        found[record["id"]] = record
+        whole += len(line)
+    return found, whole
+
+
+def _mend(path: Path) -> None:
+    """Cut a torn last line off."""
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        content = file.read()
+        _, whole = _read_lines(path, content)
+        if whole < len(content):
+            file.truncate(whole)
+
+
+def digest(about: Mapping[str, Any], indifferent: Collection[str] = ()) -> str:
+    """SHA-256 of all that makes a run another run."""
+    facts = _decisive(json.loads(json.dumps(about)), indifferent)
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _decisive(about: Mapping[str, Any], indifferent: Collection[str]) -> dict[str, Any]:
+    """What makes a run another run, with dotted names: all but versions, and keys of configuration tables that do not matter."""
+    return {
+        name: value
+        for name, value in _flat(about).items()
+        if not name.startswith("versions.") and not (name.startswith("config.") and set(indifferent) & set(name.split(".")))
+    }
+
+
+def _require_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any], indifferent: Collection[str]) -> None:
+    """Raise RunError unless two runs are the same."""
+    old, new = _decisive(before, indifferent), _decisive(now, indifferent)
+    changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    if changed:
+        first = changed[0]
+        raise RunError(
+            f"{folder} holds another run: {', '.join(changed[:5])} differ"
+            f" ({first}: {_short(old.get(first))} there, {_short(new.get(first))} now). Choose another --out."
+        )
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def _flat(content: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Nested tables as one, with dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in content.items():
+        found.update(_flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {f"{above}{name}": value})
+    return found

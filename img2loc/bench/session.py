@@ -1,0 +1,156 @@
+"""Everything between a benchmark's name and its run folder, for one locator or for several over the same photographs."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from img2loc import build
+from img2loc.bench.costs import Estimate, estimate, is_paid
+from img2loc.bench.leaks import SIMILARITY, Leaks
+from img2loc.bench.photos import Album
+from img2loc.bench.plan import Plan, plan
+from img2loc.bench.predict import Tally, left, predict
+from img2loc.bench.runs import digest, writing
+from img2loc.bench.truth import Benchmark, Truth, select
+from img2loc.config import Config
+from img2loc.errors import ConfigError, SourceError
+from img2loc.protocols import Encoder
+
+Progress = Callable[[Tally], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What is about to be asked of an LMM: `photos` are left, each for about `each`."""
+
+    lmm: str
+    endpoint: str
+    photos: int
+    each: Estimate
+    paid: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The photographs of a run and how they are asked for; several locators may run over the same."""
+
+    benchmark: Benchmark
+    truths: list[Truth]
+    album: Album
+    selection: dict[str, Any]
+    notes: list[str] = field(default_factory=list)
+    exclude: bool = True
+    cache: Path | None = None
+    retry_failed: bool = False
+    most_usd: float | None = None
+    _leaks: dict[Path, Leaks] = field(default_factory=dict)
+
+    def about(self, config: Config, made: Plan, leaks: Leaks | None) -> dict[str, Any]:
+        """What run.json says, but for the number of photographs."""
+        path = self.benchmark.truth_file()
+        truth = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "rows": self.selection["rows"]}
+        return {
+            "benchmark": self.benchmark.name,
+            **made.about(config),
+            "truth": truth,
+            "selection": {key: value for key, value in self.selection.items() if key != "rows"},
+            "leaks": {
+                "exclude": self.exclude,
+                "similarity": SIMILARITY,
+                "ids_known": leaks is not None and leaks.ids_known,
+                "authors_known": leaks is not None and leaks.authors_known,
+            },
+        }
+
+    def folder(self, config: Config, locator: str) -> Path:
+        """Where a run goes when nothing is said: named for what is run, so that another configuration is another folder."""
+        made = plan(config, locator)
+        about = self.about(config, made, self.leaks(made))
+        names = "-".join(filter(None, (self.benchmark.name, locator, made.lmm)))
+        return Path("runs") / f"{names}-{digest(about, build.NOT_IN_A_REPLY)[:8]}"
+
+    def leaks(self, made: Plan) -> Leaks | None:
+        """The rows of the locator's gallery that the photographs must not see; None where it searches no gallery."""
+        if made.gallery is None:
+            return None
+        folder = made.gallery.folder
+        if folder not in self._leaks:  # A pass over millions of rows takes seconds, and serves every locator.
+            self._leaks[folder] = Leaks(made.gallery, [(truth, self.album.path(truth)) for truth in self.truths])
+        return self._leaks[folder]
+
+    def run(
+        self,
+        config: Config,
+        locator: str,
+        folder: Path,
+        *,
+        agree: Callable[[Quote], None] = lambda quote: None,
+        progress: Progress = lambda tally: None,
+        encoder: Encoder | None = None,
+    ) -> Tally:
+        """Run a locator into a folder, or go on there. `agree` is asked before the LMM is, and raises to stop.
+
+        `encoder` serves in place of the one that would be loaded. Raises RunError, ConfigError, BackendError and their like.
+        """
+        made = plan(config, locator)
+        leaks = self.leaks(made)
+        each = estimate(made)
+        if self.most_usd is not None and made.lmm is not None and is_paid(made) and each.cost_usd is None:
+            model = config.table("lmm", made.lmm).get("model", made.lmm)
+            raise ConfigError(
+                f"--max-cost needs the price of {model}. Put it into your configuration: [price.{str(model)!r}] with input and "
+                "output, in US dollars per million tokens. Or leave --max-cost out."
+            )
+        with writing(folder, self.about(config, made, leaks), self.truths, build.NOT_IN_A_REPLY) as run:
+            waiting = left(run, self.retry_failed)
+            if not waiting:
+                tally = Tally.of(run)
+                progress(tally)
+                return tally
+            if made.lmm is not None and made.endpoint is not None:
+                agree(Quote(made.lmm, made.endpoint, len(waiting), each, is_paid(made)))
+            exclusions = leaks if self.exclude else None
+            built = build.locator(config, locator, cache=self.cache, exclusions=exclusions, encoder_made=encoder)
+            return predict(
+                run,
+                built.locator,
+                self.album,
+                leaks,
+                exclude=self.exclude,
+                retry_failed=self.retry_failed,
+                most_usd=self.most_usd,
+                usd_a_photo=each.cost_usd or 0.0,
+                progress=progress,
+            )
+
+
+def prepare(
+    benchmark: Benchmark,
+    limit: str | None = None,
+    shuffle: bool = False,
+    seed: int = 0,
+    *,
+    exclude: bool = True,
+    cache: Path | None = None,
+    retry_failed: bool = False,
+    most_usd: float | None = None,
+) -> Session:
+    """A session over a benchmark's photographs. Raises SourceError where the truth or all of the photographs are missing."""
+    rows, left_out = benchmark.load()
+    notes = benchmark.doubts(rows)
+    if left_out:
+        notes.append(f"{len(left_out):,} rows of the truth file cannot be used; the first: {left_out[0]}.")
+    chosen = select(rows, limit, shuffle, seed)
+    album = Album(benchmark.photo_folder())
+    missing = [truth for truth in chosen if album.find(truth) is None]
+    if len(missing) == len(chosen):
+        raise SourceError("\n".join([f"None of the {len(chosen):,} photos is in {album.folder}.", *benchmark.steps()]))
+    if missing:
+        notes.append(
+            f"{len(missing):,} of {len(chosen):,} photos are not in {album.folder}; they count as unanswered. See: img2loc data "
+            f"verify {benchmark.name}"
+        )
+    selection = {"limit": limit, "shuffle": shuffle, "seed": seed if shuffle else None, "rows": len(rows)}
+    return Session(benchmark, chosen, album, selection, notes, exclude, cache, retry_failed, most_usd)

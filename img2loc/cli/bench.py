@@ -1,0 +1,232 @@
+"""`img2loc bench`: run a locator over a benchmark, and a table of ablations."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from img2loc.cli import score
+from img2loc.cli.streams import on_terminal
+
+if TYPE_CHECKING:
+    from img2loc.bench.predict import Tally
+    from img2loc.bench.session import Quote
+
+app = typer.Typer(help="Run benchmarks, score them, compare them.", no_args_is_help=True)
+app.command("score")(score.score)
+app.command("compare")(score.compare)
+app.command("report")(score.report)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A benchmark's name, a TOML recipe, or a CSV of your own.")]
+Lmm = Annotated[str | None, typer.Option(metavar="NAME", help="Which model to ask: an [lmm.NAME] table.")]
+Gallery = Annotated[str | None, typer.Option(metavar="NAME|DIR", help="Which gallery to search; it brings its encoder.")]
+Truth = Annotated[Path | None, typer.Option(metavar="FILE", help="The truth file, if it is not in its usual place.")]
+Photos = Annotated[Path | None, typer.Option(metavar="DIR", help="The photos, if they are not in their usual place.")]
+Limit = Annotated[str | None, typer.Option(metavar="N|A-B", help="The first N photos, or the A-th to the B-th.")]
+Shuffle = Annotated[bool, typer.Option("--shuffle", help="In random order; with --limit, a random sample.")]
+Seed = Annotated[int, typer.Option(metavar="S", help="Which random order.")]
+Retry = Annotated[bool, typer.Option("--retry-failed", help="Ask again for photos that failed or could not be read.")]
+MaxCost = Annotated[float | None, typer.Option(metavar="USD", min=0, help="Begin no photo that might cost more in all.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before the first paid request.")]
+NoExclude = Annotated[bool, typer.Option("--no-exclude", help="Let photos see rows of their own id and photographer.")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Do not keep the LMM's replies, nor use kept ones.")]
+ConfigFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")]
+
+
+@app.command()
+def run(
+    name: Name,
+    locator: Annotated[str | None, typer.Option(metavar="NAME", help="How to decide: a [locator.NAME] table.")] = None,
+    lmm: Lmm = None,
+    gallery: Gallery = None,
+    truth: Truth = None,
+    photos: Photos = None,
+    limit: Limit = None,
+    shuffle: Shuffle = False,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(metavar="RUN", help="The run's folder; by default one below runs/.")] = None,
+    retry_failed: Retry = False,
+    max_cost: MaxCost = None,
+    yes: Yes = False,
+    no_exclude: NoExclude = False,
+    no_cache: NoCache = False,
+    config: ConfigFile = None,
+) -> int:
+    """Ask for every photo of a benchmark. Interrupted or killed, the same command goes on.
+
+    Each photo is one line in RUN/predictions.jsonl, with all that is needed to score and to audit it. `img2loc bench score RUN`
+    scores it, as often as you like.
+    """
+    from img2loc import assets, build, making
+    from img2loc.bench import session
+    from img2loc.bench import truth as benchmarks
+    from img2loc.config import Config
+
+    settings = Config.load(config)
+    making.check(settings)
+    chosen = locator or build.default_locator(settings, gallery, lmm)
+    build.override(settings, chosen, gallery=gallery, lmm=lmm)
+    kept = None if no_cache else assets.replies()
+    prepared = session.prepare(
+        benchmarks.find(name, truth, photos),
+        limit,
+        shuffle,
+        seed,
+        exclude=not no_exclude,
+        cache=kept,
+        retry_failed=retry_failed,
+        most_usd=max_cost,
+    )
+    for note in prepared.notes:
+        typer.echo(note, err=True)
+    folder = out or prepared.folder(settings, chosen)
+    typer.echo(f"{len(prepared.truths):,} photos of {prepared.benchmark.name}, by {chosen}, into {folder}", err=True)
+    with _progress() as show:
+        tally = prepared.run(settings, chosen, folder, agree=_agreement(yes or max_cost is not None), progress=show)
+    return _conclude(tally, folder)
+
+
+def _agreement(agreed: bool, runs: int = 1) -> "Callable[[Quote], None]":
+    """Asks, once, whether a quote is accepted."""
+    from img2loc.errors import ConfigError
+
+    settled = [agreed]
+
+    def agree(quote: "Quote") -> None:
+        each, photos = quote.each, quote.photos * (1 if settled[0] else runs)
+        cost = f", about {each.cost_usd * photos:,.2f} US dollars" if each.cost_usd is not None else ", at a price not known"
+        typer.echo(
+            f"{photos:,} photos go to the LMM {quote.lmm} at {quote.endpoint}, without metadata or file name: about "
+            f"{each.input_tokens * photos:,} tokens in and {each.output_tokens * photos:,} out{cost if quote.paid else ''}.",
+            err=True,
+        )
+        if settled[0] or not quote.paid:
+            return
+        if not (on_terminal(sys.stdin) and on_terminal(sys.stderr)):
+            raise ConfigError("This run may cost money, and nobody is here to ask. Say --yes, or --max-cost USD.")
+        typer.confirm("Go on?", err=True, abort=True)
+        settled[0] = True
+
+    return agree
+
+
+@contextmanager
+def _progress() -> "Iterator[Callable[[Tally], None]]":
+    """A bar on stderr with rate, time left, answered share, running accuracy and money; nothing where it is no terminal."""
+    if not on_terminal(sys.stderr):
+        yield lambda tally: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[standing]}"), TimeRemainingColumn())
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task("photos", total=None, standing="")
+
+    def show(tally: "Tally") -> None:
+        if not bar.live.is_started:  # Only now: nothing must draw over the question before the first paid request.
+            bar.start()
+            bar.reset(task, completed=tally.done)  # What was done before does not count as speed.
+        rate = f"{speed:.1f}/s  " if (speed := bar.tasks[0].speed) else ""
+        bar.update(task, total=tally.total, completed=tally.done, standing=f"{rate}{standing(tally)}")
+
+    try:
+        yield show
+    finally:
+        bar.stop()
+
+
+def standing(tally: "Tally") -> str:
+    """How a run stands, in a few words."""
+    done = max(tally.done, 1)
+    money = f"  ${tally.cost_usd:,.2f}" if tally.cost_usd else ""
+    return f"answered {tally.answered / done:.1%}  within 25 km {tally.within_city / done:.1%}{money}"
+
+
+def _conclude(tally: "Tally", folder: Path) -> int:
+    typer.echo(f"{tally.done:,} of {tally.total:,} photos done: {standing(tally)}", err=True)
+    if tally.done < tally.total:
+        typer.echo("Stopped by --max-cost. The same command with a larger one goes on.", err=True)
+    if tally.failed:
+        typer.echo(f"{tally.failed:,} photos failed; the same command with --retry-failed asks for them again.", err=True)
+    typer.echo(f"Score it: img2loc bench score {folder}", err=True)
+    return 3 if tally.failed or tally.done < tally.total else 0
+
+
+@app.command()
+def ablate(
+    name: Name,
+    lmm: Lmm = None,
+    gallery: Gallery = None,
+    k: Annotated[str, typer.Option("-k", metavar="N,N", help="Numbers of neighbours at each end.")] = "4,8,16,32",
+    no_places: Annotated[bool, typer.Option("--no-places", help="Leave out the prompts with place names.")] = False,
+    truth: Truth = None,
+    photos: Photos = None,
+    limit: Limit = None,
+    shuffle: Shuffle = False,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder of the runs; by default below runs/.")] = None,
+    retry_failed: Retry = False,
+    max_cost: Annotated[float | None, typer.Option(metavar="USD", min=0, help="The same, for each run.")] = None,
+    yes: Yes = False,
+    no_exclude: NoExclude = False,
+    no_cache: NoCache = False,
+    config: ConfigFile = None,
+) -> int:
+    """Run img2loc with no neighbours, with the nearest only, and with both ends, with and without place names.
+
+    Each variant is an ordinary run below DIR, over the same photos. Interrupted or killed, the same command goes on.
+    """
+    from dataclasses import replace
+
+    from img2loc import assets, making
+    from img2loc.bench import ablate as ablations
+    from img2loc.bench import compare, outcomes, session, tables
+    from img2loc.bench import truth as benchmarks
+    from img2loc.bench.runs import Run
+    from img2loc.config import Config
+
+    settings = Config.load(config)
+    making.check(settings)
+    usual = settings.table("locator", "img2loc")
+    counts = _counts(k)
+    kept = None if no_cache else assets.replies()
+    prepared = session.prepare(
+        benchmarks.find(name, truth, photos),
+        limit,
+        shuffle,
+        seed,
+        exclude=not no_exclude,
+        cache=kept,
+        retry_failed=retry_failed,
+        most_usd=max_cost,
+    )
+    for note in prepared.notes:
+        typer.echo(note, err=True)
+    rows = ablations.variants(gallery or usual["gallery"], lmm or usual["lmm"], counts, not no_places)
+    folder = out or Path("runs") / f"{prepared.benchmark.name}-ablation-{lmm or usual['lmm']}"
+    typer.echo(f"{len(rows)} runs of {len(prepared.truths):,} photos each, into {folder}", err=True)
+    code = 0
+    ablation = ablations.Ablation(settings, prepared)
+    agree = _agreement(yes or max_cost is not None, len(rows))
+    for row in rows:
+        typer.echo(row.name, err=True)
+        with _progress() as show:
+            tally = ablation.run(row, folder / row.name, agree=agree, progress=show)
+        code = max(code, _conclude(tally, folder / row.name))
+    done = [replace(outcomes.of_run(Run.open(folder / row.name)), name=row.name) for row in rows]
+    typer.echo(tables.ablation_table(compare.ablation(done)))
+    return code
+
+
+def _counts(text: str) -> list[int]:
+    try:
+        counts = sorted({int(number) for number in text.split(",")})
+    except ValueError:
+        counts = [0]
+    if counts[0] < 1:
+        raise typer.BadParameter(f"{text!r} is no list of numbers above 0, such as 4,8,16,32.", param_hint="-k")
+    return counts

@@ -1,0 +1,41 @@
+"""`img2loc embed`: vectors of photographs or points, for other uses."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def embed(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="A CSV of points or of photos, a folder of photos, or a photo.")
+    ],
+    encoder: Annotated[str, typer.Option(metavar="NAME", help="An [encoder.NAME] table.")],
+    out: Annotated[Path, typer.Option(metavar="FILE.npy", help="Where to.")],
+    photos: Annotated[Path | None, typer.Option(metavar="DIR", help="Where a CSV's photos lie, if not beside it.")] = None,
+    of: Annotated[str | None, typer.Option(metavar="KIND", help="photos or points, where a CSV could be either.")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
+) -> int:
+    """Write one float32 unit vector for each row, in order. Interrupted or killed, the same command goes on."""
+    from img2loc import build, embedding, making
+    from img2loc.cli import render
+    from img2loc.config import Config
+    from img2loc.errors import SourceError
+
+    if out.suffix != ".npy":
+        raise SourceError(f"--out {out} should end in .npy.")
+    if of not in (None, "photos", "points"):
+        raise SourceError(f"--of {of}: say photos or points.")
+    settings = Config.load(config)
+    making.check(settings)
+    inputs = embedding.Inputs(source, photos, of)
+    with render.waiting(f"Loading the encoder {encoder} …"):
+        made = build.encoder(settings, encoder)
+    with render.progress(len(inputs), inputs.of) as advance:
+        skipped = embedding.embed(inputs, made, out, advance)
+    typer.echo(f"{out}: {len(inputs):,} rows of {made.dim} by {made.name}.", err=True)
+    if skipped:
+        typer.echo(f"Rows that are NaN: {len(skipped):,}; {out.with_suffix('.json')} says which and why:", err=True)
+        for row, identity, reason in skipped[:5]:
+            typer.echo(f"  row {row}, {identity}: {reason}", err=True)
+    return 3 if skipped else 0

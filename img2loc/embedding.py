@@ -1,0 +1,159 @@
+"""Photographs or points → one .npy of unit vectors in the file's order, for other uses. Goes on where it was cut off."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from img2loc import images
+from img2loc.errors import ConfigError, SourceError
+from img2loc.manifest import write_json
+from img2loc.sources import photo_files
+from img2loc.tables import CsvTable
+from img2loc.types import Embeddings, Location, Photo, Rejected
+
+_CHUNK = 512
+
+Progress = Callable[[int], None]
+
+
+class Inputs:
+    """The rows of a CSV of coordinates or of photographs, a folder of photographs, or one photograph, each with its id.
+
+    A CSV is of "photos" where its photo column names image files, else of "points"; `of` settles it. Unlike the source of a
+    gallery it needs no coordinates for photographs, and nothing is left out: row i of the result is row i of the file. Raises
+    SourceError.
+    """
+
+    def __init__(self, path: Path, photos: Path | None = None, of: str | None = None) -> None:
+        self.path = path
+        self._photos = photos or path.parent
+        self._files: list[Path] = []
+        self._table: CsvTable | None = None
+        if path.is_dir() or path.suffix.lower() in images.SUFFIXES:
+            if of == "points":
+                raise SourceError(f"{path} holds photographs, not points. Leave --of out, or name a CSV of coordinates.")
+            self.of = "photos"
+            self._files = photo_files(path) if path.is_dir() else [path]
+            if not self._files:
+                raise SourceError(f"The folder {path} holds no photographs.")
+            listing = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in self._files if file.exists()]
+            self.fingerprint = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+            self._count = len(self._files)
+            return
+        self.of = of or ("photos" if _names_photos(path) else "points")
+        self._table = CsvTable(path, ("photo",) if self.of == "photos" else ("lat", "lon"), look_for=_ROLES[self.of])
+        self.fingerprint = hashlib.sha256(self._table.content + str(photos or "").encode()).hexdigest()
+        self._count = sum(1 for _ in self._table)
+
+    def __len__(self) -> int:
+        """Rows."""
+        return self._count
+
+    def __iter__(self) -> Iterator[tuple[str, Photo | Location | Rejected]]:
+        """Id and content of every row, in order."""
+        for file in self._files:
+            yield str(file), Photo(file)
+        for number, row in enumerate(self._table or ()):
+            if isinstance(row, Rejected):
+                yield row.id, row
+                continue
+            line, cell = row
+            if self.of == "photos":
+                name = cell["photo"]
+                missing = Rejected(f"line {line}", f"line {line}: no photo is named")
+                yield cell.get("id") or name, Photo(self._photos / name) if name else missing
+                continue
+            identity = cell.get("id") or str(number)
+            try:
+                yield identity, Location(float(cell["lat"]), float(cell["lon"]))
+            except ValueError:
+                yield identity, Rejected(identity, f"line {line}: no point on Earth: lat {cell['lat']!r}, lon {cell['lon']!r}")
+
+
+_ROLES = {"photos": ("photo", "id"), "points": ("lat", "lon", "id")}
+
+
+def embed(inputs: Inputs, encoder: Any, out: Path, progress: Progress = lambda done: None) -> list[tuple[int, str, str]]:
+    """Write the vectors of `inputs` to `out`, float32, shape (rows, dim), or go on where an earlier call stopped.
+
+    A row that cannot be embedded is all NaN. Returns (row number, id, reason) of those rows; the .json beside `out` lists them
+    too, with the encoder's name. Raises ConfigError for an encoder without the tower, SourceError where `out` belongs to
+    something else or cannot be written.
+    """
+    if inputs.of == "points" and not hasattr(encoder, "encode_points"):
+        raise ConfigError(f"{encoder.name!r} has no location tower to embed points with. Choose --encoder geoclip.")
+    note, draft = out.with_suffix(".json"), out.with_name(out.name + ".part")
+    plan = {"source": inputs.fingerprint, "of": inputs.of, "encoder": encoder.name, "rows": len(inputs), "dim": encoder.dim}
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(out.with_name(f".{out.name}.lock"), timeout=0):
+            state = _state(note, out, plan)
+            if state["done"] < len(inputs) or not out.exists():
+                _fill(inputs, encoder, draft, note, state, progress)
+                draft.replace(out)
+            progress(len(inputs))
+    except Timeout as error:
+        raise SourceError(f"Another process is writing {out}. Wait for it, or choose another --out.") from error
+    except OSError as error:
+        raise SourceError(f"{out} cannot be written ({error.strerror or error}). Choose another --out.") from error
+    return [(row["row"], row["id"], row["reason"]) for row in state["skipped"]]
+
+
+def _state(note: Path, out: Path, plan: dict[str, Any]) -> dict[str, Any]:
+    try:
+        state: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
+        changed = [key for key, value in plan.items() if state[key] != value]
+    except FileNotFoundError:
+        if out.exists():
+            raise SourceError(f"{out} is there already, and not from here. Choose another --out, or delete it.") from None
+        return {**plan, "done": 0, "skipped": []}
+    except (ValueError, KeyError, TypeError):
+        raise SourceError(f"{note} is not from here. Choose another --out, or delete it.") from None
+    if changed:
+        raise SourceError(f"{out} was begun with another {' and '.join(changed)}. Choose another --out, or delete it and {note}.")
+    return state
+
+
+def _fill(inputs: Inputs, encoder: Any, draft: Path, note: Path, state: dict[str, Any], progress: Progress) -> None:
+    shape = (len(inputs), encoder.dim)
+    if not draft.exists():
+        state.update(done=0, skipped=[])
+    rows = np.lib.format.open_memmap(draft, "r+" if state["done"] else "w+", np.float32, shape)
+    entries = islice(iter(inputs), state["done"], None)
+    while chunk := list(islice(entries, _CHUNK)):
+        start = state["done"]
+        vectors, reasons = _vectors(chunk, encoder, inputs.of)
+        rows[start : start + len(chunk)] = vectors
+        rows.flush()
+        state["done"] = start + len(chunk)
+        state["skipped"] += [{"row": start + at, "id": chunk[at][0], "reason": reason} for at, reason in reasons]
+        write_json(note, state)
+        progress(state["done"])
+
+
+def _vectors(
+    chunk: list[tuple[str, Photo | Location | Rejected]], encoder: Any, of: str
+) -> tuple[Embeddings, list[tuple[int, str]]]:
+    """One row each, NaN for what has none, and the reasons by place."""
+    usable = [(at, content) for at, (_, content) in enumerate(chunk) if not isinstance(content, Rejected)]
+    made = encoder.encode_points([c for _, c in usable]) if of == "points" else encoder.encode(c for _, c in usable)
+    vectors = np.full((len(chunk), encoder.dim), np.nan, np.float32)
+    reasons = [(at, content.reason) for at, (_, content) in enumerate(chunk) if isinstance(content, Rejected)]
+    for (at, _), vector in zip(usable, made, strict=True):
+        if isinstance(vector, Rejected):
+            reasons.append((at, vector.reason))
+        else:
+            vectors[at] = vector
+    return vectors, sorted(reasons)
+
+
+def _names_photos(path: Path) -> bool:
+    table = CsvTable(path, (), look_for=("photo",))
+    first = next((row for row in table if not isinstance(row, Rejected)), None)
+    return first is not None and Path(first[1].get("photo", "")).suffix.lower() in images.SUFFIXES

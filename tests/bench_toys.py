@@ -1,0 +1,40 @@
+"""What the tests of the harness share: toys named by configurations, and a benchmark of toy photographs."""
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from img2loc.types import Embedding, Photo, Rejected
+from tests.conftest import picture
+from tests.toys import PixelEncoder
+
+PLACES = [(48.8584, 2.2945), (51.5007, -0.1246), (40.6892, -74.0445), (-33.8568, 151.2153)]
+
+
+class SlowEncoder(PixelEncoder):
+    """Takes its time over each photograph, so that a process can be killed among them."""
+
+    def encode(self, photos: Iterable[Photo]) -> Iterator[Embedding | Rejected]:
+        for photo in photos:
+            time.sleep(0.01)
+            yield from super().encode([photo])
+
+
+def benchmark(folder: Path, number: int, first: int = 100) -> Path:
+    """A truth CSV over `number` toy photographs beside it, taken by one person for every three."""
+    folder.mkdir(parents=True)
+    rows = []
+    for seed in range(first, first + number):
+        picture(seed, (24, 16)).save(folder / f"{seed}.jpg")
+        lat, lon = PLACES[seed % 4]
+        rows.append(f"{seed}.jpg,{lat},{lon},person{seed // 3}")
+    (folder / "truth.csv").write_text("file,lat,lon,author\n" + "\n".join(rows) + "\n")
+    return folder / "truth.csv"
+
+
+def lines(run: Path) -> list[dict[str, Any]]:
+    """The lines of a run's predictions, in order of their ids, without what differs from one time to the next."""
+    found = [json.loads(line) for line in (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    return sorted(({**line, "seconds": None} for line in found), key=lambda line: str(line["id"]))
