@@ -321,3 +321,18 @@ def test_mistakes_are_sentences(tmp_path: Path, make_photo: MakePhoto, words: li
 def test_points_are_no_photographs() -> None:
     with pytest.raises(SourceError, match=r"'gps-100k' is of points. Training needs photographs"):
         CliRunner().invoke(app, ["train", "geoclip", "gps-100k", "--out", "M"], catch_exceptions=False)
+
+
+def test_streetclip_is_trained_by_the_command_line_too(tmp_path: Path, make_photo: MakePhoto, tiny_clip: Path) -> None:
+    path, run = toy_csv(tmp_path, make_photo), CliRunner()
+    path.write_text(
+        "\n".join(f"{line},{'country' if n == 0 else 'Peru'}" for n, line in enumerate(path.read_text().splitlines()))
+    )
+    words = ["--model", str(tiny_clip), "--epochs", "2", "--set", "accumulate=1"]
+    done = run.invoke(app, ["train", "streetclip", str(path), "--out", "S", *words], catch_exceptions=False)
+    assert "2 epochs, loss " in done.stderr
+    assert "by country. 0 rows were of no use, 0 photos cannot be read." in done.stderr
+    Path("img2loc.toml").write_text(done.stderr[done.stderr.index("[encoder.mine]") :])
+    assert run.invoke(app, ["index", "build", str(path), "--encoder", "mine", "--out", "G"]).exit_code == 0
+    with pytest.raises(SourceError, match="is no CSV"):
+        run.invoke(app, ["train", "streetclip", str(tmp_path), "--out", "S2", *words], catch_exceptions=False)
