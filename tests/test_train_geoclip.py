@@ -132,8 +132,8 @@ def test_one_seed_gives_one_view() -> None:
     first, again, other = (view(image, 96, seed) for seed in (1, 1, 2))
     assert first.size == (96, 96)
     assert first.tobytes() == again.tobytes() != other.tobytes()
-    grey = [len(set(view(image, 16, seed).getpixel((8, 8)))) == 1 for seed in range(400)]  # type: ignore[arg-type]
-    assert 40 < sum(grey) < 120  # A fifth of 400, within five standard deviations.
+    grey = [len(set(view(image, 16, seed).getpixel((8, 8)))) == 1 for seed in range(150)]  # type: ignore[arg-type]
+    assert 5 < sum(grey) < 55  # A fifth of 150, within five standard deviations.
 
 
 @pytest.fixture(scope="module")
@@ -168,15 +168,15 @@ def weights(folder: Path) -> bytes:
 
 def test_real_photographs_are_learned_and_a_kill_changes_nothing(photos: Path, lite0: Lite0, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
-    history = train(GeoClipTraining(encoder="lite0", epochs=5, **SMALL), lite0, open_source(photos), whole)  # type: ignore[arg-type]
+    history = train(GeoClipTraining(encoder="lite0", epochs=3, **SMALL), lite0, open_source(photos), whole)  # type: ignore[arg-type]
     assert [record["loss"] for record in history] == sorted((record["loss"] for record in history), reverse=True)
-    assert history[-1]["loss"] < history[0]["loss"] / 2
+    assert history[-1]["loss"] < 0.7 * history[0]["loss"]
     assert history[-1]["training"]["25"] > 0.8
-    assert [record["learning_rate"] for record in history] == pytest.approx([3e-4 * 0.87**n for n in range(5)])
+    assert [record["learning_rate"] for record in history] == pytest.approx([3e-4 * 0.87**n for n in range(3)])
     assert [json.loads(line) for line in (whole / "history.jsonl").read_text().splitlines()] == history
 
     killed = tmp_path / "killed"
-    options = ["--encoder", "lite0", "--epochs", "5", *(f"--set={key}={value}" for key, value in SMALL.items())]
+    options = ["--encoder", "lite0", "--epochs", "3", *(f"--set={key}={value}" for key, value in SMALL.items())]
     command = [sys.executable, "-m", "img2loc", "train", "geoclip", str(photos), "--out", str(killed), *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     while process.poll() is None and not (killed / "history.jsonl").exists():
@@ -185,10 +185,10 @@ def test_real_photographs_are_learned_and_a_kill_changes_nothing(photos: Path, l
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    assert len((killed / "history.jsonl").read_text().splitlines()) < 5
+    assert len((killed / "history.jsonl").read_text().splitlines()) < 3
     done = CliRunner().invoke(app, command[3:])
     assert done.exit_code == 0, done.output
-    assert "5 epochs" in done.stderr
+    assert "3 epochs" in done.stderr
     assert weights(killed) == weights(whole)
 
 
@@ -196,7 +196,7 @@ def test_what_was_trained_answers_through_the_command_line(
     tmp_path: Path, make_photo: MakePhoto, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, run = toy_csv(tmp_path, make_photo), CliRunner()
-    words = ["--encoder", "lite0", "--epochs", "12", "--set", "lr=1e-3", "--set", "gamma=1.0", "--seed", "1"]
+    words = ["--encoder", "lite0", "--epochs", "10", "--set", "lr=1e-3", "--set", "gamma=1.0", "--seed", "1"]
     done = run.invoke(app, ["train", "geoclip", str(source), "--out", "M", *words], catch_exceptions=False)
     assert 'weights = "' in done.stderr
     table = done.stderr[done.stderr.index("[encoder.mine]") : done.stderr.index("Then:")]
@@ -220,12 +220,10 @@ def test_seeds_views_and_more_epochs(tmp_path: Path, make_photo: MakePhoto, lite
         train(GeoClipTraining(**values), lite0, source, tmp_path / name)
         return weights(tmp_path / name)
 
-    first = trained("a")
-    assert trained("b") == first
-    assert trained("c", seed=1) != first
-    assert trained("d", augment=True) == trained("e", augment=True) != first
-    trained("f", epochs=1)
-    assert trained("f") == first
+    once = trained("a", epochs=1)
+    assert trained("b", epochs=1, seed=1) != once
+    assert trained("c", epochs=1, augment=True) == trained("d", epochs=1, augment=True) != once
+    assert trained("a") == trained("e") != once
 
 
 def test_features_are_the_towers_own_and_are_taken_once(tmp_path: Path, make_photo: MakePhoto, lite0: Lite0) -> None:
@@ -323,3 +321,18 @@ def test_mistakes_are_sentences(tmp_path: Path, make_photo: MakePhoto, words: li
 def test_points_are_no_photographs() -> None:
     with pytest.raises(SourceError, match=r"'gps-100k' is of points. Training needs photographs"):
         CliRunner().invoke(app, ["train", "geoclip", "gps-100k", "--out", "M"], catch_exceptions=False)
+
+
+def test_streetclip_is_trained_by_the_command_line_too(tmp_path: Path, make_photo: MakePhoto, tiny_clip: Path) -> None:
+    path, run = toy_csv(tmp_path, make_photo), CliRunner()
+    path.write_text(
+        "\n".join(f"{line},{'country' if n == 0 else 'Peru'}" for n, line in enumerate(path.read_text().splitlines()))
+    )
+    words = ["--model", str(tiny_clip), "--epochs", "2", "--set", "accumulate=1"]
+    done = run.invoke(app, ["train", "streetclip", str(path), "--out", "S", *words], catch_exceptions=False)
+    assert "2 epochs, loss " in done.stderr
+    assert "by country. 0 rows were of no use, 0 photos cannot be read." in done.stderr
+    Path("img2loc.toml").write_text(done.stderr[done.stderr.index("[encoder.mine]") :])
+    assert run.invoke(app, ["index", "build", str(path), "--encoder", "mine", "--out", "G"]).exit_code == 0
+    with pytest.raises(SourceError, match="is no CSV"):
+        run.invoke(app, ["train", "streetclip", str(tmp_path), "--out", "S2", *words], catch_exceptions=False)

@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from img2loc.config import Config
+    from img2loc.recipes import Recipe
     from img2loc.sources import Source
 
 app = typer.Typer(help="Train the baselines on photos of your own.", no_args_is_help=True)
@@ -73,6 +74,45 @@ def geoclip(
     )
 
 
+@app.command()
+def streetclip(
+    source: _Source,
+    out: _Out,
+    photos: _Photos = None,
+    model: Annotated[str | None, typer.Option(metavar="MODEL", help="The CLIP to fine-tune: a folder or a hub id.")] = None,
+    epochs: _Epochs = None,
+    seed: _Seed = None,
+    values: _Set = None,
+    config: _Config = None,
+) -> None:
+    """Fine-tune CLIP on captions of the photos' places, as StreetCLIP was. Killed, the same command goes on."""
+    from img2loc.cli.system import toml
+    from img2loc.errors import SourceError
+    from img2loc.training import placed
+    from img2loc.training import streetclip as training
+
+    options = {"model": model, "epochs": epochs, "seed": seed}
+    _, settings = _settings("streetclip", options, values, config)
+    recipe = _recipe(source)
+    if recipe.path is None or recipe.path.is_dir():
+        raise SourceError(
+            f"{source} is no CSV. Training StreetCLIP needs one, with photo, lat and lon, and the places' names if known."
+        )
+    rows = list(placed.placed_photos(recipe.path, photos or recipe.photos, recipe.columns))
+    with _progress() as advance:
+        total = settings.epochs * sum(isinstance(row, placed.PlacedPhoto) for row in rows)
+        history = training.train(rows, settings, out, lambda done: advance("photos", done, total, ""))
+    last = history[-1]
+    measured = ", ".join(f"{last[key]:.1%} by {key.removesuffix('_accuracy')}" for key in last if key.endswith("_accuracy"))
+    typer.echo(
+        f"{out}: {last['epoch']} epochs, loss {history[0]['loss']:.3f} → {last['loss']:.3f}; the nearest of a batch's captions "
+        f"was the photo's own: {measured}. {last['skipped']} rows were of no use, {last['unreadable']} photos cannot be read.\n"
+        "As an encoder, in your img2loc.toml:\n"
+        f'  [encoder.mine]\n  kind = "transformers"\n  model = {toml(str(out.resolve()))}',
+        err=True,
+    )
+
+
 def _settings(kind: str, options: dict[str, Any], values: list[str] | None, config: Path | None) -> tuple["Config", Any]:
     """The configuration, and the settings in its table [train.KIND] with the command line's over them."""
     from img2loc import making
@@ -114,13 +154,18 @@ def _photos_of(name: str, photos: Path | None) -> "Source":
     """The photographs that a name stands for. Raises SourceError where it stands for points."""
     from dataclasses import replace
 
+    recipe = _recipe(name)
+    return replace(recipe, photos=photos or recipe.photos).source()
+
+
+def _recipe(name: str) -> "Recipe":
     from img2loc import recipes
     from img2loc.errors import SourceError
 
     recipe = recipes.find(name)
     if recipe.of != "photos":
         raise SourceError(f"The recipe {recipe.name!r} is of {recipe.of}. Training needs photographs whose place is known.")
-    return replace(recipe, photos=photos or recipe.photos).source()
+    return recipe
 
 
 def _say_skipped(out: Path) -> None:
