@@ -23,3 +23,9 @@ def replies() -> Path:
     """The file of the reply cache: $IMG2LOC_HOME/replies.sqlite, else in the user's cache folder."""
     home = os.environ.get("IMG2LOC_HOME")
     return (Path(home).expanduser() if home else user_cache_path("img2loc")) / "replies.sqlite"
+
+
+def catalogues() -> Path:
+    """Where it is kept what lies in which archive: $IMG2LOC_HOME/catalogues, else in the user's cache folder."""
+    home = os.environ.get("IMG2LOC_HOME")
+    return (Path(home).expanduser() if home else user_cache_path("img2loc")) / "catalogues"
