@@ -3,33 +3,29 @@
 import inspect
 import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 from urllib.request import getproxies
 
-from img2loc import assets
 from img2loc.config import Config, Table
 from img2loc.errors import (
     ConfigError,
     GalleryError,
-    Img2LocError,
     MissingWeights,
-    UnknownName,
 )
+from img2loc.galleries import STARTER, best_gallery, encoder_tables, open_gallery, weights_facts, weights_of
 from img2loc.gallery import Exclusions, Gallery
 from img2loc.hub import HubFiles
 from img2loc.lmm.cache import Cached
 from img2loc.lmm.endpoint import is_loopback
 from img2loc.locators.cautious import Cautious
 from img2loc.locators.textual import TextSearch
-from img2loc.making import KINDS, arguments_of, call, class_of
-from img2loc.manifest import MANIFEST, PLAN
+from img2loc.making import GALLERIES, arguments_of, call, class_of
 from img2loc.prompts import Template
 from img2loc.protocols import LMM, Encoder, Locator
 
-STARTER, GEOCLIP = "starter", "gps-100k"
+GEOCLIP = "gps-100k"
 TEXTS = "geoclip"
 """The locator that answers to a text where none is named."""
 NOT_IN_A_REPLY = ("timeout", "retries", "concurrency", "price", "key_env", "batch_size")
@@ -72,10 +68,11 @@ def locator(
         require_local(config, arguments.get("lmm", "gpt"))
     gallery_name: str | None = None
     gallery: Gallery | None = None
-    if "gallery" in parameters:
-        gallery_name, gallery = open_gallery(config, arguments.get("gallery", "auto"))
-        gallery.exclusions = exclusions
-        arguments["gallery"] = gallery
+    for key in GALLERIES:
+        if key in parameters:
+            gallery_name, gallery = open_gallery(config, arguments.get(key, "auto"), name)
+            gallery.exclusions = exclusions
+            arguments[key] = gallery
     usual_prompt = "nearest-farthest" if "gallery" in parameters else "zeroshot"
     for key, usual in (("prompt", usual_prompt), ("zeroshot_prompt", "zeroshot")):
         if key in parameters:
@@ -164,7 +161,7 @@ def encoder_of(config: Config, gallery: Gallery) -> Encoder:
 
     A gallery is data of anybody's: it may name our own kinds of encoder only. Raises WrongEncoder where neither is the same.
     """
-    tables = _encoder_tables(config, gallery.manifest["encoder"])
+    tables = encoder_tables(config, gallery.manifest["encoder"])
     for number, (alias, table) in enumerate(tables, 1):
         try:
             made = _encoder(config, alias, table)
@@ -177,75 +174,6 @@ def encoder_of(config: Config, gallery: Gallery) -> Encoder:
     raise ConfigError(
         f"The gallery {gallery.folder} was built by the class {kind!r}. Put it into your configuration as [encoder.{alias}]."
     )
-
-
-def _encoder_tables(config: Config, stamp: Mapping[str, Any]) -> list[tuple[str, Table]]:
-    alias, remembered = str(stamp.get("alias")), stamp["table"]
-    tables = [(alias, config.table("encoder", alias))] if config.has("encoder", alias) else []
-    if remembered.get("kind") in KINDS["encoder"] and (alias, remembered) not in tables:
-        tables.append((alias, remembered))
-    return tables
-
-
-def weights_of(config: Config, name: str, table: Mapping[str, Any]) -> list[HubFiles]:
-    """What an encoder takes from a hub, the encoder inside it included; nothing for one whose weights are local."""
-    make = class_of("encoder", name, table)
-    arguments = arguments_of("encoder", name, table, make)
-    inside = arguments.get("encoder")
-    if inside == name:
-        raise ConfigError(f"[encoder.{name}] names itself as its encoder. Name another.")
-    found = weights_of(config, inside, config.table("encoder", inside)) if inside else []
-    needs = getattr(make, "needs", None)
-    files: HubFiles | None = needs(**arguments) if needs else None
-    return found if files is None else [*found, files]
-
-
-def open_gallery(config: Config, name: str) -> tuple[str, Gallery]:
-    """A gallery and its name, by name or folder; "auto" is the largest whose encoder can run here, else the starter gallery."""
-    if name == "auto":
-        name = best_gallery(config)
-    return name, Gallery.open(gallery_folder(config, name))
-
-
-def best_gallery(config: Config) -> str:
-    """The name of the largest gallery of the user's whose encoder's weights are on this machine, else "starter"."""
-    sizes: dict[str, int] = {}
-    for name in known_galleries(config):
-        try:
-            opened = Gallery.open(gallery_folder(config, name))
-            ways = [weights_of(config, *table) for table in _encoder_tables(config, opened.manifest["encoder"])]
-        except Img2LocError:
-            continue  # `doctor` says what is wrong with it.
-        if name != STARTER and opened.of != "texts" and any(all(files.cached() for files in way) for way in ways):
-            sizes[name] = len(opened)
-    return max(sizes, key=lambda name: sizes[name], default=STARTER)
-
-
-def gallery_folder(config: Config, name: str) -> Path:
-    """The folder of a gallery: [gallery.name] path, a folder of that name, one built by recipe, one that ships."""
-    if config.has("gallery", name):
-        path = config.table("gallery", name).get("path")
-        if not isinstance(path, str):
-            raise ConfigError(f'[gallery.{name}] needs path = "FOLDER". Known keys: path.')
-        return Path(path).expanduser()
-    for folder in (Path(name), assets.galleries() / name, assets.folder("index") / name):
-        if (folder / MANIFEST).exists() or (folder / PLAN).exists():
-            return folder
-    if Path(name).exists() or "/" in name:
-        return Path(name)
-    try:
-        raise UnknownName("gallery", name, known_galleries(config))
-    except UnknownName as error:
-        raise GalleryError(f"{error} Build it: img2loc index build SOURCE --out {name}") from error
-
-
-def known_galleries(config: Config) -> list[str]:
-    """Names of galleries: configured, built by recipe, and shipped."""
-    built: set[str] = set()
-    for place in (assets.galleries(), assets.folder("index")):
-        with suppress(OSError):  # A folder that cannot be read has no galleries for us.
-            built |= {manifest.parent.name for manifest in place.glob(f"*/{MANIFEST}")}
-    return sorted(built | set(config.names("gallery")))
 
 
 def default_locator(config: Config, gallery: str | None = None, lmm: str | None = None, k: int | None = None) -> str:
@@ -299,9 +227,7 @@ def _made(config: Config, role: str, name: str, arguments: Table, make: Any) -> 
         files: HubFiles | None = needs(**arguments) if needs else None
         if files is None or files.cached():
             raise
-        facts = config.table("download", files.repo) if config.has("download", files.repo) else {}
-        size = ", ".join(str(facts[key]) for key in ("size", "licence") if key in facts) or "size unknown"
         raise MissingWeights(
-            f"[{role}.{name}] needs the weights {files.repo} ({size}), which are not on this machine. "
+            f"[{role}.{name}] needs the weights {files.repo} ({weights_facts(config, files)}), which are not on this machine. "
             f"Get them: img2loc setup {name}. Or name a local copy there."
         ) from error

@@ -4,7 +4,7 @@ import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from img2loc import assets, build
+from img2loc import assets, galleries
 from img2loc.config import Config
 from img2loc.errors import Img2LocError
 from img2loc.images import HEIC_READABLE
@@ -32,7 +32,7 @@ def report(config: Config) -> list[tuple[str, list[str]]]:
         ("machine", _machine()),
         ("environment", _environment()),
         ("encoders", [_encoder(config, name) for name in config.names("encoder")]),
-        ("galleries", [_gallery(config, name) for name in build.known_galleries(config)]),
+        ("galleries", [_gallery(config, name) for name in galleries.known_galleries(config)]),
     ]
 
 
@@ -90,7 +90,7 @@ def _encoder(config: Config, name: str) -> str:
 
 def _gallery(config: Config, name: str) -> str:
     try:
-        _, gallery = build.open_gallery(config, name)
+        _, gallery = galleries.open_gallery(config, name)
     except Img2LocError as error:
         return f"{name}: {error}"
     return f"{name}: {len(gallery):,} rows, {len(gallery.countries)} countries, encoder {gallery.encoder_name}"

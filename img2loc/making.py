@@ -8,7 +8,8 @@ from typing import Any, cast, get_type_hints
 from img2loc.config import Config, Table
 from img2loc.errors import ConfigError, MissingPackage
 
-OBJECTS = ("encoder", "gallery", "lmm", "prompt", "verifier", "zeroshot_prompt")
+GALLERIES = ("gallery", "countries", "cities")
+OBJECTS = ("encoder", *GALLERIES, "lmm", "prompt", "verifier", "zeroshot_prompt")
 """Keys whose value is the name of another thing to make, whatever the constructor takes in its place."""
 KINDS: dict[str, dict[str, str]] = {
     "encoder": {
@@ -27,6 +28,7 @@ KINDS: dict[str, dict[str, str]] = {
     },
     "locator": {
         "ensemble": "img2loc.locators.ensemble:Ensemble",
+        "hierarchy": "img2loc.locators.hierarchy:Hierarchy",
         "img2loc": "img2loc.locators.img2loc:Img2Loc",
         "retrieval": "img2loc.locators.retrieval:Retrieval",
         "zeroshot": "img2loc.locators.zeroshot:Zeroshot",
@@ -34,7 +36,12 @@ KINDS: dict[str, dict[str, str]] = {
 }
 
 
-_PLAIN = {"gallery": {"path"}, "setup": {"encoder", "gallery"}, "price": {"input", "output"}, "download": {"size", "licence"}}
+_PLAIN = {
+    "gallery": {"path", "recipe", "encoder"},
+    "setup": {"encoder", "gallery"},
+    "price": {"input", "output"},
+    "download": {"size", "licence"},
+}
 
 
 def check(config: Config) -> None:

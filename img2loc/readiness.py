@@ -3,7 +3,7 @@
 import inspect
 from dataclasses import dataclass
 
-from img2loc import build, making, recipes
+from img2loc import build, galleries, making, recipes
 from img2loc.config import Config
 from img2loc.errors import Img2LocError
 from img2loc.hub import HubFiles
@@ -20,6 +20,8 @@ class Need:
     files: HubFiles | None = None
     size: str = ""
     licence: str = ""
+    gallery: str = ""
+    """A gallery that can be built here from its recipe alone."""
 
 
 def needs(config: Config, locator: str) -> list[Need]:
@@ -27,8 +29,9 @@ def needs(config: Config, locator: str) -> list[Need]:
     table = config.table("locator", locator)
     parameters = inspect.signature(making.class_of("locator", locator, table)).parameters
     found: list[Need] = []
-    if "gallery" in parameters:
-        found += _gallery_needs(config, table.get("gallery", "auto"))
+    for key in making.GALLERIES:
+        if key in parameters:
+            found += _gallery_needs(config, table.get(key, "auto"))
     for key in ("encoder", "verifier"):
         if key in table:
             found += weights_needs(config, table[key])
@@ -37,7 +40,7 @@ def needs(config: Config, locator: str) -> list[Need]:
             Template.load(table[key])
     if "lmm" in parameters:
         found.append(_lmm_need(config, table.get("lmm", "gpt")))
-    return found
+    return list(dict.fromkeys(found))
 
 
 def setup_needs(config: Config, name: str) -> list[Need]:
@@ -45,7 +48,7 @@ def setup_needs(config: Config, name: str) -> list[Need]:
 
     Raises UnknownName.
     """
-    if config.has("encoder", name):
+    if config.has("encoder", name) and not config.has("locator", name):
         return weights_needs(config, name)
     if config.has("lmm", name):
         return [_lmm_need(config, name)]
@@ -65,7 +68,7 @@ def setup_needs(config: Config, name: str) -> list[Need]:
 def weights_needs(config: Config, name: str) -> list[Need]:
     """The weights of [encoder.NAME]: one or more downloads, or what is here already."""
     found = []
-    for files in build.weights_of(config, name, config.table("encoder", name)):
+    for files in galleries.weights_of(config, name, config.table("encoder", name)):
         facts = config.table("download", files.repo) if config.has("download", files.repo) else {}
         size, licence = str(facts.get("size", "")), str(facts.get("licence", ""))
         what = f"encoder {name}: {files.repo}"
@@ -75,22 +78,31 @@ def weights_needs(config: Config, name: str) -> list[Need]:
 
 def _gallery_needs(config: Config, name: str) -> list[Need]:
     try:
-        name, gallery = build.open_gallery(config, name)
+        name, gallery = galleries.open_gallery(config, name)
     except Img2LocError as error:
-        return [Need(f"gallery {name}", False, str(error))]
+        if name in galleries.known_galleries(config) or not (recipe := _recipe(config, name)):
+            return [Need(f"gallery {name}", False, str(error))]
+        return [*weights_needs(config, recipe.encoder), _built_gallery_need(config, name)]
     here = Need(f"gallery {name}: {len(gallery):,} rows", True)
     alias = gallery.manifest["encoder"]["alias"]
     return [here, *weights_needs(config, alias)] if config.has("encoder", alias) else [here]
 
 
 def _built_gallery_need(config: Config, name: str) -> Need:
-    if name in build.known_galleries(config):
+    if name in galleries.known_galleries(config):
         return Need(f"gallery {name}", True)
-    if name not in recipes.known():
+    if not (recipe := _recipe(config, name)):
         return Need(f"gallery {name}", False, f"img2loc index build SOURCE --out {name}")
-    recipe = recipes.find(name)
+    what = f"gallery {name}: {recipe.description}"
+    if recipe.is_whole:
+        return Need(what, False, f"img2loc index build {name}", licence=recipe.terms, gallery=name)
     remedy = f"{recipe.obtain} Then: img2loc index build {name} --source FILE.csv --photos FOLDER"
-    return Need(f"gallery {name}: {recipe.description}", False, remedy, licence=recipe.terms)
+    return Need(what, False, remedy, licence=recipe.terms)
+
+
+def _recipe(config: Config, name: str) -> recipes.Recipe | None:
+    by_table = config.has("gallery", name) and "recipe" in config.table("gallery", name)
+    return galleries.recipe(config, name) if by_table or name in recipes.known() else None
 
 
 def _lmm_need(config: Config, name: str) -> Need:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from img2loc import assets
+from img2loc.captions import CaptionSource
 from img2loc.errors import MissingPackage, SourceError, UnknownName
 from img2loc.sources import GridSource, PointsSource, Source, open_source
 
@@ -18,7 +19,9 @@ KINDS = ("photos", "points", "texts")
 class Recipe:
     """How a gallery is made. `path` is its CSV or folder, `photos` where a CSV's photographs lie; `of` what of it is embedded.
 
-    A gallery of points may be a `sample` of its CSV's rows, or a `grid` of so many points in place of a CSV.
+    A gallery of points may be a `sample` of its CSV's rows, or a `grid` of so many points in place of a CSV. A gallery of texts
+    fills a `template` with the places of a list: at the `level` country or city, the `most` populous cities of each country,
+    the countries in `split` taken region by region.
     """
 
     name: str
@@ -34,10 +37,19 @@ class Recipe:
     photos: Path | None = None
     columns: dict[str, str] = field(default_factory=dict)
     licences: tuple[str, ...] = ()
+    template: str = ""
+    level: str = "city"
+    most: int = 30
+    split: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.of not in KINDS:
             raise SourceError(f"The recipe {self.name!r} is of {self.of!r}; a gallery is of {', '.join(KINDS)}.")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it knows where its entries lie, so that nobody need bring any."""
+        return self.path is not None or self.grid is not None
 
     def source(self) -> Source:
         """Its photographs. Raises SourceError, saying what to get where, when the recipe does not know where they lie."""
@@ -48,16 +60,19 @@ class Recipe:
                 f"The recipe {self.name!r} needs your copy of its photographs. {self.obtain} "
                 f"Then: img2loc index build {self.name} --source FILE.csv --photos FOLDER"
             )
+        if self.of == "texts":
+            return CaptionSource(self.path, self.template, self.level, self.most, self.split)
         if self.of == "points":
             return PointsSource(self.path, self.columns, self.sample)
         return open_source(self.path, self.photos, self.columns, self.licences)
 
 
 _TYPES: dict[str, type] = {
-    **dict.fromkeys(("description", "terms", "obtain", "encoder", "spec", "of", "path", "photos"), str),
-    **dict.fromkeys(("grid", "sample"), int),
+    **dict.fromkeys(("description", "terms", "obtain", "encoder", "spec", "of", "path", "photos", "template", "level"), str),
+    **dict.fromkeys(("grid", "sample", "most"), int),
     "columns": dict,
     "licences": list,
+    "split": list,
 }
 
 
@@ -96,8 +111,8 @@ def _read(path: Path) -> Recipe:
         if not isinstance(value, _TYPES[key]):
             raise SourceError(f"The recipe {path}: {key} = {value!r} should be a {_TYPES[key].__name__}.")
     beside: dict[str, Any] = {key: _located(path, content.pop(key)) for key in ("path", "photos") if key in content}
-    licences = tuple(content.pop("licences", ()))
-    return replace(Recipe(path.stem, **content), **beside, licences=licences)
+    beside |= {key: tuple(content.pop(key)) for key in ("licences", "split") if key in content}
+    return replace(Recipe(path.stem, **content), **beside)
 
 
 def _located(recipe: Path, name: str) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 from PIL.ExifTags import GPS, IFD
 
 from img2loc import images
+from img2loc.captions import CaptionSource
 from img2loc.errors import SourceError, UnreadablePhoto
 from img2loc.tables import CsvTable
 from img2loc.types import Item, Location, Photo, Rejected
@@ -159,7 +160,7 @@ class FolderSource:
                 yield Item(identity, location, Photo(file))
 
 
-Source = CsvSource | FolderSource | PointsSource | GridSource
+Source = CsvSource | FolderSource | PointsSource | GridSource | CaptionSource
 
 
 def open_source(

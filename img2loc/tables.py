@@ -23,11 +23,16 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "label": ("label", "title", "caption"),
     "author": ("author", "ownernsid", "owner", "user_id", "photographer"),
     "licence": ("licence", "license"),
+    "city": ("city", "town"),
+    "region": ("region", "state", "admin1"),
+    "country": ("country", "country_name"),
 }
+USUAL = ("photo", "lat", "lon", "id", "label", "author", "licence")
+"""The roles that are looked for where none are named."""
 
 
 class CsvTable:
-    """Rows of a CSV (comma, semicolon or tab), read by role: "photo", "lat", "lon", "id", "label", "author", "licence".
+    """Rows of a CSV (comma, semicolon or tab), read by role: "photo", "lat", "lon" and the others of COLUMN_NAMES.
 
     Columns are found by their usual names; `columns` ({"photo": "IMG_ID"}) settles an ambiguity, which is otherwise refused.
 
@@ -42,7 +47,7 @@ class CsvTable:
         path: Path,
         required: Sequence[str],
         columns: Mapping[str, str] | None = None,
-        look_for: Collection[str] = tuple(COLUMN_NAMES),
+        look_for: Collection[str] = USUAL,
     ) -> None:
         self.path = path
         self._required, self._look_for = required, look_for

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from img2loc import build
+from img2loc import build, galleries
 from img2loc.bench.predict import Tally
 from img2loc.bench.session import Progress, Quote, Session
 from img2loc.config import Config
@@ -54,7 +54,7 @@ class Ablation:
         """Run one variant into a folder, or go on there: an ordinary run, to be scored and compared like any other."""
         self._config.override("locator", row.name, row.table, "ablation")
         if self._encoder is None and "gallery" in row.table:
-            _, gallery = build.open_gallery(self._config, row.table["gallery"])
+            _, gallery = galleries.open_gallery(self._config, row.table["gallery"])
             self._encoder = Remembering(gallery, partial(build.encoder_of, self._config, gallery))
         return self._session.run(self._config, row.name, folder, agree=agree, progress=progress, encoder=self._encoder)
 

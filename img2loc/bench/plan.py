@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from img2loc import build
+from img2loc import build, galleries
 from img2loc.config import Config, Table
 from img2loc.gallery import Gallery
-from img2loc.making import class_of
+from img2loc.making import GALLERIES, class_of
 from img2loc.prompts import Template
 
 _PACKAGES = ("img2loc", "torch", "faiss-cpu", "open-clip-torch", "transformers", "timm", "pillow", "openai", "langchain")
@@ -64,8 +64,9 @@ def plan(config: Config, locator: str) -> Plan:
     lmm = str(arguments.get("lmm", "gpt")) if "lmm" in parameters else None
     name: str | None = None
     gallery: Gallery | None = None
-    if "gallery" in parameters:
-        name, gallery = build.open_gallery(config, arguments.get("gallery", "auto"))
+    for key in GALLERIES:
+        if key in parameters:
+            name, gallery = galleries.open_gallery(config, arguments.get(key, "auto"), locator)
     usual_prompt = "nearest-farthest" if gallery is not None else "zeroshot"
     wanted = {"prompt": usual_prompt, "zeroshot_prompt": "zeroshot"}
     prompts = {key: Template.load(arguments.get(key, words)) for key, words in wanted.items() if key in parameters}

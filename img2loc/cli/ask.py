@@ -116,9 +116,9 @@ def _listed(paths: list[Path]) -> "list[Photo]":
 
 def _announce(config: "Config", built: "Built", chosen: bool, gallery_chosen: bool) -> None:
     """Say on stderr what was chosen for the user, where they did not choose it, and where their photos go."""
-    from img2loc import build
+    from img2loc import build, galleries
 
-    if built.gallery == build.STARTER and not gallery_chosen:
+    if built.gallery == galleries.STARTER and not gallery_chosen:
         typer.echo(
             f"Searching the starter gallery: only {built.rows} photos of a few places; most photos lie outside it.\n"
             "For world-wide answers: `img2loc setup img2loc` says what to fetch; or `img2loc index build` on photos of yours.",

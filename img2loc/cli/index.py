@@ -2,9 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from img2loc.config import Config
+    from img2loc.recipes import Recipe
 
 app = typer.Typer(help="Build galleries, look into them, search them.", no_args_is_help=True)
 
@@ -38,9 +42,7 @@ def build(
     """Make a gallery from photos whose place is known. Interrupted or killed, the same command goes on."""
     from dataclasses import replace
 
-    from img2loc import assets, indexing, making, recipes
-    from img2loc import build as maker
-    from img2loc.cli import render
+    from img2loc import assets, galleries, making
     from img2loc.config import Config
 
     settings = Config.load(config)
@@ -53,11 +55,19 @@ def build(
         "photos": photos,
         "licences": tuple(licence or ()),
     }
-    recipe = replace(recipes.find(source), **{key: value for key, value in given.items() if value})
+    recipe = replace(galleries.recipe(settings, source), **{key: value for key, value in given.items() if value})
+    make(settings, recipe, out or assets.galleries() / recipe.name)
+
+
+def make(settings: "Config", recipe: "Recipe", folder: Path) -> None:
+    """Build a recipe's gallery, and say what came out."""
+    from img2loc import build as maker
+    from img2loc import indexing
+    from img2loc.cli import render
+
     found = recipe.source()
     with render.waiting(f"Loading the encoder {recipe.encoder} …"):
         made = maker.encoder(settings, recipe.encoder)
-    folder = out or assets.galleries() / recipe.name
     with render.progress(len(found), recipe.of) as advance:
         gallery = indexing.build(
             found,
@@ -86,10 +96,10 @@ def info(
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
 ) -> None:
     """Print a gallery's manifest, size and coverage, as JSON."""
-    from img2loc import build as maker
+    from img2loc import galleries
     from img2loc.config import Config
 
-    name, opened = maker.open_gallery(Config.load(config), gallery)
+    name, opened = galleries.open_gallery(Config.load(config), gallery)
     size = sum(file.stat().st_size for file in opened.folder.iterdir() if file.is_file())
     facts = {"name": name, "folder": str(opened.folder), **opened.manifest, "bytes": size}
     typer.echo(json.dumps(facts, indent=1, ensure_ascii=False))
@@ -104,7 +114,7 @@ def query(
 ) -> int:
     """Print the nearest and farthest entries for one photo, as JSON lines."""
     from img2loc import build as maker
-    from img2loc import making
+    from img2loc import galleries, making
     from img2loc.cli import render
     from img2loc.config import Config
     from img2loc.retriever import Retriever
@@ -112,7 +122,7 @@ def query(
 
     settings = Config.load(config)
     making.check(settings)
-    _, opened = maker.open_gallery(settings, gallery)
+    _, opened = galleries.open_gallery(settings, gallery)
     retriever = Retriever(maker.encoder_of(settings, opened), opened)
     _, found = next(retriever.neighbours([Photo(photo)], k, k))
     if isinstance(found, Rejected):

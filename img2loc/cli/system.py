@@ -18,8 +18,9 @@ def setup(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch without asking.")] = False,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
 ) -> int:
-    """Fetch what a locator, an encoder or an LMM needs, after showing sizes and licences."""
-    from img2loc import making, readiness
+    """Fetch what a locator, an encoder or an LMM needs, after showing sizes and licences, and build its galleries."""
+    from img2loc import assets, galleries, making, readiness
+    from img2loc.cli import index
     from img2loc.config import Config
 
     settings = Config.load(config)
@@ -37,6 +38,11 @@ def setup(
         )
         if yes or typer.confirm("Fetch it?", err=True):
             typer.echo(f"Fetched: {need.files.fetch(names)}", err=True)
+    now = readiness.setup_needs(settings, name)
+    if all(need.ready for need in now if need.files is not None):
+        for need in now:
+            if need.gallery:
+                index.make(settings, galleries.recipe(settings, need.gallery), assets.galleries() / need.gallery)
     return 0 if all(need.ready for need in readiness.setup_needs(settings, name)) else 3
 
 

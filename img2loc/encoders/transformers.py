@@ -87,6 +87,16 @@ class TransformersClip(TorchEncoder, TextTower):
         tokens = self._tokenizer(list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt")
         return _projected(self._model.get_text_features(**tokens.to(self.device)))  # type: ignore[operator]
 
+    @property
+    def network(self) -> torch.nn.Module:
+        """The model itself, for training."""
+        return self._model
+
+    def save(self, folder: Path) -> None:
+        """Write model, image processor and tokenizer as transformers reads them, so that `model` can name the folder."""
+        for part in (self._processor, self._tokenizer, self._model):  # The weights last.
+            part.save_pretrained(folder)  # type: ignore[operator]
+
     @cached_property
     def _tokenizer(self) -> Any:
         from transformers import AutoTokenizer

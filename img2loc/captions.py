@@ -1,0 +1,122 @@
+"""A place list and a template → captions: what a text tower embeds, so that photographs can be compared with places by name."""
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from string import Formatter
+
+from img2loc.errors import SourceError
+from img2loc.types import Item, Location, Rejected
+
+COUNTRIES, CITIES = "countries.csv", "cities.csv"
+FIELDS = ("city", "region", "country")
+
+
+class CaptionSource:
+    """The countries or the cities of a place list, each with the template filled in as its text.
+
+    `path` is a folder with `countries.csv` and `cities.csv` (index/places/README.md says what they hold). A template names
+    {country}, {region} or {city}. An item's id is "FR" or "FR/Paris": what stands before the "/" is its unit, the country.
+    Countries in `split` are replaced by their regions, whose ids are "US-CA" and "US-CA/Los Angeles". At most the `most` most
+    populous cities of each unit are taken. A region's {country} reads "Georgia, United States" where the level is "country": the
+    name alone may be another country's. Where a place has no region, {region} is its country. Raises SourceError.
+    """
+
+    def __init__(self, path: Path, template: str, level: str, most: int = 30, split: Sequence[str] = ()) -> None:
+        if level not in ("country", "city"):
+            raise SourceError(f"level is {level!r}; captions are of the level country or city.")
+        if most < 1:
+            raise SourceError(f"most is {most}; each country needs 1 city or more.")
+        check_template(template, ("country", "region") if level == "country" else FIELDS)
+        self.path = path
+        self._template = template
+        self._level = level
+        self._most = most
+        self._split = frozenset(split)
+        content = hashlib.sha256()
+        self._countries = self._read(COUNTRIES, ("code", "country", "region", "lat", "lon"), content)
+        self._cities = self._read(CITIES, ("country_code", "region_code", "city", "region", "lat", "lon", "population"), content)
+        regions = {code.partition("-")[0] for code in (row["code"] for row in self._countries) if "-" in code}
+        if unknown := sorted(self._split - regions):
+            known = ", ".join(sorted(regions)) or "none"
+            raise SourceError(f"{path} has no regions of {unknown[0]!r} to split it into. It has those of: {known}.")
+        content.update(json.dumps([template, level, most, sorted(self._split)]).encode())
+        self.fingerprint = content.hexdigest()
+        self._items = list(self._of_countries() if level == "country" else self._of_cities())
+
+    def __len__(self) -> int:
+        """Captions."""
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[Item | Rejected]:
+        """Items in the lists' order: units in the order of `countries.csv`, each unit's cities most populous first."""
+        return iter(self._items)
+
+    def _read(self, name: str, columns: Sequence[str], content: "hashlib._Hash") -> list[dict[str, str]]:
+        file = self.path / name
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SourceError(
+                f"The place list {file} cannot be read ({error}). Name a folder with {COUNTRIES} and {CITIES}."
+            ) from error
+        content.update(text.encode())
+        rows = list(csv.DictReader(text.splitlines()))
+        if missing := [column for column in columns if not rows or rows[0].get(column) is None]:
+            raise SourceError(f"The place list {file} has no column {missing[0]!r}. It needs: {', '.join(columns)}.")
+        return rows
+
+    def _units(self) -> list[dict[str, str]]:
+        """The rows of countries, and of the regions of those that are split."""
+        return [row for row in self._countries if (row["code"].partition("-")[0] in self._split) == ("-" in row["code"])]
+
+    def _of_countries(self) -> Iterator[Item]:
+        for row in self._units():
+            named = f"{row['region']}, {row['country']}" if row["region"] else row["country"]
+            text = self._template.format(country=named, region=row["region"] or row["country"])
+            yield Item(row["code"], _location(self.path, row), label=named, text=text)
+
+    def _of_cities(self) -> Iterator[Item]:
+        cities: dict[str, list[dict[str, str]]] = {}
+        for row in self._cities:
+            cities.setdefault(row["region_code"] if row["country_code"] in self._split else row["country_code"], []).append(row)
+        for unit in self._units():
+            taken: set[str] = set()
+            populous = sorted(cities.get(unit["code"], ()), key=lambda row: -int(row["population"] or 0))
+            if not populous:
+                raise SourceError(f"{self.path / CITIES} has no city of {unit['code']}. Every country needs one.")
+            for row in populous[: self._most]:
+                region, country = row["region"] or unit["country"], unit["country"]
+                identity = f"{unit['code']}/{row['city']}"
+                if identity in taken:
+                    identity += f", {region}"
+                if identity in taken:
+                    raise SourceError(f"{self.path / CITIES} has two cities {identity!r}, which a caption cannot tell apart.")
+                taken.add(identity)
+                parts = [row["city"], region, country]
+                label = ", ".join(part for part, before in zip(parts, ["", *parts], strict=False) if part != before)
+                text = self._template.format(city=row["city"], region=region, country=country)
+                yield Item(identity, _location(self.path, row), label=label, text=text)
+
+
+def check_template(template: str, fields: Sequence[str] = FIELDS) -> None:
+    """Raise SourceError unless a template names at least one of these fields, and nothing else."""
+    known = ", ".join(f"{{{field}}}" for field in fields)
+    try:
+        parts = [(name, spec, conversion) for _, name, spec, conversion in Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        raise SourceError(f"The template {template!r} cannot be read ({error}). It may name {known}.") from error
+    for name, spec, conversion in parts:
+        if name not in fields or spec or conversion:
+            raise SourceError(f"The template {template!r} names {name!r}. It may name {known}.")
+    if not parts:
+        raise SourceError(f"The template {template!r} names no place. It must name {known}, or one of them.")
+
+
+def _location(path: Path, row: dict[str, str]) -> Location:
+    try:
+        return Location(float(row["lat"]), float(row["lon"]))
+    except ValueError as error:
+        raise SourceError(f"{path}: {row}: {error}.") from error

@@ -1,0 +1,1 @@
+"""Training the baselines: one module a model, and what every training shares."""
