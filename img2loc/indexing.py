@@ -22,8 +22,7 @@ from img2loc.gallery import Gallery
 from img2loc.geo import Array
 from img2loc.manifest import MANIFEST, PLAN, read_manifest, write_json
 from img2loc.places import country_codes
-from img2loc.protocols import Encoder
-from img2loc.sources import Source
+from img2loc.protocols import Encoder, Source
 from img2loc.types import NOT_A_PHOTO, Embedding, Embeddings, Item, Location, Rejected
 from img2loc.vectors import resolve_spec
 

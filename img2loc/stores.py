@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2loc import identity, images
-from img2loc.archives import Archive, find_archives
+from img2loc.archives import find_archives
 from img2loc.errors import SourceError
 from img2loc.identity import Hashes, hashed
 from img2loc.types import NOT_A_PHOTO, Photo, Rejected
@@ -58,7 +58,8 @@ class Store:
     def _settle(self, names: Sequence[str]) -> _Naming:
         """Choose how members are named, and sort them by it."""
         found: dict[_Naming, int] = {}
-        for naming in [*(partial(_last, parts=parts) for parts in range(1, _DEEPEST + 1)), identity.key]:
+        by_folders: list[_Naming] = [partial(_last, parts=parts) for parts in range(1, _DEEPEST + 1)]
+        for naming in [*by_folders, identity.key]:
             self._sort(naming)
             asked = hashed(map(identity.key if naming is identity.key else _whole, names))
             found[naming] = int((self._rows(asked) >= 0).sum())
@@ -102,7 +103,7 @@ def _image_files(folder: Path) -> Iterator[str]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         inside = Path(base).relative_to(folder)
         for name in sorted(files):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in images.SUFFIXES:
+            if not name.startswith(".") and PurePosixPath(name).suffix.lower() in images.SUFFIXES:
                 yield (inside / name).as_posix()
 
 

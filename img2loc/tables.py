@@ -90,7 +90,7 @@ class CsvTable:
         decoder = codecs.getincrementaldecoder("utf-8-sig")()
         head, newlines, trailing = "", 0, 0
         with self.path.open("rb") as file:
-            while chunk := file.read(1 << 20):
+            while chunk := file.read(1 << 18):
                 self._digest.update(chunk)
                 text = decoder.decode(chunk)
                 text = text if head else text.lstrip("\r\n")

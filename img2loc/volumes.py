@@ -111,7 +111,7 @@ class TarScan:
         try:
             with tarfile.open(fileobj=stream, mode="r:", errors="backslashreplace") as tar:
                 while (member := tar.next()) is not None:
-                    tar.members.clear()  # Else it would remember them all.
+                    tar.members.clear()  # type: ignore[attr-defined]  # Else it would remember them all.
                     if member.offset_data + member.size > self._volume.size:
                         break
                     if member.isreg():
@@ -119,7 +119,7 @@ class TarScan:
                         yield member.name.removeprefix("./"), member.offset_data, member.size, PLAIN
                 ends = tar.offset if member is None else member.offset
         except tarfile.TarError:
-            ends = stream.tell()
+            ends = min(stream.tell(), self._volume.size) if count else 0
             member = None
         stream.seek(ends)
         if member is not None or stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):

@@ -30,7 +30,7 @@ LAYERS = [
         "stores",
     },
     {"angles"},
-    {"protocols", "config", "sources", "captions", "recipes", "gallery", "prompts", "parse"},
+    {"protocols", "config", "sources", "pairs", "mixture", "captions", "recipes", "gallery", "prompts", "parse"},
     {"retriever"},
     {"encoders", "lmm", "locators"},
     {"making"},
