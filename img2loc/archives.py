@@ -79,6 +79,8 @@ class Archive:
 
 def find_archives(place: Path) -> list[Archive]:
     """The archive at a path, or those directly in a folder, by name. Raises SourceError where one cannot be read."""
+    if not place.exists():
+        raise SourceError(f"There is no file or folder {place}.")
     try:
         files = sorted(entry for entry in place.iterdir() if entry.is_file()) if place.is_dir() else [place]
         return [Archive(volume) for volume in volumes_among(files)]

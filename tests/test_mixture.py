@@ -62,7 +62,7 @@ def test_a_torn_tar_of_pairs_is_told(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:9000])
     *items, torn = PairsSource(path)
     assert isinstance(torn, Rejected)
-    assert f"t.tar breaks off at byte 9,000" in torn.reason
+    assert "t.tar breaks off at byte 9,000" in torn.reason
     assert 0 < len(items) < 4
 
 

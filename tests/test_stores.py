@@ -60,7 +60,7 @@ def test_a_place_without_photographs_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(b"garbage" * 100)
     with pytest.raises(SourceError, match="breaks off at byte 0"):
         Store(tmp_path)
-    with pytest.raises(SourceError, match="cannot be read"):
+    with pytest.raises(SourceError, match="There is no file or folder"):
         Store(tmp_path / "absent")
 
 
