@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ class Mixture:
     sources have one name.
     """
 
-    def __init__(self, sources: Sequence[tuple[str, Source]], but: Sequence[Sequence[str]] = ()) -> None:
+    def __init__(self, sources: Sequence[tuple[str, Source]], but: Iterable[Sequence[str]] = ()) -> None:
         names = [name for name, _ in sources]
         if len(set(names)) < len(names):
             raise SourceError(f"Two sources have one name: {', '.join(sorted(names))}. Give each a name of its own.")

@@ -36,7 +36,7 @@ LAYERS = [
     {"making"},
     {"galleries"},
     {"build"},
-    {"indexing", "embedding", "training", "bench", "readiness", "api"},
+    {"claims", "shards", "indexing", "merging", "growing", "importing", "embedding", "training", "bench", "readiness", "api"},
     {"diagnosis"},
     {"cli"},
     {"__main__"},
