@@ -57,6 +57,13 @@ def add(source: Source, encoder: Encoder, folder: Path, *, name: str, progress: 
         return gallery_now
 
 
+def stamp_of(folder: Path) -> Mapping[str, Any]:
+    """The encoder's stamp of a gallery, also while it is being indexed anew. Raises GalleryError."""
+    plan = read_plan(folder) or {}
+    stamp: Mapping[str, Any] = plan["gallery"]["encoder"] if "gallery" in plan else read_manifest(folder)["encoder"]
+    return stamp
+
+
 class _Ids:
     """The ids in the first shards of a folder, shard by shard."""
 
