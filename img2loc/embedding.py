@@ -48,7 +48,7 @@ class Inputs:
             return
         self.of = of or ("photos" if _names_photos(path) else "points")
         self._table = CsvTable(path, ("photo",) if self.of == "photos" else ("lat", "lon"), look_for=_ROLES[self.of])
-        self.fingerprint = hashlib.sha256(self._table.content + str(photos or "").encode()).hexdigest()
+        self.fingerprint = self._table.fingerprint(str(photos or ""))
         self._count = sum(1 for _ in self._table)
 
     def __len__(self) -> int:

@@ -62,17 +62,19 @@ else:
     HEIC_READABLE = True
 
 
-def upright(source: Path | bytes, side: int | None = None) -> Image.Image:
+def upright(source: Path | bytes, side: int | None = None, shorter: int | None = None) -> Image.Image:
     """Decode a photograph as it was meant to be seen: turned by its EXIF orientation, RGB, 8 bits, on white.
 
     The image carries no EXIF, comment or profile. Of a strip longer than 16 times its width the middle is kept. Memory is
     bounded: large photographs are decoded one at a time, very large JPEGs at a fraction of their size, and others refused.
-    With `side`, a JPEG is decoded no larger than its longer side needs to be. Raises UnreadablePhoto with the reason.
+    With `side`, a JPEG is decoded no larger than its longer side needs to be, and with `shorter`, its shorter side. Raises
+    UnreadablePhoto with the reason.
     """
     try:
         with _open(source) as image:
             pixels = image.width * image.height
-            if side is not None and image.format in ("JPEG", "MPO") and (scale := side / max(image.size)) < 1:
+            scale = max((wanted / has(image.size) for wanted, has in ((side, max), (shorter, min)) if wanted), default=1.0)
+            if scale < 1 and image.format in ("JPEG", "MPO"):
                 image.draft("RGB", (math.ceil(image.width * scale), math.ceil(image.height * scale)))
                 pixels = image.width * image.height
             if pixels > _LARGE_PIXELS and image.format in ("JPEG", "MPO"):

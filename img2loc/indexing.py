@@ -8,28 +8,22 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from itertools import islice
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
-from img2loc.errors import ConfigError, GalleryError
+from img2loc.claims import claim, working_on
+from img2loc.errors import GalleryError
 from img2loc.gallery import Gallery
 from img2loc.geo import Array
-from img2loc.manifest import MANIFEST, PLAN, read_manifest, write_json
+from img2loc.manifest import MANIFEST
 from img2loc.places import country_codes
-from img2loc.protocols import Encoder
-from img2loc.sources import Source
-from img2loc.types import NOT_A_PHOTO, Embedding, Embeddings, Item, Location, Rejected
+from img2loc.protocols import Encoder, Source
+from img2loc.shards import Progress, embed, require_tower, shard_paths
+from img2loc.types import NOT_A_PHOTO, Embeddings, Item, Location, Rejected
 from img2loc.vectors import resolve_spec
-
-Progress = Callable[[int], None]
-_TOWER_BATCH = 2048
-_COLUMNS = ("id", "lat", "lon", "label", "author", "licence")
 
 
 def build(
@@ -51,48 +45,28 @@ def build(
     `progress` is called with how many entries of the source are done. Another `spec` only indexes again. Raises GalleryError
     when the folder holds something else, cannot be written, or is being built by another process.
     """
-    _require_tower(encoder, alias, of)
-    plan = {"source": source.fingerprint, "encoder": encoder.name} | ({} if of == "photos" else {"of": of})
+    require_tower(encoder, alias, of)
+    plan = plan_of(source, encoder, of)
     spec = resolve_spec(spec, len(source))  # A mistake in it is known before hours of embedding.
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=0)
-        with lock:
-            _claim(folder, plan)
-            if (folder / MANIFEST).exists():
-                try:
-                    gallery = Gallery.open(folder)
-                    if gallery.manifest["spec"] == spec:
-                        progress(len(source))
-                        return gallery
-                except GalleryError:
-                    pass  # Damaged, and made again from its embeddings.
-                (folder / MANIFEST).unlink()
-            embed(source, encoder, folder, of, progress)
-            stamp = {"name": encoder.name, "alias": alias, "table": dict(table)}
-            return index(folder, stamp, spec, {"source": source.path.name, "of": of, **(about or {})})
-    except Timeout as error:
-        raise GalleryError(f"Another process is building {folder}. Wait for it, or choose another --out.") from error
-    except OSError as error:
-        raise GalleryError(
-            f"The gallery {folder} cannot be written ({error.strerror or error}). Choose another --out."
-        ) from error
+    with working_on(folder):
+        claim(folder, plan)
+        if (folder / MANIFEST).exists():
+            try:
+                gallery = Gallery.open(folder)
+                if gallery.manifest["spec"] == spec:
+                    progress(len(source))
+                    return gallery
+            except GalleryError:
+                pass  # Damaged, and made again from its embeddings.
+            (folder / MANIFEST).unlink()
+        embed(source, encoder, folder, of, progress)
+        stamp = {"name": encoder.name, "alias": alias, "table": dict(table)}
+        return index(folder, stamp, spec, {"source": source.path.name, "of": of, **(about or {})})
 
 
-def embed(source: Source, encoder: Encoder, folder: Path, of: str = "photos", progress: Progress = lambda done: None) -> None:
-    """Write the source's embeddings shard by shard; shards that are there are passed over.
-
-    Photographs' vectors are kept in half precision, as clip-retrieval's users know it; points' and texts' in single precision, so
-    that a gallery gives its authors' probabilities.
-    """
-    entries, done, number = iter(source), 0, 0
-    while shard := list(islice(entries, shard_size(done))):
-        paths = _shard(folder, number)
-        if not paths["img_emb"].exists():
-            encoded = _encoded(shard, encoder, of, partial(_after, progress, done))
-            _write_shard(paths, encoded, encoder.dim, np.float16 if of == "photos" else np.float32)
-        done, number = done + len(shard), number + 1
-        progress(done)
+def plan_of(source: Source, encoder: Encoder, of: str) -> dict[str, Any]:
+    """What is noted in a folder before anything is built there."""
+    return {"source": source.fingerprint, "encoder": encoder.name} | ({} if of == "photos" else {"of": of})
 
 
 def index(folder: Path, encoder: Mapping[str, Any], spec: str, about: Mapping[str, Any]) -> Gallery:
@@ -115,19 +89,11 @@ def index(folder: Path, encoder: Mapping[str, Any], spec: str, about: Mapping[st
     )
 
 
-def shard_size(done: int) -> int:
-    """Entries in the shard that starts at entry `done`: a sixteenth of what is done already, within 64 and 10,000.
-
-    So a kill costs at most that share of the work, and millions of rows still make hundreds of files.
-    """
-    return max(64, min(10_000, done // 16))
-
-
 class Shards:
     """The shards of a folder, as batches of unit rows and their items; can be iterated again and again."""
 
     def __init__(self, folder: Path) -> None:
-        self._paths = [_shard(folder, number) for number in range(len(list((folder / "img_emb").glob("*.npy"))))]
+        self._paths = [shard_paths(folder, number) for number in range(len(list((folder / "img_emb").glob("*.npy"))))]
 
     def __iter__(self) -> Iterator[tuple[Embeddings, list[Item]]]:
         """Batches in the source's order."""
@@ -165,89 +131,6 @@ class Shards:
         for paths in self._paths:
             for entry in json.loads(paths["skipped"].read_text()):
                 yield Rejected(**entry)
-
-
-def _claim(folder: Path, plan: Mapping[str, Any]) -> None:
-    """Note what is being built here, or check that it is the same as before."""
-    note = folder / PLAN
-    if note.exists():
-        before = json.loads(note.read_text())
-        changed = [key for key, value in plan.items() if before.get(key) != value]
-        if changed:
-            raise GalleryError(
-                f"{folder} holds a gallery of another {' and '.join(changed)} "
-                f"({before.get(changed[0])} there, {plan[changed[0]]} now). Choose another --out, or delete that folder."
-            )
-    elif (folder / MANIFEST).exists():
-        read_manifest(folder)
-        raise GalleryError(f"{folder} already holds a gallery that was built elsewhere. Choose another --out.")
-    write_json(note, plan)
-
-
-def _after(progress: Progress, before: int, ready: int) -> None:
-    progress(before + ready)
-
-
-def _require_tower(encoder: Any, alias: str, of: str) -> None:
-    needed = {"photos": "encode", "points": "encode_points", "texts": "encode_texts"}
-    if not hasattr(encoder, needed[of]):
-        what = {"points": "location tower, such as geoclip", "texts": "text tower, such as clip-l14"}.get(of, "image tower")
-        raise ConfigError(f"The encoder {alias!r} cannot embed {of}. Choose one that has a {what}, with --encoder.")
-
-
-def _encoded(
-    entries: list[Item | Rejected], encoder: Any, of: str, progress: Progress
-) -> Iterator[tuple[Item, Embedding] | Rejected]:
-    """Each entry with its vector, or why it has none, in order."""
-    items = [entry for entry in entries if isinstance(entry, Item)]
-    vectors = encoder.encode(item.photo for item in items) if of == "photos" else _by_tower(items, encoder, of)
-    for ready, entry in enumerate(entries, 1):
-        if isinstance(entry, Rejected):
-            yield entry
-            continue
-        vector = next(vectors)
-        yield Rejected(entry.id, vector.reason) if isinstance(vector, Rejected) else (entry, vector)
-        progress(ready)
-
-
-def _by_tower(items: list[Item], encoder: Any, of: str) -> Iterator[Embedding]:
-    for start in range(0, len(items), _TOWER_BATCH):
-        batch = items[start : start + _TOWER_BATCH]
-        if of == "points":
-            yield from encoder.encode_points([item.location for item in batch])
-        else:
-            yield from encoder.encode_texts([item.text for item in batch])
-
-
-def _write_shard(
-    paths: Mapping[str, Path], encoded: Iterator[tuple[Item, Embedding] | Rejected], dim: int, dtype: type[np.floating[Any]]
-) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    rows: list[tuple[Item, Embedding]] = []
-    skipped: list[Rejected] = []
-    for entry in encoded:
-        if isinstance(entry, Rejected):
-            skipped.append(entry)
-        else:
-            rows.append(entry)
-    for path in paths.values():
-        path.parent.mkdir(exist_ok=True)
-    paths["skipped"].write_text(json.dumps([{"id": entry.id, "reason": entry.reason} for entry in skipped], indent=1))
-    values = [(i.id, i.location.lat, i.location.lon, i.label, i.author, i.licence) for i, _ in rows]
-    types = [pa.string(), pa.float64(), pa.float64(), pa.string(), pa.string(), pa.string()]
-    columns = [pa.array([value[n] for value in values], kind) for n, kind in enumerate(types)]
-    pq.write_table(pa.table(dict(zip(_COLUMNS, columns, strict=True))), paths["metadata"])
-    draft = paths["img_emb"].with_suffix(".tmp")
-    with draft.open("wb") as file:
-        np.save(file, np.array([vector for _, vector in rows], dtype=dtype).reshape(len(rows), dim))
-    draft.replace(paths["img_emb"])  # Last: a shard is done when its vectors are there.
-
-
-def _shard(folder: Path, number: int) -> dict[str, Path]:
-    kinds = {"img_emb": "npy", "metadata": "parquet", "skipped": "json"}
-    return {kind: folder / kind / f"{kind}_{number:05}.{suffix}" for kind, suffix in kinds.items()}
 
 
 def _read_parquet(path: Path) -> Any:

@@ -4,9 +4,24 @@ Every role that meets many photographs is a stream that keeps its order: one thi
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
-from img2loc.types import Embedding, Embeddings, Guess, Location, Photo, PhotoLike, Prompt, Rejected, Reply
+from img2loc.types import Embedding, Embeddings, Guess, Item, Location, Photo, PhotoLike, Prompt, Rejected, Reply
+
+
+class Source(Protocol):
+    """Entries whose place is known: what a gallery is made of."""
+
+    path: Path
+    fingerprint: str
+    """What changes with its entries, so that a build that was cut off goes on with the same ones only."""
+
+    def __len__(self) -> int:
+        """About how many entries: a guide for progress."""
+
+    def __iter__(self) -> Iterator[Item | Rejected]:
+        """The entries, always in the same order; what cannot be used takes its place, with the reason."""
 
 
 class Encoder(Protocol):

@@ -96,7 +96,7 @@ def _built_gallery_need(config: Config, name: str) -> Need:
     what = f"gallery {name}: {recipe.description}"
     if recipe.is_whole:
         return Need(what, False, f"img2loc index build {name}", licence=recipe.terms, gallery=name)
-    remedy = f"{recipe.obtain} Then: img2loc index build {name} --source FILE.csv --photos FOLDER"
+    remedy = f"{recipe.obtain} Then: {recipe.command}"
     return Need(what, False, remedy, licence=recipe.terms)
 
 

@@ -1,6 +1,7 @@
 """A gallery recipe, a TOML file, a CSV or a folder, by whatever name → what to build a gallery from, and with what."""
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 from img2loc import assets
 from img2loc.captions import CaptionSource
 from img2loc.errors import MissingPackage, SourceError, UnknownName
-from img2loc.sources import GridSource, PointsSource, Source, open_source
+from img2loc.mixture import Mixture, open_source
+from img2loc.protocols import Source
+from img2loc.sources import GridSource, PointsSource
 
 KINDS = ("photos", "points", "texts")
 """What a gallery can be of."""
@@ -22,6 +25,9 @@ class Recipe:
     A gallery of points may be a `sample` of its CSV's rows, or a `grid` of so many points in place of a CSV. A gallery of texts
     fills a `template` with the places of a list: at the `level` country or city, the `most` populous cities of each country,
     the countries in `split` taken region by region.
+
+    Where `path` is a folder that somebody downloaded, `table` is the CSV in it, and `archives` the folder in it in which the
+    photographs lie, in archives or loose. `sources` are recipes whose photographs are put into one gallery, one after the other.
     """
 
     name: str
@@ -41,6 +47,9 @@ class Recipe:
     level: str = "city"
     most: int = 30
     split: tuple[str, ...] = ()
+    table: str = ""
+    archives: str = "."
+    sources: tuple["Recipe", ...] = ()
 
     def __post_init__(self) -> None:
         if self.of not in KINDS:
@@ -49,31 +58,43 @@ class Recipe:
     @property
     def is_whole(self) -> bool:
         """Whether it knows where its entries lie, so that nobody need bring any."""
-        return self.path is not None or self.grid is not None
+        return self.path is not None or self.grid is not None or bool(self.sources)
+
+    @property
+    def command(self) -> str:
+        """What builds it once its photographs have been brought."""
+        return f"img2loc index build {self.name} --source {'FOLDER' if self.table else 'FILE.csv --photos FOLDER'}"
 
     def source(self) -> Source:
         """Its photographs. Raises SourceError, saying what to get where, when the recipe does not know where they lie."""
         if self.grid is not None:
             return GridSource(self.grid)
+        if self.sources:
+            return Mixture([(recipe.name, recipe.source()) for recipe in self.sources])
         if self.path is None:
-            raise SourceError(
-                f"The recipe {self.name!r} needs your copy of its photographs. {self.obtain} "
-                f"Then: img2loc index build {self.name} --source FILE.csv --photos FOLDER"
-            )
+            raise SourceError(f"The recipe {self.name!r} needs your copy of its photographs. {self.obtain} Then: {self.command}")
         if self.of == "texts":
             return CaptionSource(self.path, self.template, self.level, self.most, self.split)
         if self.of == "points":
             return PointsSource(self.path, self.columns, self.sample)
+        if self.table and self.path.is_dir():
+            table = next((t for t in (self.path / self.table, self.path / Path(self.table).name) if t.exists()), None)
+            if table is None:
+                raise SourceError(f"{self.path} has no {self.table}, which says where the photographs are. {self.obtain}")
+            return open_source(table, self.photos or self.path / self.archives, self.columns, self.licences)
         return open_source(self.path, self.photos, self.columns, self.licences)
 
 
 _TYPES: dict[str, type] = {
-    **dict.fromkeys(("description", "terms", "obtain", "encoder", "spec", "of", "path", "photos", "template", "level"), str),
+    **dict.fromkeys(("description", "terms", "obtain", "encoder", "spec", "of", "path", "photos"), str),
+    **dict.fromkeys(("template", "level", "table", "archives"), str),
     **dict.fromkeys(("grid", "sample", "most"), int),
     "columns": dict,
     "licences": list,
     "split": list,
+    "source": list,
 }
+_OF_A_SOURCE = ("path", "photos", "table", "archives", "columns", "licences")
 
 
 def find(name: str) -> Recipe:
@@ -105,14 +126,32 @@ def _read(path: Path) -> Recipe:
         raise SourceError(f"There is no recipe {path}.") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SourceError(f"The recipe {path} cannot be read: {error}.") from error
+    _check(path, content, _TYPES)
+    parts = content.pop("source", [])
+    if parts and "path" in content:
+        raise SourceError(f"The recipe {path} has a path of its own and sources. Put the path into a [[source]] too.")
+    for part in parts:
+        _check(path, part, {"name": str, **{key: _TYPES[key] for key in _OF_A_SOURCE}})
+        if "path" not in part:
+            raise SourceError(f"The recipe {path} has a [[source]] without a path.")
+    found = tuple(_recipe(path, part.pop("name", Path(part["path"]).stem), part) for part in parts)
+    return replace(_recipe(path, path.stem, content), sources=found)
+
+
+def _check(path: Path, content: object, known: Mapping[str, type]) -> None:
+    if not isinstance(content, dict):
+        raise SourceError(f"The recipe {path}: source = {content!r} should be a [[source]] table.")
     for key, value in content.items():
-        if key not in _TYPES:
-            raise SourceError(f"The recipe {path} has no key {key!r}. Known: {', '.join(_TYPES)}.")
-        if not isinstance(value, _TYPES[key]):
-            raise SourceError(f"The recipe {path}: {key} = {value!r} should be a {_TYPES[key].__name__}.")
+        if key not in known:
+            raise SourceError(f"The recipe {path} has no key {key!r}. Known: {', '.join(known)}.")
+        if not isinstance(value, known[key]):
+            raise SourceError(f"The recipe {path}: {key} = {value!r} should be a {known[key].__name__}.")
+
+
+def _recipe(path: Path, name: str, content: dict[str, Any]) -> Recipe:
     beside: dict[str, Any] = {key: _located(path, content.pop(key)) for key in ("path", "photos") if key in content}
     beside |= {key: tuple(content.pop(key)) for key in ("licences", "split") if key in content}
-    return replace(Recipe(path.stem, **content), **beside)
+    return replace(Recipe(name, **content), **beside)
 
 
 def _located(recipe: Path, name: str) -> Path:

@@ -5,24 +5,32 @@ import json
 import math
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from PIL.ExifTags import GPS, IFD
 
 from img2loc import images
-from img2loc.captions import CaptionSource
+from img2loc.archives import has_archives
 from img2loc.errors import SourceError, UnreadablePhoto
+from img2loc.identity import Seen
+from img2loc.parquet import ParquetTable
+from img2loc.stores import Store
 from img2loc.tables import CsvTable
 from img2loc.types import Item, Location, Photo, Rejected
 
+_BLOCK = 2048
+
 
 class CsvSource:
-    """Rows of a CSV (comma, semicolon or tab) that name photographs and their coordinates.
+    """Rows of a CSV (comma, semicolon or tab) or Parquet file that name photographs and their coordinates.
 
-    Columns are found as `CsvTable` says. Photographs lie relative to `photos`, or to the CSV's folder. With `licences` only rows
-    whose licence holds one of these phrases as whole words are taken. Raises SourceError.
+    Columns are found as `CsvTable` says. Photographs lie relative to `photos`, or to the file's folder. Where `photos` is an
+    archive or a folder of archives, or where its photographs are named without a suffix, they are found there as `Store` says.
+    With `licences` only rows whose licence holds one of these phrases as whole words are taken. Raises SourceError.
     """
 
     def __init__(
@@ -35,28 +43,52 @@ class CsvSource:
         self.path = path
         self._photos = photos or path.parent
         self._licences = [_words(phrase) for phrase in licences]
-        self._table = CsvTable(path, ("photo", "lat", "lon"), columns)
+        open_table = ParquetTable if path.suffix.lower() == ".parquet" else CsvTable
+        self._table = open_table(path, ("photo", "lat", "lon"), columns)
         if self._licences and "licence" not in self._table.columns:
             raise SourceError(f"{path} has no licence column to choose rows by. Leave --licence out, or add the column.")
-        choices = json.dumps([sorted((columns or {}).items()), sorted(licences), str(photos or "")])
-        self.fingerprint = hashlib.sha256(self._table.content + choices.encode()).hexdigest()
+        self._store = Store(photos) if photos and self._names_no_files(photos) else None
+        where = self._store.fingerprint if self._store else str(photos or "")
+        self.fingerprint = self._table.fingerprint(json.dumps([sorted((columns or {}).items()), sorted(licences), where]))
 
     def __len__(self) -> int:
         """Rows below the header (a guide for progress: a quoted line break counts as a row)."""
         return len(self._table)
 
     def __iter__(self) -> Iterator[Item | Rejected]:
-        """Items and Rejected in the file's order."""
-        seen: set[str] = set()
-        for row in self._table:
-            item = row if isinstance(row, Rejected) else self._item(*row)
-            if isinstance(item, Item):
-                if item.id in seen:
-                    item = Rejected(item.id, f"line {row[0]}: duplicate id" if isinstance(row, tuple) else "duplicate id")
-                else:
-                    seen.add(item.id)
-            if item is not None:
-                yield item
+        """Items and Rejected in the file's order, and then the archives that break off. Raises SourceError."""
+        seen = Seen()
+        rows = iter(self._table)
+        while block := list(islice(rows, _BLOCK)):
+            found = [(0, row) if isinstance(row, Rejected) else (row[0], self._item(*row)) for row in block]
+            items = [entry for _, entry in found if isinstance(entry, Item)]
+            duplicate = iter(seen.add([item.id for item in items]))
+            photos = iter(self._photos_of(items))
+            for line, entry in found:
+                if isinstance(entry, Item):
+                    photo = next(photos)
+                    if next(duplicate):
+                        entry = Rejected(entry.id, f"line {line}: duplicate id")
+                    elif photo is None:
+                        entry = Rejected(entry.id, f"line {line}: not among the photographs")
+                    else:
+                        entry = replace(entry, photo=photo)
+                if entry is not None:
+                    yield entry
+        if self._store:
+            yield from self._store.torn()
+
+    def _names_no_files(self, photos: Path) -> bool:
+        """Whether its photographs have to be looked for: in archives, or by names without a suffix."""
+        if photos.is_file() or (photos.is_dir() and has_archives(photos)):
+            return True
+        first = next((row[1]["photo"] for row in self._table if not isinstance(row, Rejected)), "")
+        return bool(first) and Path(first).suffix.lower() not in images.SUFFIXES and not (photos / first).exists()
+
+    def _photos_of(self, items: Sequence[Item]) -> Sequence[Photo | None]:
+        if self._store:
+            return self._store.find([str(item.photo.path) for item in items])
+        return [Photo(self._photos / item.photo.path) for item in items]
 
     def _item(self, line: int, cell: Mapping[str, str]) -> Item | Rejected | None:
         """The row's Item; None for a row of a licence that was not asked for."""
@@ -65,11 +97,12 @@ class CsvSource:
         identity = cell.get("id") or cell["photo"] or f"line {line}"
         if not cell["photo"]:
             return Rejected(identity, f"line {line}: no photo is named")
-        location = _location(cell["lat"], cell["lon"])
+        location = location_of(cell["lat"], cell["lon"])
         if isinstance(location, str):
             return Rejected(identity, f"line {line}: {location}")
-        photo = Photo(self._photos / cell["photo"])
-        return Item(identity, location, photo, *(cell.get(role, "") for role in ("label", "author", "licence")))
+        return Item(
+            identity, location, Photo(Path(cell["photo"])), *(cell.get(role, "") for role in ("label", "author", "licence"))
+        )
 
 
 class PointsSource:
@@ -83,7 +116,7 @@ class PointsSource:
         self._table = CsvTable(path, ("lat", "lon"), columns, ("lat", "lon", "id", "label"))
         self._sample = sample
         choices = json.dumps([sorted((columns or {}).items()), sample])
-        self.fingerprint = hashlib.sha256(self._table.content + choices.encode()).hexdigest()
+        self.fingerprint = self._table.fingerprint(choices)
 
     def __len__(self) -> int:
         """Rows that will be taken (a guide for progress)."""
@@ -160,21 +193,13 @@ class FolderSource:
                 yield Item(identity, location, Photo(file))
 
 
-Source = CsvSource | FolderSource | PointsSource | GridSource | CaptionSource
-
-
-def open_source(
-    path: Path,
-    photos: Path | None = None,
-    columns: Mapping[str, str] | None = None,
-    licences: Sequence[str] = (),
-) -> Source:
-    """The source at a path: a folder of geotagged photographs, or a CSV. Raises SourceError."""
-    if path.is_dir():
-        if photos or columns or licences:
-            raise SourceError(f"{path} is a folder: photos, columns and licences belong to a CSV. Leave them out.")
-        return FolderSource(path)
-    return CsvSource(path, photos, columns, licences)
+def unique(entries: Iterable[Item | Rejected], seen: Seen, reason: str = "duplicate id") -> Iterator[Item | Rejected]:
+    """The entries, an item whose id was there before rejected for this reason."""
+    remaining = iter(entries)
+    while block := list(islice(remaining, _BLOCK)):
+        there = iter(seen.add([entry.id for entry in block if isinstance(entry, Item)]))
+        for entry in block:
+            yield Rejected(entry.id, reason) if isinstance(entry, Item) and next(there) else entry
 
 
 def photo_files(folder: Path) -> list[Path]:
@@ -205,7 +230,7 @@ def gps_of(file: Path) -> Location | str:
         return str(error)
     except (TypeError, ValueError, ZeroDivisionError, IndexError, KeyError, SyntaxError, OSError):
         return "its GPS position is damaged"
-    return _location(str(lat), str(lon))
+    return location_of(str(lat), str(lon))
 
 
 def _angle(parts: Sequence[Any], hemisphere: Any) -> float:
@@ -214,7 +239,8 @@ def _angle(parts: Sequence[Any], hemisphere: Any) -> float:
     return -degrees if letter.strip("\0 ").upper() in ("S", "W") else degrees
 
 
-def _location(lat: str, lon: str) -> Location | str:
+def location_of(lat: str, lon: str) -> Location | str:
+    """The point that two cells give, or the reason why they give none."""
     try:
         location = Location(float(lat), float(lon))
     except ValueError:

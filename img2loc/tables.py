@@ -1,10 +1,12 @@
 """A CSV of the field's files → its cells by role, whatever its columns are called."""
 
+import codecs
 import csv
-import io
+import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import dropwhile
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from img2loc.errors import SourceError
 from img2loc.types import Rejected
@@ -49,45 +51,76 @@ class CsvTable:
     ) -> None:
         self.path = path
         self._required, self._look_for = required, look_for
+        self._digest = hashlib.sha256()
         try:
-            self.content = path.read_bytes()
-            text = self.content.decode("utf-8-sig")
+            head, self._lines = self._survey()
+            self._delimiter, self.columns = self._layout(head, columns)
         except OSError as error:
             raise SourceError(f"{path} cannot be read: {error.strerror}. Name a CSV file or a folder.") from error
         except UnicodeDecodeError as error:
             raise SourceError(f"{path} is not UTF-8 text ({error}). Save it as UTF-8.") from error
-        self._text = text.lstrip("\r\n")
-        self._delimiter, self.columns = self._layout(columns)
 
     def __len__(self) -> int:
         """Rows below the header (a guide for progress: a quoted line break counts as a row)."""
-        return max(0, self._text.rstrip().count("\n"))
+        return self._lines
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, str]] | Rejected]:
         """Line number and cells by role (stripped; "" for an empty one), in the file's order."""
-        reader = self._reader(self._delimiter)
+        with self._open() as file:
+            reader = self._reader(file, self._delimiter)
+            try:
+                header: list[str] = next(reader, [])
+                places = [(role, header.index(column)) for role, column in self.columns.items()]
+                for row in reader:
+                    if len(row) > len(header):
+                        yield Rejected(f"line {reader.line_num}", f"line {reader.line_num}: more cells than columns")
+                    elif row:
+                        yield reader.line_num, {role: row[at].strip() if at < len(row) else "" for role, at in places}
+            except csv.Error as error:
+                raise SourceError(f"{self.path}, line {reader.line_num}: {error}. Mend the CSV there.") from error
+
+    def fingerprint(self, choices: str) -> str:
+        """SHA-256, in hex, of the file's content and of what was chosen from it."""
+        digest = self._digest.copy()
+        digest.update(choices.encode())
+        return digest.hexdigest()
+
+    def _survey(self) -> tuple[str, int]:
+        """The beginning of the text, and how many lines follow the first; never the whole file in memory."""
+        decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        head, newlines, trailing = "", 0, 0
+        with self.path.open("rb") as file:
+            while chunk := file.read(1 << 18):
+                self._digest.update(chunk)
+                text = decoder.decode(chunk)
+                text = text if head else text.lstrip("\r\n")
+                head = head or text[:2000]
+                written = text.rstrip()
+                newlines += written.count("\n") + (trailing if written else 0)
+                trailing = text.count("\n", len(written)) + (0 if written else trailing)
+            decoder.decode(b"", final=True)
+        return head, newlines
+
+    def _open(self) -> TextIO:
         try:
-            header: list[str] = next(reader, [])
-            places = [(role, header.index(column)) for role, column in self.columns.items()]
-            for row in reader:
-                if len(row) > len(header):
-                    yield Rejected(f"line {reader.line_num}", f"line {reader.line_num}: more cells than columns")
-                elif row:
-                    yield reader.line_num, {role: row[at].strip() if at < len(row) else "" for role, at in places}
-        except csv.Error as error:
-            raise SourceError(f"{self.path}, line {reader.line_num}: {error}. Mend the CSV there.") from error
+            return self.path.open(encoding="utf-8-sig", newline="")
+        except OSError as error:
+            raise SourceError(f"{self.path} cannot be read any more: {error.strerror}.") from error
 
-    def _reader(self, delimiter: str) -> Any:
-        return csv.reader(io.StringIO(self._text, newline=""), delimiter=delimiter, strict=True)
+    def _reader(self, file: TextIO, delimiter: str) -> Any:
+        lines = dropwhile(lambda line: not line.strip("\r\n"), file)
+        return csv.reader(lines, delimiter=delimiter, strict=True)
 
-    def _layout(self, columns: Mapping[str, str] | None) -> tuple[str, dict[str, str]]:
+    def _header(self, delimiter: str) -> list[str]:
+        with self._open() as file:
+            return next(self._reader(file, delimiter), [])
+
+    def _layout(self, head: str, columns: Mapping[str, str] | None) -> tuple[str, dict[str, str]]:
         """The delimiter under which the header has the columns that are needed, and those columns."""
         first: SourceError | None = None
-        for delimiter in sorted(",;\t", key=self._text[:2000].count, reverse=True):
+        for delimiter in sorted(",;\t", key=head.count, reverse=True):
             try:
-                return delimiter, _find_columns(
-                    self.path, next(self._reader(delimiter), []), self._required, columns, self._look_for
-                )
+                return delimiter, find_columns(self.path, self._header(delimiter), self._required, columns, self._look_for)
             except csv.Error as error:
                 first = first or SourceError(f"{self.path}: its header cannot be read ({error}). Mend the CSV there.")
             except SourceError as error:
@@ -96,7 +129,7 @@ class CsvTable:
         raise first
 
 
-def _find_columns(
+def find_columns(
     path: Path, header: Sequence[str], required: Sequence[str], chosen: Mapping[str, str] | None, look_for: Collection[str]
 ) -> dict[str, str]:
     """Role → the column's name in this file."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -40,19 +40,23 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A photograph: a file, or bytes that came by another way (then `path` is only its name)."""
+    """A photograph: a file, or bytes that came by another way (then `path` is only its name).
+
+    `data` may also be what gives the bytes when they are needed, as for a photograph in a tar file.
+    """
 
     path: Path
-    data: bytes | None = field(default=None, repr=False)
+    data: bytes | Callable[[], bytes] | None = field(default=None, repr=False)
 
-    def image(self, side: int | None = None) -> Image:
+    def image(self, side: int | None = None, *, shorter: int | None = None) -> Image:
         """Decode it: upright, RGB, 8 bits, no metadata. Raises UnreadablePhoto.
 
-        With `side`, a longer side of at least so many pixels is enough, which large JPEGs give at a fraction of the time.
+        With `side`, a longer side of at least so many pixels is enough, with `shorter`, a shorter side: large JPEGs give that at
+        a fraction of the time.
         """
         from img2loc import images
 
-        return images.upright(self.path if self.data is None else self.data, side)
+        return images.upright(self.path if self.data is None else self._bytes(), side, shorter)
 
     def jpeg(self, side: int) -> bytes:
         """Re-encode it as a small JPEG (longer side at most `side` px) with no metadata. Raises UnreadablePhoto."""
@@ -62,10 +66,13 @@ class Photo:
 
     def digest(self) -> str:
         """SHA-256 of its bytes, in hex. Raises UnreadablePhoto where there are none."""
+        return hashlib.sha256(self._bytes()).hexdigest()
+
+    def _bytes(self) -> bytes:
         if self.data is not None:
-            return hashlib.sha256(self.data).hexdigest()
+            return self.data if isinstance(self.data, bytes) else self.data()
         try:
-            return hashlib.sha256(self.path.read_bytes()).hexdigest()
+            return self.path.read_bytes()
         except OSError as error:
             raise UnreadablePhoto(error.strerror or str(error)) from error
 
@@ -87,7 +94,8 @@ def as_photos(photos: Iterable[PhotoLike]) -> Iterator[Photo]:
 class Item:
     """A row of a source: a photograph, a point or a text whose place is known.
 
-    A point has no photograph (`NOT_A_PHOTO`), and a text neither: `text` is what a text tower reads.
+    A point has no photograph (`NOT_A_PHOTO`), and a text neither: `text` is what a text tower reads. `source` is the name of the
+    source that it came from, where there are several.
     """
 
     id: str
@@ -97,6 +105,7 @@ class Item:
     author: str = ""
     licence: str = ""
     text: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from img2loc.bench.identity import author_in, flickr_id, key
 from img2loc.bench.leaks import Leaks
 from img2loc.bench.truth import Truth
 from img2loc.gallery import Gallery
+from img2loc.identity import author_in, flickr_id, key
 from img2loc.retriever import Retriever
 from img2loc.types import Item, Location, Neighbours, Photo
 from tests.conftest import MakePhoto

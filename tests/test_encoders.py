@@ -115,6 +115,23 @@ def test_a_broken_photo_keeps_its_place(lite0: Lite0, photos: list[Photo], tmp_p
     assert list(lite0.encode([])) == []
 
 
+def test_a_large_jpeg_decoded_at_a_fraction_gives_nearly_the_same_vector(lite0: Lite0, tmp_path: Path) -> None:
+    """The photograph that ships with the package geoclip, four times enlarged; the oracle decodes all of it."""
+    import geoclip
+    import torch
+    from PIL import Image
+
+    picture = Image.open(Path(geoclip.__file__).parent / "images" / "Kauai.png").convert("RGB")
+    large = picture.resize((2048, 1536), Image.Resampling.BICUBIC)
+    large.save(tmp_path / "large.jpg", quality=92)
+    photo = Photo(tmp_path / "large.jpg")
+    assert photo.image(shorter=560).size == (1024, 768)
+    assert photo.image().size == (2048, 1536)
+    with torch.inference_mode():
+        whole = lite0.features(lite0.prepare(photo.image())[None])[0].numpy()
+    assert 0.999 < rows(lite0, [photo])[0] @ whole / np.linalg.norm(whole) <= 1.00001
+
+
 def test_encoding_is_lazy(lite0: Lite0, photos: list[Photo]) -> None:
     taken = 0
 

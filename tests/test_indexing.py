@@ -14,6 +14,7 @@ import pytest
 from img2loc import indexing
 from img2loc.errors import GalleryError
 from img2loc.gallery import Gallery
+from img2loc.shards import shard_size
 from img2loc.sources import CsvSource
 from tests.conftest import MakePhoto, picture
 from tests.toys import PixelEncoder
@@ -179,7 +180,7 @@ def test_nothing_usable_is_an_error(tmp_path: Path) -> None:
 def test_shards_grow_but_stay_small_against_what_is_done() -> None:
     done = shards = 0
     while done < 4_700_000:
-        size = indexing.shard_size(done)
+        size = shard_size(done)
         assert size <= max(64, done // 16)
         done, shards = done + size, shards + 1
     assert shards < 700

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from img2loc.errors import SourceError
-from img2loc.sources import CsvSource, FolderSource, gps_of, open_source
+from img2loc.mixture import open_source
+from img2loc.sources import CsvSource, FolderSource, gps_of
 from img2loc.types import Item, Location, Rejected
 from tests.conftest import MakePhoto
 

@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from img2loc.bench.identity import FLICKR, flickr_id, plain_name
 from img2loc.bench.truth import Truth
 from img2loc.gallery import Gallery
+from img2loc.identity import FLICKR, flickr_id, plain_name
 from img2loc.rows import ROWS
 from img2loc.types import Photo
 

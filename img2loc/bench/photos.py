@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from img2loc.bench.identity import key
 from img2loc.bench.truth import Truth
 from img2loc.errors import UnreadablePhoto
+from img2loc.identity import key
 from img2loc.sources import photo_files
 from img2loc.types import Photo
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from img2loc import assets
-from img2loc.bench.identity import author_in, key
 from img2loc.errors import SourceError, UnknownName
+from img2loc.identity import author_in, key
 from img2loc.sources import CsvSource
 from img2loc.types import Item, Location
 

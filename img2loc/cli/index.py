@@ -6,11 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from img2loc.cli import ingest
+
 if TYPE_CHECKING:
     from img2loc.config import Config
     from img2loc.recipes import Recipe
 
 app = typer.Typer(help="Build galleries, look into them, search them.", no_args_is_help=True)
+app.command("merge")(ingest.merge)
+app.command("add")(ingest.add)
+app.command("import")(ingest.import_)
+app.command("export")(ingest.export)
 
 
 @app.command()
@@ -37,6 +43,10 @@ def build(
     licence: Annotated[
         list[str] | None, typer.Option(metavar="PHRASE", help="Only rows of this licence; may be repeated.")
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="DEVICE", help="Where the encoder computes, such as cuda:0, in place of its table's.")
+    ] = None,
+    part: Annotated[str | None, typer.Option(metavar="I/N", help="Only embed the I-th of N parts, for `index merge`.")] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
 ) -> None:
     """Make a gallery from photos whose place is known. Interrupted or killed, the same command goes on."""
@@ -44,6 +54,7 @@ def build(
 
     from img2loc import assets, galleries, making
     from img2loc.config import Config
+    from img2loc.errors import ConfigError
 
     settings = Config.load(config)
     making.check(settings)
@@ -56,30 +67,34 @@ def build(
         "licences": tuple(licence or ()),
     }
     recipe = replace(galleries.recipe(settings, source), **{key: value for key, value in given.items() if value})
-    make(settings, recipe, out or assets.galleries() / recipe.name)
+    if part and out is None:
+        raise ConfigError("A part needs a folder of its own: say which with --out.")
+    make(settings, recipe, out or assets.galleries() / recipe.name, device, part)
 
 
-def make(settings: "Config", recipe: "Recipe", folder: Path) -> None:
-    """Build a recipe's gallery, and say what came out."""
+def make(settings: "Config", recipe: "Recipe", folder: Path, device: str | None = None, part: str | None = None) -> None:
+    """Build a recipe's gallery, and say what came out; of a part only the embeddings."""
     from img2loc import build as maker
-    from img2loc import indexing
+    from img2loc import indexing, merging
     from img2loc.cli import render
+    from img2loc.shards import Part
 
+    share = Part.parse(part) if part else None
     found = recipe.source()
+    table = dict(settings.table("encoder", recipe.encoder))
+    ingest.use_device(settings, recipe.encoder, device)
     with render.waiting(f"Loading the encoder {recipe.encoder} …"):
         made = maker.encoder(settings, recipe.encoder)
+    options: dict[str, Any] = {"alias": recipe.encoder, "table": table, "of": recipe.of, "spec": recipe.spec}
+    options["about"] = {"description": recipe.description, "terms": recipe.terms}
     with render.progress(len(found), recipe.of) as advance:
-        gallery = indexing.build(
-            found,
-            made,
-            folder,
-            alias=recipe.encoder,
-            table=settings.table("encoder", recipe.encoder),
-            of=recipe.of,
-            spec=recipe.spec,
-            about={"description": recipe.description, "terms": recipe.terms},
-            progress=advance,
-        )
+        if share is not None:
+            shards = merging.embed_part(found, made, folder, share, **options, progress=advance)
+            typer.echo(
+                f"{folder}: part {share}, {shards:,} shards. When all are done: img2loc index merge DIR... --out DIR", err=True
+            )
+            return
+        gallery = indexing.build(found, made, folder, **options, progress=advance)
     typer.echo(
         f"{folder}: {len(gallery):,} {gallery.of} by {gallery.encoder_name}, index {gallery.manifest['spec']}.",
         err=True,

@@ -83,7 +83,7 @@ class GeoClip(TorchEncoder, TextTower):
         """A batch of the tower's inputs → features of shape (n, 512)."""
         return self._parts.head(self._tower.features(pixels.to(self._tower.dtype)).float())
 
-    def _rows(self, inputs: list[torch.Tensor]) -> Iterable[Embedding]:
+    def _rows(self, inputs: list[torch.Tensor]) -> Iterable[Embedding] | torch.Tensor:
         import torch
 
         if self._views == "single":

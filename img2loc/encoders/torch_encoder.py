@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from abc import ABC, abstractmethod
 from collections import deque
@@ -20,6 +21,11 @@ from img2loc.types import Embedding, Embeddings, Photo, Rejected
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
+
+_MOST_WORKERS = 32
+_DECODED_AT_LEAST = 2.5
+"""The shorter side at which a JPEG may be decoded, in sides of the model's input. Towers resize to 1 to 1.15 of them, so at least
+twice as many pixels a side are left to resize from, and the vector moves by less than `tests/test_encoders.py` allows."""
 
 
 class TorchEncoder(ABC):
@@ -39,7 +45,7 @@ class TorchEncoder(ABC):
         self.device = resolve_device(device)
         self.dtype = resolve_dtype(dtype, self.device)
         self._batch_size = batch_size
-        self._workers = min(8, os.cpu_count() or 1)
+        self._workers = min(_MOST_WORKERS, os.cpu_count() or 1)
         self.size = 0
         self.scale: float | None = None
         self._dim = 0
@@ -66,23 +72,26 @@ class TorchEncoder(ABC):
     def encode(self, photos: Iterable[Photo]) -> Iterator[Embedding | Rejected]:
         """One float32 unit row for each photo, in order, or the reason why it cannot be decoded.
 
-        While the model runs over one batch, threads decode the next.
+        While the model runs over one batch, threads decode the next. A GPU is given a batch before the rows of the one before are
+        taken from it, so that it need not wait for them.
         """
         upcoming = iter(photos)
+        most_ahead = max(2 * self._batch_size, 2 * self._workers)
         ahead: deque[tuple[Photo, Future[torch.Tensor]]] = deque()
         with ThreadPoolExecutor(self._workers, thread_name_prefix="decode") as pool:
 
             def look_ahead() -> None:
-                for photo in islice(upcoming, self._batch_size - len(ahead)):
+                for photo in islice(upcoming, most_ahead - len(ahead)):
                     ahead.append((photo, pool.submit(self._decode, photo)))
 
             try:
                 look_ahead()
+                running: Iterator[Embedding | Rejected] = iter(())
                 while ahead:
                     batch: list[Rejected | None] = []
                     inputs: list[torch.Tensor] = []
                     photos_in: list[Photo] = []
-                    while ahead:
+                    while ahead and len(photos_in) < self._batch_size:
                         photo, decoding = ahead.popleft()
                         photos_in.append(photo)
                         try:
@@ -91,20 +100,28 @@ class TorchEncoder(ABC):
                         except UnreadablePhoto as error:
                             batch.append(Rejected(str(photo.path), str(error)))
                     look_ahead()
-                    rows = iter(self._rows(inputs)) if inputs else iter(())
-                    for photo, rejected in zip(photos_in, batch, strict=True):
-                        yield _checked(photo, next(rows)) if rejected is None else rejected
+                    rows = _as_they_come(self._rows(inputs) if inputs else (), photos_in, batch)
+                    if self.device.startswith("cuda"):
+                        rows, running = running, rows
+                    yield from rows
+                yield from running
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
 
     def _decode(self, photo: Photo) -> torch.Tensor:
-        return self.prepare(photo.image())
+        return self.prepare(photo.image(shorter=math.ceil(_DECODED_AT_LEAST * self.size)))
 
-    def _rows(self, inputs: list[torch.Tensor]) -> Iterable[Embedding]:
+    def _rows(self, inputs: list[torch.Tensor]) -> Iterable[Embedding] | torch.Tensor:
+        """Unit rows of a batch of inputs; a tensor on a GPU may still be being computed."""
         import torch
 
         with torch.inference_mode():
-            return unit_rows(self.features(torch.stack(inputs).to(self.device, self.dtype)))
+            return _normalised(self.features(self._to_device(torch.stack(inputs))))
+
+    def _to_device(self, inputs: torch.Tensor) -> torch.Tensor:
+        if self.device.startswith("cuda"):
+            inputs = inputs.pin_memory()
+        return inputs.to(self.device, non_blocking=True).to(self.dtype)
 
     def _adopt(self, model: torch.nn.Module, dim: int, size: int, preprocessing: Mapping[str, object]) -> torch.nn.Module:
         """Stamp the encoder with what it is, and put the model to work: evaluation mode, device, dtype."""
@@ -135,10 +152,25 @@ class TextTower(ABC):
 
 def unit_rows(features: torch.Tensor) -> Embeddings:
     """Features of shape (n, dim) → float32 rows of unit length."""
+    rows: Embeddings = _normalised(features).cpu().numpy()
+    return rows
+
+
+def _normalised(features: torch.Tensor) -> torch.Tensor:
     from torch.nn.functional import normalize
 
-    rows: Embeddings = normalize(features.float(), dim=-1).cpu().numpy()
-    return rows
+    return normalize(features.float(), dim=-1)
+
+
+def _as_they_come(
+    rows: Iterable[Embedding] | torch.Tensor, photos: Sequence[Photo], rejected: Sequence[Rejected | None]
+) -> Iterator[Embedding | Rejected]:
+    """The rows of a batch, taken from the device at the first one, with what was rejected in its place."""
+    import torch
+
+    taken = iter(rows.cpu().numpy() if isinstance(rows, torch.Tensor) else rows)
+    for photo, reason in zip(photos, rejected, strict=True):
+        yield _checked(photo, next(taken)) if reason is None else reason
 
 
 def _checked(photo: Photo, row: Embedding) -> Embedding | Rejected:

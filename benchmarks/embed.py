@@ -1,0 +1,145 @@
+"""Photographs a second of `index build` from tar files, against the model alone and against a plain loop.
+
+Run: python benchmarks/embed.py PHOTOS [--encoder lite0] [--count 1000] [--rounds 3] [--json FILE]. PHOTOS is a folder of JPEGs,
+which are repeated under other names until there are `count`, in tars of WebDataset's pairs below a temporary folder.
+
+All ways run in one process on the same cores, one after the other in every round; the table gives the median of the rounds, and
+ratios are taken within a round, so that other work on the machine weighs on both sides. The ways: `model` runs batches that are
+prepared already; `decode` only decodes and prepares, in as many threads as there are cores; `loop` opens, prepares and runs one
+photograph after the other; `build` is the first half of `index build`, with its shards written. Where the model itself uses every
+core, nothing can be faster than 1 / (1 / model + 1 / decode): that is the `ideal`.
+"""
+
+import argparse
+import io
+import json
+import os
+import platform
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle, islice
+from pathlib import Path
+from statistics import median
+
+import torch
+from PIL import Image
+
+from img2loc import build, images
+from img2loc.config import Config
+from img2loc.encoders.torch_encoder import TorchEncoder
+from img2loc.mixture import open_source
+from img2loc.protocols import Source
+from img2loc.shards import embed
+from img2loc.types import Item, Photo
+
+_IN_A_TAR = 500
+
+
+def main() -> None:
+    """Print the table, and write the JSON."""
+    parser = argparse.ArgumentParser(description="Photographs a second of `index build`, against the model alone.")
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--encoder", default="lite0")
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    encoder = build.encoder(Config.load(), options.encoder)
+    if not isinstance(encoder, TorchEncoder):
+        raise SystemExit(f"The encoder {options.encoder} is not one of ours, so its model cannot be run alone.")
+    with tempfile.TemporaryDirectory() as folder:
+        size = _write_tars(options.photos, Path(folder) / "tars", options.count)
+        source = open_source(Path(folder) / "tars")
+        rounds = [_round(encoder, source, Path(folder) / f"round{number}") for number in range(options.rounds)]
+    rates = {way: median(options.count / seconds[way] for seconds in rounds) for way in rounds[0]}
+    result = {
+        "encoder": encoder.name,
+        "photos": options.count,
+        "bytes a photo": round(size / options.count),
+        "batch": encoder._batch_size,
+        "device": encoder.device,
+        "cores": os.cpu_count(),
+        "machine": platform.processor() or platform.machine(),
+        "torch": torch.__version__,
+        "photos a second": {**{way: round(rate, 2) for way, rate in rates.items()}, "ideal": round(_ideal(rates), 2)},
+        "build / model": round(median(seconds["model"] / seconds["build"] for seconds in rounds), 3),
+        "build / ideal": round(median((seconds["model"] + seconds["decode"]) / seconds["build"] for seconds in rounds), 3),
+        "build / loop": round(median(seconds["loop"] / seconds["build"] for seconds in rounds), 3),
+        "decode / model, in time": round(median(seconds["decode"] / seconds["model"] for seconds in rounds), 3),
+        "rounds, in seconds": [{way: round(value, 2) for way, value in seconds.items()} for seconds in rounds],
+    }
+    print(f"{encoder.name}, {options.count} photos of {size / options.count / 1000:.0f} kB, batches of {encoder._batch_size}")
+    for way, rate in result["photos a second"].items():  # type: ignore[attr-defined]
+        print(f"  {way:8} {rate:9.2f} photos/s")
+    for ratio in ("build / model", "build / ideal", "build / loop", "decode / model, in time"):
+        print(f"  {ratio:24} {result[ratio]:6.3f}")
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def _round(encoder: TorchEncoder, source: Source, folder: Path) -> dict[str, float]:
+    """Seconds of each way over the whole source."""
+    photos = [entry.photo for entry in source if isinstance(entry, Item)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        prepared: list[torch.Tensor] = []
+        decode = _timed(lambda: prepared.extend(pool.map(encoder._decode, photos)))
+    batches = [prepared[start : start + encoder._batch_size] for start in range(0, len(prepared), encoder._batch_size)]
+    folder.mkdir()
+    return {
+        "model": _timed(lambda: [_finished(encoder, batch) for batch in batches]),
+        "decode": decode,
+        "loop": _timed(lambda: [_finished(encoder, [encoder.prepare(_opened(photo))]) for photo in photos]),
+        "build": _timed(lambda: embed(source, encoder, folder)),
+    }
+
+
+def _finished(encoder: TorchEncoder, batch: list[torch.Tensor]) -> None:
+    """Run a batch until its rows are in memory."""
+    for row in encoder._rows(batch):
+        float(row[0])
+        break
+
+
+def _opened(photo: Photo) -> Image.Image:
+    content = photo.data() if callable(photo.data) else photo.path.read_bytes()
+    return Image.open(io.BytesIO(content)).convert("RGB")
+
+
+def _ideal(rates: dict[str, float]) -> float:
+    return 1 / (1 / rates["model"] + 1 / rates["decode"])
+
+
+def _timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _write_tars(photos: Path, folder: Path, count: int) -> int:
+    """Repeat the photographs into tars; returns their bytes."""
+    folder.mkdir()
+    files = sorted(file for file in photos.rglob("*") if file.suffix.lower() in images.SUFFIXES)
+    chosen = islice(cycle(files), count)
+    written = 0
+    for number, start in enumerate(range(0, count, _IN_A_TAR)):
+        with tarfile.open(folder / f"{number:05}.tar", "w") as tar:
+            for at, file in enumerate(islice(chosen, min(_IN_A_TAR, count - start))):
+                content = file.read_bytes()
+                written += len(content)
+                for name, part in _pair(f"{start + at:09}", file.suffix, content):
+                    entry = tarfile.TarInfo(name)
+                    entry.size = len(part)
+                    tar.addfile(entry, io.BytesIO(part))
+    return written
+
+
+def _pair(key: str, suffix: str, content: bytes) -> Iterator[tuple[str, bytes]]:
+    yield key + suffix, content
+    yield f"{key}.json", json.dumps({"lat": 1.0, "lon": 2.0}).encode()
+
+
+if __name__ == "__main__":
+    main()

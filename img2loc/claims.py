@@ -1,0 +1,66 @@
+"""One process at a time works on a gallery's folder, on one plan, and what goes wrong with the disk is a sentence."""
+
+import errno
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from img2loc.errors import GalleryError
+from img2loc.manifest import MANIFEST, PLAN, read_manifest, write_json
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def working_on(folder: Path) -> Iterator[None]:
+    """Make the folder, and keep others from building in it. Raises GalleryError for another builder, or a disk that is full."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise GalleryError(f"Another process is building {folder}. Wait for it, or choose another --out.") from error
+    except OSError as error:
+        if error.errno in _FULL:
+            raise GalleryError(
+                f"The disk of {folder} is full. Make room on it and run the same command again: what is done is kept."
+            ) from error
+        raise GalleryError(
+            f"The gallery {folder} cannot be written ({error.strerror or error}). Choose another --out."
+        ) from error
+
+
+def claim(folder: Path, plan: Mapping[str, Any]) -> None:
+    """Note what is being built here, or check that it is the same as before. Raises GalleryError."""
+    before = read_plan(folder)
+    if before is not None:
+        changed = [key for key in {**plan, **_OPTIONAL} if before.get(key) != plan.get(key)]
+        if changed:
+            raise GalleryError(
+                f"{folder} holds a gallery of another {' and '.join(changed)} "
+                f"({before.get(changed[0])} there, {plan.get(changed[0])} now). Choose another --out, or delete that folder."
+            )
+        return
+    if (folder / MANIFEST).exists():
+        read_manifest(folder)
+        raise GalleryError(f"{folder} already holds a gallery that was built elsewhere. Choose another --out.")
+    write_json(folder / PLAN, plan)
+
+
+_OPTIONAL = {"of": None, "part": None}
+"""Keys of a plan that are left out where nothing is said."""
+
+
+def read_plan(folder: Path) -> dict[str, Any] | None:
+    """What is being built in a folder; None where nothing is. Raises GalleryError for a note that cannot be read."""
+    try:
+        plan: dict[str, Any] = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise GalleryError(f"{folder / PLAN} cannot be read. Choose another --out, or delete that folder.") from error
+    return plan

@@ -1,0 +1,140 @@
+"""`img2loc index merge | add | import | export`: galleries of parts, with more photos, from embeddings, and their rows."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from img2loc.config import Config
+    from img2loc.gallery import Gallery
+
+_CONFIG = typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")
+_DEVICE = typer.Option(metavar="DEVICE", help="Where the encoder computes, such as cuda:0 or cpu, in place of its table's.")
+
+
+def merge(
+    parts: Annotated[list[Path], typer.Argument(metavar="DIR...", help="The folders that `index build --part` filled.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to.")],
+) -> None:
+    """Put the parts of one build together: all of them, each once, of one source and one encoder."""
+    from img2loc import merging
+
+    _say(merging.merge(parts, out))
+
+
+def add(
+    gallery: Annotated[str, typer.Argument(metavar="DIR", help="A gallery's folder or name.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="What `index build` takes.")],
+    path: Annotated[Path | None, typer.Option("--source", metavar="FILE", help="The recipe's CSV or folder.")] = None,
+    photos: Annotated[Path | None, typer.Option(metavar="DIR", help="Where a CSV's photos lie, if not beside it.")] = None,
+    device: Annotated[str | None, _DEVICE] = None,
+    config: Annotated[Path | None, _CONFIG] = None,
+) -> None:
+    """Add photos to a gallery, by its own encoder; ids that it has are passed over. Killed, the same command goes on."""
+    from dataclasses import replace
+
+    from img2loc import build as maker
+    from img2loc import galleries, growing, making
+    from img2loc.cli import render
+    from img2loc.config import Config
+    from img2loc.errors import GalleryError
+
+    settings = Config.load(config)
+    making.check(settings)
+    recipe = galleries.recipe(settings, source)
+    recipe = replace(recipe, path=path or recipe.path, photos=photos or recipe.photos)
+    found = recipe.source()
+    folder = galleries.gallery_folder(settings, gallery)
+    stamp = growing.stamp_of(folder)
+    alias = str(stamp["alias"])
+    if not settings.has("encoder", alias):
+        raise GalleryError(f"{folder} was built by [encoder.{alias}], which your configuration does not have. Put it there.")
+    use_device(settings, alias, device)
+    with render.waiting(f"Loading the encoder {alias} …"):
+        made = maker.encoder(settings, alias)
+    with render.progress(len(found), "photos") as advance:
+        opened = growing.add(found, made, folder, name=recipe.name, progress=advance)
+    _say(opened)
+
+
+def import_(
+    embeddings: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with img_emb/*.npy and metadata/*.parquet.")],
+    encoder: Annotated[str, typer.Option(metavar="NAME", help="The [encoder.NAME] that made them.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to.")],
+    photos: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Photos of some rows: a few are encoded again to check.")
+    ] = None,
+    places: Annotated[Path | None, typer.Option(metavar="CSV", help="Coordinates by id, where the metadata have none.")] = None,
+    spec: Annotated[str, typer.Option(metavar="FAISS", help="A FAISS factory string, such as SQfp16.")] = "auto",
+    config: Annotated[Path | None, _CONFIG] = None,
+) -> None:
+    """Make a gallery from embeddings in clip-retrieval's layout, without the photos."""
+    from img2loc import build as maker
+    from img2loc import importing, making
+    from img2loc.cli import render
+    from img2loc.config import Config
+
+    settings = Config.load(config)
+    making.check(settings)
+    found = importing.Embeddings(embeddings, places)
+    with render.waiting(f"Loading the encoder {encoder} …"):
+        made = maker.encoder(settings, encoder)
+    check = importing.check(found, made, photos) if photos else None
+    with render.progress(len(found), "rows") as advance:
+        table = settings.table("encoder", encoder)
+        opened = importing.build(found, made, out, alias=encoder, table=table, spec=spec, check=check, progress=advance)
+    if check is None:
+        typer.echo(
+            f"That {encoder} made them is taken on your word: only length and dimension were checked. --photos checks.", err=True
+        )
+    else:
+        typer.echo(
+            f"{check.photos} photos encoded again: cosine {check.median:.4f} in the middle, {check.lowest:.4f} at least.",
+            err=True,
+        )
+    _say(opened)
+
+
+def export(
+    gallery: Annotated[str, typer.Argument(metavar="DIR", help="A gallery's folder or name.")],
+    out: Annotated[Path, typer.Argument(metavar="FILE.parquet", help="Where to.")],
+    config: Annotated[Path | None, _CONFIG] = None,
+) -> None:
+    """Write the rows of a gallery as Parquet: id, lat, lon, label, author, licence, source."""
+    from img2loc import exporting, galleries
+    from img2loc.config import Config
+
+    _, opened = galleries.open_gallery(Config.load(config), gallery)
+    typer.echo(f"{out}: {exporting.export(opened, out):,} rows.", err=True)
+
+
+def use_device(settings: "Config", encoder: str, device: str | None) -> None:
+    """Let an encoder compute on a device; one that has another inside hands it on. Raises ConfigError for what takes none."""
+    import inspect
+
+    from img2loc.errors import ConfigError
+    from img2loc.making import class_of
+
+    if device is None:
+        return
+    table = settings.table("encoder", encoder)
+    parameters = inspect.signature(class_of("encoder", encoder, table)).parameters
+    if "device" in parameters:
+        settings.override("encoder", encoder, {"device": device}, "command line")
+    elif isinstance(table.get("encoder"), str) and table["encoder"] != encoder:
+        use_device(settings, table["encoder"], device)
+    else:
+        raise ConfigError(f"The encoder {encoder!r} takes no device. Leave --device out.")
+
+
+def _say(gallery: "Gallery") -> None:
+    from img2loc import indexing
+
+    typer.echo(
+        f"{gallery.folder}: {len(gallery):,} {gallery.of} by {gallery.encoder_name}, index {gallery.manifest['spec']}.", err=True
+    )
+    if skipped := gallery.manifest["skipped"]:
+        typer.echo(f"{skipped:,} entries were skipped; {gallery.folder / 'skipped.csv'} says which and why:", err=True)
+        for line in indexing.commonest_reasons(gallery.folder):
+            typer.echo(f"  {line}", err=True)

@@ -1,0 +1,66 @@
+"""A path → the source that lies there; several sources → one, which keeps the name of each row's source."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from img2loc.archives import has_archives
+from img2loc.errors import SourceError
+from img2loc.identity import Seen
+from img2loc.pairs import PairsSource
+from img2loc.protocols import Source
+from img2loc.sources import CsvSource, FolderSource, unique
+from img2loc.types import Item, Rejected
+
+
+class Mixture:
+    """Several sources, one after the other. Of entries with the same id the first is taken, whichever source it is in.
+
+    `but` are ids that are taken already, as those of a gallery to which the sources are added. Raises SourceError where two
+    sources have one name.
+    """
+
+    def __init__(self, sources: Sequence[tuple[str, Source]], but: Iterable[Sequence[str]] = ()) -> None:
+        names = [name for name, _ in sources]
+        if len(set(names)) < len(names):
+            raise SourceError(f"Two sources have one name: {', '.join(sorted(names))}. Give each a name of its own.")
+        self._sources, self._but = sources, but
+        self.path = sources[0][1].path if len(sources) == 1 else Path("+".join(names))
+        parts = [[name, source.fingerprint] for name, source in sources]
+        self.fingerprint = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def __len__(self) -> int:
+        """About how many entries all have together."""
+        return sum(len(source) for _, source in self._sources)
+
+    def __iter__(self) -> Iterator[Item | Rejected]:
+        """The entries of the first source, then those of the next."""
+        seen = Seen()
+        for ids in self._but:
+            seen.add(ids)
+        for name, source in self._sources:
+            for entry in unique(source, seen, "duplicate id: another source or the gallery has it"):
+                yield replace(entry, source=name) if isinstance(entry, Item) else entry
+
+
+def open_source(
+    path: Path,
+    photos: Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    licences: Sequence[str] = (),
+) -> Source:
+    """The source at a path: archives of pairs, a folder of them or of geotagged photographs, a CSV or Parquet file.
+
+    Raises SourceError.
+    """
+    if path.suffix.lower() in (".tar", ".zip") or (path.is_dir() and has_archives(path)):
+        if photos or licences:
+            raise SourceError(f"{path} holds archives: photos and licences belong to a CSV. Leave them out, or name the CSV.")
+        return PairsSource(path, columns)
+    if path.is_dir():
+        if photos or columns or licences:
+            raise SourceError(f"{path} is a folder: photos, columns and licences belong to a CSV. Leave them out.")
+        return FolderSource(path)
+    return CsvSource(path, photos, columns, licences)

@@ -1,0 +1,162 @@
+"""Several sources in one gallery: names kept, duplicates counted; pairs in archives; recipes that say so."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from img2loc import recipes
+from img2loc.errors import SourceError
+from img2loc.identity import Seen
+from img2loc.mixture import Mixture, open_source
+from img2loc.pairs import PairsSource
+from img2loc.parquet import ParquetTable
+from img2loc.sources import CsvSource
+from img2loc.tables import CsvTable
+from img2loc.types import Item, Location, Rejected
+from tests.archives import make_mp16, make_pairs, mp16_name, photo_bytes, write_table, write_tar
+
+
+def test_an_id_is_seen_once_however_it_is_written() -> None:
+    seen, known = Seen(), set()
+    for start in range(0, 5000, 37):  # Blocks of many lengths, so that all ways of merging happen.
+        block = [mp16_name(n % 3000) for n in range(start, start + start % 91)]
+        expected = []
+        for identity in block:
+            expected.append(identity in known)
+            known.add(identity)
+        assert seen.add(block) == expected
+    assert seen.add([mp16_name(5).replace("/", "_"), "never", "never"]) == [True, False, True]
+    assert seen.add([]) == []
+
+
+def test_pairs_give_items(tmp_path: Path) -> None:
+    make_pairs(tmp_path / "00000.tar", range(3), owner="me", license="CC0")
+    make_pairs(tmp_path / "00001.tar", range(2, 5))
+    found = list(open_source(tmp_path))
+    items = [entry for entry in found if isinstance(entry, Item)]
+    assert [item.id for item in items] == [f"{n:09}" for n in range(5)]
+    assert (items[2].location, items[2].label, items[2].author, items[2].licence) == (Location(0.2, 1.5), "place 2", "me", "CC0")
+    assert callable(items[4].photo.data)
+    assert items[4].photo.data() == photo_bytes(4)
+    assert [entry for entry in found if isinstance(entry, Rejected)] == [Rejected("000000002", "duplicate id")]
+
+
+def test_pairs_that_are_none_say_why(tmp_path: Path) -> None:
+    good = json.dumps({"latitude": 1, "lng": 2, "id": "mine"}).encode()
+    files = {
+        "a.jpg": b"", "b.jpg": b"", "b.json": b"{", "c.json": good, "d.jpg": b"", "d.json": b'{"lat": 1}',
+        "e.jpg": b"", "e.json": b'{"lat": 91, "lon": 0}', "f.json": good, "f.jpg": b"", "g.jpg": b"", "g.json": b"[1]",
+    }  # fmt: skip
+    found = list(PairsSource(write_tar(tmp_path / "t.tar", files)))
+    reasons = {entry.id: entry.reason for entry in found if isinstance(entry, Rejected)}
+    assert list(reasons) == ["a", "b", "d", "e", "g"]
+    assert reasons["a"] == "no .json beside it"
+    assert reasons["d"] == "no lat and lon in its .json"
+    assert "no point on Earth" in reasons["e"]
+    assert [entry.id for entry in found if isinstance(entry, Item)] == ["mine"]
+
+
+def test_a_torn_tar_of_pairs_is_told(tmp_path: Path) -> None:
+    path = make_pairs(tmp_path / "t.tar", range(4))
+    path.write_bytes(path.read_bytes()[:9000])
+    *items, torn = PairsSource(path)
+    assert isinstance(torn, Rejected)
+    assert "t.tar breaks off at byte 9,000" in torn.reason
+    assert 0 < len(items) < 4
+
+
+def test_of_two_sources_the_first_has_the_photo_and_each_row_its_source(tmp_path: Path) -> None:
+    """MP-16's ids with folders in one source, with underscores in the other: the same photographs."""
+    folder = make_mp16(tmp_path / "mp16", range(1, 6))
+    more = write_table(tmp_path / "more.csv", ["file", "lat", "lon"], [(mp16_name(n).replace("/", "_"), 1, n) for n in (4, 5, 6)])
+    first = CsvSource(folder / "metadata" / "MP16_Pro_filtered.csv", folder)
+    mixture = Mixture([("mp16", first), ("more", CsvSource(more))], but=[[mp16_name(1).replace("/", "_")]])
+    found = list(mixture)
+    assert [(entry.id, entry.source) for entry in found if isinstance(entry, Item)] == [
+        *((mp16_name(n), "mp16") for n in (5, 4, 3, 2)), (mp16_name(6).replace("/", "_"), "more"),
+    ]  # fmt: skip
+    duplicates = [entry.id for entry in found if isinstance(entry, Rejected)]
+    assert duplicates == [mp16_name(1), *(mp16_name(n).replace("/", "_") for n in (4, 5))]
+    assert len(mixture) == 8
+    with pytest.raises(SourceError, match="Two sources have one name"):
+        Mixture([("a", first), ("a", first)])
+
+
+def test_a_parquet_table_reads_like_the_csv(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [("a.jpg", 1.5, -2.0, 7), ("b.jpg", None, 3.0, 8), ("", 1.0, 1.0, 9)]
+    write_table(tmp_path / "t.csv", ["file", "lat", "lon", "id"], [["" if v is None else v for v in row] for row in rows])
+    table = pa.table(
+        {name: list(column) for name, column in zip(("file", "lat", "lon", "id"), zip(*rows, strict=True), strict=True)}
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    parquet, csv = (list(CsvSource(tmp_path / f"t.{kind}")) for kind in ("parquet", "csv"))
+    assert [entry.id for entry in parquet] == [entry.id for entry in csv] == ["7", "8", "9"]
+    assert parquet[0] == csv[0]
+    assert len(ParquetTable(tmp_path / "t.parquet", ())) == 3
+    (tmp_path / "bad.parquet").write_text("no")
+    with pytest.raises(SourceError, match="cannot be read as Parquet"):
+        CsvSource(tmp_path / "bad.parquet")
+    with pytest.raises(SourceError, match="cannot be read as Parquet"):
+        CsvSource(tmp_path / "absent.parquet")
+
+
+def test_a_long_csv_is_counted_and_read_without_being_held(tmp_path: Path) -> None:
+    import tracemalloc
+
+    rows = [(f"{n}.jpg", 1, 2, "Zürich, " * 8) for n in range(60_000)]
+    path = write_table(tmp_path / "t.csv", ["file", "lat", "lon", "city"], rows)
+    assert path.stat().st_size > 4_000_000
+    tracemalloc.start()
+    table = CsvTable(path, ("photo",))
+    assert sum(1 for _ in table) == len(table) == 60_000
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2_500_000
+
+
+def test_recipes_of_several_sources(tmp_path: Path) -> None:
+    make_mp16(tmp_path / "mp16", range(1, 5))
+    make_pairs(tmp_path / "pairs" / "0.tar", range(20, 23))
+    (tmp_path / "both.toml").write_text(
+        '[[source]]\npath = "mp16"\ntable = "metadata/MP16_Pro_filtered.csv"\ncolumns = { photo = "IMG_ID" }\n'
+        '[[source]]\nname = "street"\npath = "pairs"\n'
+    )
+    recipe = recipes.find(str(tmp_path / "both.toml"))
+    assert recipe.is_whole
+    found = [entry for entry in recipe.source() if isinstance(entry, Item)]
+    assert [entry.source for entry in found] == ["mp16"] * 4 + ["street"] * 3
+    assert {entry.author for entry in found} == {"", *(f"{n}@N00" for n in range(1, 5))}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('path = "x"\n[[source]]\npath = "y"\n', "path of its own and sources"),
+        ('[[source]]\nname = "y"\n', "a \\[\\[source\\]\\] without a path"),
+        ('[[source]]\npath = "y"\nencoder = "lite0"\n', "no key 'encoder'"),
+        ("source = [3]\n", "should be a \\[\\[source\\]\\] table"),
+        ('[[source]]\npath = "y"\ntable = 3\n', "table = 3 should be a str"),
+    ],
+)
+def test_wrong_recipes_of_sources_are_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "r.toml").write_text(text)
+    with pytest.raises(SourceError, match=message):
+        recipes.find(str(tmp_path / "r.toml"))
+
+
+def test_the_shipped_recipe_takes_a_download_as_it_is(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    folder = make_mp16(tmp_path / "MP16-Pro", range(1, 9), table_only=[50])
+    found = list(replace(recipes.find("mp16"), path=folder).source())
+    assert [entry.id for entry in found] == [mp16_name(n) for n in (50, 8, 7, 6, 5, 4, 3, 2, 1)]
+    assert isinstance(found[0], Rejected)
+    assert all(isinstance(entry, Item) for entry in found[1:])
+    with pytest.raises(SourceError, match=r"has no metadata/MP16_Pro_filtered.csv.*hf download"):
+        replace(recipes.find("mp16"), path=tmp_path).source()
+    with pytest.raises(SourceError, match=r"hf download osv5m/osv5m.*--source FOLDER"):
+        recipes.find("osv5m").source()
