@@ -4,7 +4,7 @@ A gallery is a folder: `gallery.faiss` (vectors), `rows.arrow` (id, lat, lon, la
 and `manifest.json` (what made it), which is written last: where it exists, the gallery is whole.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 from zipfile import BadZipFile
@@ -12,13 +12,13 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from img2loc.ends import Ends, Lists, Matrix, Scalars
+from img2loc.ends import End, Ends, Lists, Matrix, Scalars
 from img2loc.errors import GalleryError, WrongEncoder, first_line
 from img2loc.manifest import FORMAT, MANIFEST, read_manifest, write_json
 from img2loc.rows import ROWS, Rows
 from img2loc.sketch import Sketch
 from img2loc.types import Embedding, Embeddings, Item, Neighbour, Neighbours, Photo
-from img2loc.vectors import LENGTH, matrix_of, products, read_index, refuse_graphs, resolve_spec
+from img2loc.vectors import LENGTH, matrix_of, products, read_index, refuse_graphs, resolve_spec, stored
 from img2loc.writing import VECTORS, write
 
 Exclusions = Callable[[Photo], tuple[Collection[str], Collection[str]]]
@@ -82,12 +82,14 @@ class Gallery:
         rows: int,
         spec: str = "auto",
         about: Mapping[str, Any] | None = None,
+        facts: Callable[[Self], Mapping[str, Any]] = lambda gallery: {},
     ) -> Self:
         """Write a gallery from batches of unit rows and their items, then open it.
 
         `encoder` is {"name", "alias", "table"}: its name, and the configuration that makes it again. `rows` is how many
         there will be. `spec` is a FAISS factory string. A spec that needs training reads the batches twice, so they must
-        be iterable again. Raises GalleryError for a graph index, rows that are not unit length, or no rows at all.
+        be iterable again. `facts` says what else to note in the manifest, once the gallery can be searched.
+        Raises GalleryError for a graph index, rows that are not unit length, or no rows at all.
         """
         spec = resolve_spec(spec, rows)
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,16 +103,20 @@ class Gallery:
             "encoder": dict(encoder),
             **(about or {}),
         }
+        manifest |= facts(cls._of(folder, manifest))
         write_json(folder / MANIFEST, manifest)
         return cls.open(folder)
 
     @classmethod
     def open(cls, folder: Path) -> Self:
         """Open a gallery, memory-mapped. Raises GalleryError where there is none, or not a whole one."""
+        return cls._of(folder, read_manifest(folder))
+
+    @classmethod
+    def _of(cls, folder: Path, manifest: Mapping[str, Any]) -> Self:
         import faiss
         from pyarrow import ArrowInvalid
 
-        manifest = read_manifest(folder)
         try:
             index = read_index(folder / VECTORS, str(manifest.get("spec")))
             rows = Rows(folder / ROWS)
@@ -181,6 +187,29 @@ class Gallery:
                 "Build it again with --spec Flat or SQfp16."
             )
         return products(self._matrix, queries)
+
+    def ends(self, query: Embedding, nearest: int, farthest: int, excluded: NDArray[np.int64]) -> tuple[End, End]:
+        """Both ends as (row numbers, similarities), less some rows, for one query of shape (dim,)."""
+        first, last, _ = self._ends.find(query, nearest, farthest, excluded, None)
+        return first, last
+
+    @property
+    def lists(self) -> int:
+        """How many lists an inverted file has; 0 for other indexes."""
+        return int(self._index.nlist) if isinstance(self._ends, Lists) else 0
+
+    def quantizer(self) -> Any:
+        """The FAISS index over the lists' centres; None for what is no inverted file."""
+        return self._index.quantizer if self.lists else None
+
+    def probe(self, probes: Mapping[str, int] | None) -> None:
+        """Read so many lists from now on, {"near", "far"}; every list without it."""
+        if self.lists:
+            self._ends = Lists(self._index, probes)
+
+    def vectors(self) -> Iterator[NDArray[np.generic]]:
+        """Every stored vector, in batches of shape (n, dim), in no order that means anything."""
+        return stored(self._index)
 
     def ids(self) -> list[str]:
         """Every row's id."""

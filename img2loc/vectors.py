@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,25 @@ def matrix_of(index: Any) -> NDArray[np.generic] | None:
         return None
     codes: NDArray[np.uint8] = faiss.rev_swig_ptr(index.codes.data(), index.codes.size())
     return codes.view(dtype).reshape(index.ntotal, index.d)
+
+
+def stored(index: Any) -> Iterator[NDArray[np.generic]]:
+    """The vectors of an opened index, in batches of shape (n, dim); an inverted file's list by list."""
+    import faiss
+
+    matrix = matrix_of(index)
+    if isinstance(index, faiss.IndexIVF):
+        lists, width = index.invlists, int(index.code_size)
+        for number in range(index.nlist):
+            if count := int(lists.list_size(number)):  # type: ignore[union-attr]
+                homes, rows = np.full(count, number), np.empty((count, index.d), dtype=np.float32)
+                codes = faiss.rev_swig_ptr(lists.get_codes(number), count * width)  # type: ignore[union-attr]
+                index.decode_vectors(count, *(faiss.swig_ptr(array) for array in (codes, homes, rows)))
+                yield rows
+        return
+    for start in range(0, index.ntotal, _CHUNK):
+        count = min(_CHUNK, index.ntotal - start)
+        yield index.reconstruct_n(start, count) if matrix is None else matrix[start : start + count]
 
 
 def products(matrix: NDArray[np.generic], queries: Embeddings) -> Embeddings:

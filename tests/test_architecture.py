@@ -29,7 +29,7 @@ LAYERS = [
         "writing",
     },
     {"angles"},
-    {"protocols", "config", "sources", "recipes", "gallery", "prompts", "parse"},
+    {"protocols", "config", "sources", "recipes", "gallery", "prompts", "parse", "tuning", "verification"},
     {"retriever"},
     {"encoders", "lmm", "locators"},
     {"making"},

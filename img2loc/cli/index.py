@@ -6,7 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
+from img2loc.cli import tune
+
 app = typer.Typer(help="Build galleries, look into them, search them.", no_args_is_help=True)
+tune.register(app)
 
 
 @app.command()
