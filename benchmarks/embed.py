@@ -72,7 +72,7 @@ def main() -> None:
         "rounds, in seconds": [{way: round(value, 2) for way, value in seconds.items()} for seconds in rounds],
     }
     print(f"{encoder.name}, {options.count} photos of {size / options.count / 1000:.0f} kB, batches of {encoder._batch_size}")
-    for way, rate in result["photos a second"].items():  # type: ignore[attr-defined]
+    for way, rate in result["photos a second"].items():
         print(f"  {way:8} {rate:9.2f} photos/s")
     for ratio in ("build / model", "build / ideal", "build / loop", "decode / model, in time"):
         print(f"  {ratio:24} {result[ratio]:6.3f}")
@@ -96,11 +96,9 @@ def _round(encoder: TorchEncoder, source: Source, folder: Path) -> dict[str, flo
     }
 
 
-def _finished(encoder: TorchEncoder, batch: list[torch.Tensor]) -> None:
+def _finished(encoder: TorchEncoder, batch: list[torch.Tensor]) -> float:
     """Run a batch until its rows are in memory."""
-    for row in encoder._rows(batch):
-        float(row[0])
-        break
+    return float(next(iter(encoder._rows(batch)))[0])
 
 
 def _opened(photo: Photo) -> Image.Image:

@@ -22,7 +22,8 @@ from img2loc.encoders import geoclip_towers
 from img2loc.encoders.lite0 import Lite0
 from img2loc.errors import ConfigError, Img2LocError, SourceError
 from img2loc.geo import distance_km
-from img2loc.sources import CsvSource, open_source
+from img2loc.mixture import open_source
+from img2loc.sources import CsvSource
 from img2loc.training.accuracy import Measure
 from img2loc.training.augment import view
 from img2loc.training.checkpoint import claimed

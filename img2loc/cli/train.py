@@ -9,8 +9,8 @@ import typer
 
 if TYPE_CHECKING:
     from img2loc.config import Config
+    from img2loc.protocols import Source
     from img2loc.recipes import Recipe
-    from img2loc.sources import Source
 
 app = typer.Typer(help="Train the baselines on photos of your own.", no_args_is_help=True)
 

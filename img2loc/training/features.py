@@ -19,8 +19,8 @@ from img2loc import assets
 from img2loc.encoders.torch_encoder import TorchEncoder
 from img2loc.errors import ConfigError, SourceError, UnreadablePhoto
 from img2loc.geo import Array
-from img2loc.indexing import shard_size
-from img2loc.sources import Source
+from img2loc.protocols import Source
+from img2loc.shards import shard_size
 from img2loc.types import NOT_A_PHOTO, Item, Photo, Rejected
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from img2loc.encoders import geoclip_towers
 from img2loc.encoders.geoclip_towers import SIGMAS
 from img2loc.encoders.torch_encoder import TorchEncoder
 from img2loc.errors import ConfigError
-from img2loc.protocols import Encoder
-from img2loc.sources import Source, open_source
+from img2loc.mixture import open_source
+from img2loc.protocols import Encoder, Source
 from img2loc.training import checkpoint
 from img2loc.training.accuracy import Measure
 from img2loc.training.augment import view
