@@ -11,7 +11,6 @@ from urllib.request import getproxies
 from img2loc.config import Config, Table
 from img2loc.errors import (
     ConfigError,
-    GalleryError,
     MissingWeights,
 )
 from img2loc.galleries import STARTER, best_gallery, encoder_tables, open_gallery, weights_facts, weights_of
@@ -71,7 +70,8 @@ def locator(
     for key in GALLERIES:
         if key in parameters:
             gallery_name, gallery = open_gallery(config, arguments.get(key, "auto"), name)
-            gallery.exclusions = exclusions
+            if gallery.of == "photos":  # The numbers of points are nobody's photographs.
+                gallery.exclusions = exclusions
             arguments[key] = gallery
     usual_prompt = "nearest-farthest" if "gallery" in parameters else "zeroshot"
     for key, usual in (("prompt", usual_prompt), ("zeroshot_prompt", "zeroshot")):
@@ -85,7 +85,12 @@ def locator(
         elif "encoder" in arguments:
             arguments["encoder"] = encoder(config, arguments["encoder"])
         elif gallery is not None:
-            arguments["encoder"] = encoder_of(config, gallery)
+            try:
+                arguments["encoder"] = encoder_of(config, gallery)
+            except ConfigError as error:
+                raise ConfigError(
+                    f"{error} It is the encoder of the gallery {gallery_name}; --gallery chooses another."
+                ) from error
     if "verifier" in arguments:
         arguments["verifier"] = encoder(config, arguments["verifier"])
     rows = len(gallery) if gallery is not None else 0
@@ -157,9 +162,10 @@ def encoder(config: Config, name: str) -> Encoder:
 
 
 def encoder_of(config: Config, gallery: Gallery) -> Encoder:
-    """The encoder that built a gallery: as the configuration has it under its name, else as the gallery remembers it.
+    """The encoder that built a gallery: as it is configured under its name; where that is not here, as the gallery remembers it.
 
-    A gallery is data of anybody's: it may name our own kinds of encoder only. Raises WrongEncoder where neither is the same.
+    A gallery is data of anybody's: it may name our own kinds of encoder only. Raises WrongEncoder where the configured one is
+    another now, such as one with newer weights: to search with the old one in silence would give another model's answers.
     """
     tables = encoder_tables(config, gallery.manifest["encoder"])
     for number, (alias, table) in enumerate(tables, 1):
@@ -167,7 +173,7 @@ def encoder_of(config: Config, gallery: Gallery) -> Encoder:
             made = _encoder(config, alias, table)
             gallery.require(made.name)
             return made
-        except (MissingWeights, GalleryError):
+        except MissingWeights:
             if number == len(tables):
                 raise
     alias, kind = gallery.manifest["encoder"].get("alias"), gallery.manifest["encoder"]["table"].get("kind")

@@ -90,6 +90,7 @@ def embed(inputs: Inputs, encoder: Any, out: Path, progress: Progress = lambda d
         raise ConfigError(f"{encoder.name!r} has no location tower to embed points with. Choose --encoder geoclip.")
     note, draft = out.with_suffix(".json"), out.with_name(out.name + ".part")
     plan = {"source": inputs.fingerprint, "of": inputs.of, "encoder": encoder.name, "rows": len(inputs), "dim": encoder.dim}
+    plan["views"] = getattr(encoder, "views", "single") if inputs.of == "photos" else "single"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(out.with_name(f".{out.name}.lock"), timeout=0):
@@ -122,9 +123,10 @@ def _state(note: Path, out: Path, plan: dict[str, Any]) -> dict[str, Any]:
 
 def _fill(inputs: Inputs, encoder: Any, draft: Path, note: Path, state: dict[str, Any], progress: Progress) -> None:
     shape = (len(inputs), encoder.dim)
-    if not draft.exists():
+    rows = _begun(draft, shape) if state["done"] else None
+    if rows is None:
         state.update(done=0, skipped=[])
-    rows = np.lib.format.open_memmap(draft, "r+" if state["done"] else "w+", np.float32, shape)
+        rows = np.lib.format.open_memmap(draft, "w+", np.float32, shape)
     entries = islice(iter(inputs), state["done"], None)
     while chunk := list(islice(entries, _CHUNK)):
         start = state["done"]
@@ -137,6 +139,15 @@ def _fill(inputs: Inputs, encoder: Any, draft: Path, note: Path, state: dict[str
         progress(state["done"])
 
 
+def _begun(draft: Path, shape: tuple[int, int]) -> Any:
+    """The draft of an earlier call, to be filled on; None for one that is gone or torn."""
+    try:
+        rows = np.load(draft, mmap_mode="r+")
+    except (OSError, ValueError, EOFError):
+        return None
+    return rows if rows.shape == shape and rows.dtype == np.float32 else None
+
+
 def _vectors(
     chunk: list[tuple[str, Photo | Location | Rejected]], encoder: Any, of: str
 ) -> tuple[Embeddings, list[tuple[int, str]]]:
@@ -146,10 +157,13 @@ def _vectors(
     vectors = np.full((len(chunk), encoder.dim), np.nan, np.float32)
     reasons = [(at, content.reason) for at, (_, content) in enumerate(chunk) if isinstance(content, Rejected)]
     for (at, _), vector in zip(usable, made, strict=True):
+        length = 0.0 if isinstance(vector, Rejected) else float(np.linalg.norm(vector))
         if isinstance(vector, Rejected):
             reasons.append((at, vector.reason))
+        elif not 0 < length < np.inf:
+            reasons.append((at, "the model gives it no vector"))
         else:
-            vectors[at] = vector
+            vectors[at] = vector / length if length < 1 - 1e-3 else vector  # The mean of several views is shorter.
     return vectors, sorted(reasons)
 
 

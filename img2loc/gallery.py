@@ -175,6 +175,11 @@ class Gallery:
         self._check_queries(queries)
         return [list(self.search(query, 0, k, **exclusions).farthest) for query in queries]  # type: ignore[arg-type]
 
+    @property
+    def scores_all(self) -> bool:
+        """Whether its index is a plain matrix, so that every row's similarity can be had."""
+        return self._matrix is not None
+
     def similarities(self, queries: Embeddings) -> Embeddings:
         """The similarity of each query row to every row of the gallery, shape (n, rows), float32, in one pass over memory.
 

@@ -68,7 +68,9 @@ def build(
 
 def plan_of(source: Source, encoder: Encoder, of: str) -> dict[str, Any]:
     """What is noted in a folder before anything is built there."""
-    return {"source": source.fingerprint, "encoder": encoder.name} | ({} if of == "photos" else {"of": of})
+    views = getattr(encoder, "views", "single")
+    told = {"of": of} if of != "photos" else {"views": views} if views != "single" else {}
+    return {"source": source.fingerprint, "encoder": encoder.name, **told}
 
 
 def index(folder: Path, encoder: Mapping[str, Any], spec: str, about: Mapping[str, Any]) -> Gallery:

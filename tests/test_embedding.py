@@ -69,6 +69,32 @@ def test_points_keep_their_rows_and_a_cut_off_run_goes_on(tmp_path: Path) -> Non
     assert idle.seen == 0
 
 
+@pytest.mark.parametrize("left", [b"", b"torn", None])
+def test_a_torn_draft_is_begun_again(tmp_path: Path, left: bytes | None) -> None:
+    points(tmp_path / "points.csv", 2000)
+    with pytest.raises(KeyboardInterrupt):
+        embed(Inputs(tmp_path / "points.csv"), Compass(stop_after=1500), tmp_path / "x.npy")
+    draft = tmp_path / "x.npy.part"
+    draft.unlink()
+    if left is not None:
+        draft.write_bytes(left)
+    whole = Compass()
+    embed(Inputs(tmp_path / "points.csv"), whole, tmp_path / "x.npy")
+    assert whole.seen == 1999  # all but the row that is no point
+    assert np.isnan(np.load(tmp_path / "x.npy")).all(axis=1).sum() == 1
+
+
+class Broken(Compass):
+    def encode_points(self, points: Sequence[Location]) -> Embeddings:
+        return np.full((len(points), 3), np.nan, np.float32)
+
+
+def test_a_model_that_gives_nothing_is_told(tmp_path: Path) -> None:
+    points(tmp_path / "points.csv", 5)
+    skipped = embed(Inputs(tmp_path / "points.csv"), Broken(), tmp_path / "x.npy")
+    assert [(row, reason) for row, _, reason in skipped] == [(row, "the model gives it no vector") for row in range(5)]
+
+
 def test_photos_of_a_csv_or_a_folder(tmp_path: Path, make_photo: MakePhoto) -> None:
     paths = [make_photo(f"photos/{n}.jpg", n) for n in range(5)]
     (tmp_path / "photos" / "3.jpg").write_bytes(b"torn")

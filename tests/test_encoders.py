@@ -328,3 +328,38 @@ def test_a_model_without_a_tokenizer_says_so(tiny_clip: Path, tmp_path: Path) ->
     shutil.copytree(tiny_clip, tmp_path / "mute", ignore=shutil.ignore_patterns("token*", "special*"))
     with pytest.raises(MissingWeights, match="tokenizer"):
         TransformersClip(str(tmp_path / "mute"), device="cpu").encode_texts(TEXTS)
+
+
+def test_the_text_side_is_part_of_the_name(tiny_clip: Path, tmp_path: Path) -> None:
+    import json
+    import shutil
+
+    name = TransformersClip(str(tiny_clip), device="cpu").name
+    shutil.copytree(tiny_clip, tmp_path / "gelu")
+    config = json.loads((tmp_path / "gelu" / "config.json").read_text())
+    config["text_config"]["hidden_act"] = "gelu"
+    (tmp_path / "gelu" / "config.json").write_text(json.dumps(config))
+    shutil.copytree(tiny_clip, tmp_path / "words")
+    words = tmp_path / "words" / "tokenizer.json"
+    words.write_text(words.read_text().replace('"a": 13', '"a": 14').replace('"b": 14', '"b": 13'))
+    assert len({name, *(TransformersClip(str(tmp_path / folder), device="cpu").name for folder in ("gelu", "words"))}) == 3
+
+
+def test_siglip_reads_a_text_the_same_in_any_company(tiny_clip: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel
+
+    folder = tmp_path / "siglip"
+    towers = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    text = {**towers, "vocab_size": 200, "max_position_embeddings": 64, "projection_size": 32}
+    SiglipModel(SiglipConfig(text_config=text, vision_config={**towers, "image_size": 32, "patch_size": 8})).save_pretrained(
+        folder
+    )
+    SiglipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    for file in tiny_clip.glob("token*"):
+        shutil.copy(file, folder)
+    encoder = TransformersClip(str(folder), device="cpu", dtype="float32")
+    together = encoder.encode_texts(["Paris", "a much longer text than that one"])
+    assert encoder.encode_texts(["Paris"])[0] == pytest.approx(together[0], abs=1e-5)

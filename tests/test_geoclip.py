@@ -152,6 +152,12 @@ def test_ten_crops_average_the_logits(clip_768: Path, package, tmp_path: Path, m
     assert np.abs(ours - theirs.numpy()).max() < 1e-3  # logits of up to 40
 
 
+def test_ten_crops_need_a_tower_that_sees_corners(tmp_path: Path) -> None:
+    geoclip_towers.save(geoclip_towers.GeoClipParts(width=1280), tmp_path / "w", {})
+    with pytest.raises(ConfigError, match="cuts off the edges"):
+        GeoClip(Lite0(device="cpu"), weights=str(tmp_path / "w"), views="ten-crop")
+
+
 def test_a_folder_of_ours_loads_here_and_there(tmp_path: Path, ours: GeoClip) -> None:
     from geoclip.model._hub import load_geoclip_weights, read_release
     from geoclip.model.GeoCLIP import GeoCLIP

@@ -129,3 +129,30 @@ def test_the_encoder_from_python(configured: Path) -> None:
     assert encoder.encode_points([img2loc.Location(48.8584, 2.2945)]).shape == (1, 512)  # type: ignore[attr-defined]
     with pytest.raises(img2loc.Img2LocError, match="no encoder named 'nonsense'"):
         img2loc.load_encoder("nonsense")
+
+
+def test_newer_weights_are_not_answered_for_by_an_old_gallery(configured: Path, run: Cli, make_photo: MakePhoto) -> None:
+    torch.manual_seed(2)
+    geoclip_towers.save(geoclip_towers.GeoClipParts(width=24), configured.parent / "parts", {})
+    code, out, err = run("ask", "--locator", "geoclip", make_photo())
+    assert (code, out) == (1, "")
+    assert "their vectors do not compare" in err
+
+
+def test_ten_crops_are_other_embeddings_of_unit_length(configured: Path, run: Cli, make_photo: MakePhoto) -> None:
+    photo = make_photo()
+    assert run("embed", photo, "--encoder", "geoclip", "--out", "x.npy")[0] == 0
+    code, _, err = run("embed", photo, "--encoder", "geoclip-ten-crop", "--out", "x.npy")
+    assert (code, "another views" in err) == (1, True)
+    assert run("embed", photo, "--encoder", "geoclip-ten-crop", "--out", "y.npy")[0] == 0
+    single, ten = np.load("x.npy"), np.load("y.npy")
+    assert np.linalg.norm(ten, axis=1) == pytest.approx(1, abs=1e-5)
+    assert not np.allclose(single, ten, atol=1e-4)
+
+
+@pytest.mark.parametrize("option", [["--max-radius", "5"], ["--explain"], ["--local-only"], ["--cache"], ["--lmm", "gpt"]])
+def test_options_that_mean_nothing_for_texts_are_refused(run: Cli, option: list[str]) -> None:
+    code, _, err = run("ask", "--text", "ice", *option)
+    assert code == 2
+    assert option[0] in err
+    assert run("ask", "--text", "  ")[0] == 2

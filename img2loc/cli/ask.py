@@ -53,8 +53,13 @@ def ask(
     from img2loc.cli import render
     from img2loc.config import Config
 
-    if bool(photos) == bool(text):
+    if bool(photos) == (text is not None):
         raise typer.BadParameter("Name photos, folders or - to ask about, or --text; not both.", param_hint="PHOTO")
+    if text is not None and not text.strip():
+        raise typer.BadParameter("There are no words in it.", param_hint="--text")
+    without = {"--lmm": lmm, "--max-radius": max_radius, "--local-only": local_only, "--cache": cache, "--explain": explain}
+    if text is not None and (idle := [option for option, value in without.items() if value]):
+        raise typer.BadParameter("It does not apply to --text. Leave it out.", param_hint=idle[0])
     listed = _listed(photos or [])
     settings = Config.load(config)
     making.check(settings)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from img2loc.encoders import geoclip_towers
-from img2loc.encoders.torch_encoder import TextTower, TorchEncoder, fingerprint, unit_rows
+from img2loc.encoders.torch_encoder import TextTower, TorchEncoder, fingerprint, sees_corners, unit_rows
 from img2loc.errors import ConfigError
 from img2loc.hub import HubFiles
 from img2loc.types import Embedding, Embeddings, Location
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from img2loc.protocols import Encoder
 
+_POINTS = 2048  # At once: their hidden layers take 100 times the room of the result.
 _TEN_CROP_RESIZE = 256 / 224  # The shorter side before cropping, as a share of the input's, as in GeoCLIP's evaluation.
 
 
@@ -52,8 +55,13 @@ class GeoClip(TorchEncoder, TextTower):
             raise ConfigError(
                 f"The GeoCLIP weights {weights!r} were trained with {trained!r}, not with {encoder.name!r}. Name that encoder."
             )
+        if views == "ten-crop" and not sees_corners(encoder):
+            raise ConfigError(
+                f'{encoder.name!r} cuts off the edges of what it is given, ten crops included. Set views = "single", or name a '
+                "tower that takes an image of its own size whole, such as CLIP through transformers."
+            )
         self._tower = encoder
-        self._views = views
+        self.views = views
         self.scale = float(parts.logit_scale.exp())
         self._dim, self.size = geoclip_towers.DIM, encoder.size
         self._name = f"geoclip/{self.dim}d-{self.size}px@{fingerprint(parts.state_dict(), {'tower': encoder.name})}"
@@ -66,7 +74,7 @@ class GeoClip(TorchEncoder, TextTower):
 
     def prepare(self, image: Image) -> torch.Tensor:
         """One image → the tower's input; with ten crops, all of them, shape (10, channels, height, width)."""
-        if self._views == "single":
+        if self.views == "single":
             return self._tower.prepare(image)
         import torch
         from PIL.Image import Resampling
@@ -86,7 +94,7 @@ class GeoClip(TorchEncoder, TextTower):
     def _rows(self, inputs: list[torch.Tensor]) -> Iterable[Embedding] | torch.Tensor:
         import torch
 
-        if self._views == "single":
+        if self.views == "single":
             return super()._rows(inputs)
         with torch.inference_mode():
             return [unit_rows(self.features(crops.to(self.device))).mean(axis=0) for crops in inputs]
@@ -97,7 +105,8 @@ class GeoClip(TorchEncoder, TextTower):
 
         degrees = torch.tensor([(at.lat, at.lon) for at in points], dtype=torch.float32).reshape(-1, 2)
         with torch.inference_mode():
-            return unit_rows(self._parts.location_encoder(degrees.to(self.device)))
+            rows = [unit_rows(self._parts.location_encoder(part.to(self.device))) for part in torch.split(degrees, _POINTS)]
+        return np.concatenate(rows) if rows else np.empty((0, self.dim), np.float32)
 
     def text_features(self, texts: Sequence[str]) -> torch.Tensor:
         """Texts through the tower's text side and the head, shape (n, 512). Raises ConfigError where it has no text side."""

@@ -122,8 +122,8 @@ def _architecture(name: str, force_quick_gelu: bool) -> dict[str, object]:
         ]
     else:
         config = open_clip.get_model_config(name)
-    vision = json.dumps(config["vision_cfg"], sort_keys=True)
-    return {"vision": vision, "quick_gelu": force_quick_gelu or bool(config.get("quick_gelu"))}
+    towers = {name: json.dumps(config[f"{name}_cfg"], sort_keys=True) for name in ("vision", "text")}
+    return {**towers, "quick_gelu": force_quick_gelu or bool(config.get("quick_gelu"))}
 
 
 def _is_torchscript(file: Path) -> bool:

@@ -48,6 +48,7 @@ class TorchEncoder(ABC):
         self._workers = min(_MOST_WORKERS, os.cpu_count() or 1)
         self.size = 0
         self.scale: float | None = None
+        self.views = "single"
         self._dim = 0
         self._name = ""
 
@@ -171,6 +172,18 @@ def _as_they_come(
     taken = iter(rows.cpu().numpy() if isinstance(rows, torch.Tensor) else rows)
     for photo, reason in zip(photos, rejected, strict=True):
         yield _checked(photo, next(taken)) if reason is None else reason
+
+
+def sees_corners(encoder: TorchEncoder) -> bool:
+    """Whether an image of the model's own input size goes in whole, and is not cropped once more."""
+    from PIL import Image
+
+    side = encoder.size
+    black, white = Image.new("RGB", (side, side), "black"), Image.new("RGB", (side, side), "white")
+    framed = white.copy()
+    framed.paste(black.crop((0, 0, side - 4, side - 4)), (2, 2))
+    corners = [encoder.prepare(image)[:, 0, 0] for image in (black, framed)]
+    return bool((corners[1] > corners[0]).all())
 
 
 def _checked(photo: Photo, row: Embedding) -> Embedding | Rejected:

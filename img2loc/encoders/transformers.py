@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from functools import cached_property
@@ -52,6 +53,7 @@ class TransformersClip(TorchEncoder, TextTower):
         if not hasattr(network, "get_image_features"):
             raise ConfigError(f"{model!r} is a {type(network).__name__}, which has no image features. Name a CLIP-like model.")
         self._folder = folder
+        self._siglip = str(network.config.model_type).startswith("siglip")
         self._adopt_clip(network, folder)
 
     def _adopt_clip(self, network: torch.nn.Module, folder: Path) -> None:
@@ -84,7 +86,9 @@ class TransformersClip(TorchEncoder, TextTower):
     def text_features(self, texts: Sequence[str]) -> torch.Tensor:
         """A batch of texts → features. Raises MissingWeights where there is no tokenizer."""
         longest = getattr(getattr(self._model.config, "text_config", None), "max_position_embeddings", None)
-        tokens = self._tokenizer(list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt")
+        # SigLIP reads a text's last place, and was trained with all places filled; CLIP looks for the text's own end.
+        padding = "max_length" if self._siglip else "longest"
+        tokens = self._tokenizer(list(texts), padding=padding, truncation=True, max_length=longest, return_tensors="pt")
         return _projected(self._model.get_text_features(**tokens.to(self.device)))  # type: ignore[operator]
 
     @property
@@ -138,10 +142,16 @@ def _preprocessing(processor: Any) -> dict[str, object]:
 def _architecture(folder: Path) -> dict[str, object]:
     """What weights alone do not tell: the same ones compute something else with another activation or number of heads."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    vision = config.get("vision_config") or {}
     passing = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures")
-    told = {key: value for key, value in vision.items() if key not in passing}
-    return {"model_type": config.get("model_type"), "vision": json.dumps(told, sort_keys=True)}
+    told = {"model_type": config.get("model_type")}
+    for tower in ("vision", "text"):
+        parts = config.get(f"{tower}_config") or {}
+        told[tower] = json.dumps({key: value for key, value in parts.items() if key not in passing}, sort_keys=True)
+    digest = hashlib.sha256()
+    for name in _TOKENIZERS:
+        if (folder / name).is_file():
+            digest.update((folder / name).read_bytes())
+    return {**told, "tokenizer": digest.hexdigest()}
 
 
 def _grey_image() -> Image:

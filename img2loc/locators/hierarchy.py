@@ -32,6 +32,12 @@ class Hierarchy:
             raise ConfigError(f"nearest is {nearest}; it must be 1 or more.")
         countries.require(encoder.name)
         cities.require(encoder.name)
+        for gallery in (countries, cities):
+            if not gallery.scores_all:
+                raise GalleryError(
+                    f"The gallery {gallery.folder} has the index {gallery.manifest['spec']}, and every caption's similarity is "
+                    "wanted. Build it again with --spec Flat."
+                )
         self._encoder = encoder
         self._countries = countries
         self._cities = cities

@@ -20,7 +20,8 @@ class Ranking:
     """What a text points to: the most similar entries, and the whole gallery's probability by cell of the globe.
 
     `density` has rows of (latitude, longitude, probability), degrees at the cell's centre, cells of 5° × 5°, densest first; it
-    sums to 1 and leaves empty cells out. It is None for an encoder without a temperature.
+    sums to 1 and leaves empty cells out. It is None for an encoder without a temperature, and for an index that does not score
+    every row.
     """
 
     text: str
@@ -44,7 +45,8 @@ class TextSearch:
         for text in texts:
             (query,) = self._encoder.encode_texts([text])
             found = self._gallery.search(query, k, scale=self._scale)
-            yield Ranking(text, found.nearest, None if self._scale is None else self._density(query[None]))
+            known = self._scale is not None and self._gallery.scores_all
+            yield Ranking(text, found.nearest, self._density(query[None]) if known else None)
 
     def _density(self, query: Embeddings) -> Array:
         scores = (self._scale or 0.0) * self._gallery.similarities(query)[0].astype(np.float64)
