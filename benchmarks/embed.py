@@ -18,7 +18,7 @@ import platform
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
 from pathlib import Path
@@ -72,7 +72,7 @@ def main() -> None:
         "rounds, in seconds": [{way: round(value, 2) for way, value in seconds.items()} for seconds in rounds],
     }
     print(f"{encoder.name}, {options.count} photos of {size / options.count / 1000:.0f} kB, batches of {encoder._batch_size}")
-    for way, rate in result["photos a second"].items():  # type: ignore[attr-defined]
+    for way, rate in result["photos a second"].items():
         print(f"  {way:8} {rate:9.2f} photos/s")
     for ratio in ("build / model", "build / ideal", "build / loop", "decode / model, in time"):
         print(f"  {ratio:24} {result[ratio]:6.3f}")
@@ -89,18 +89,17 @@ def _round(encoder: TorchEncoder, source: Source, folder: Path) -> dict[str, flo
     batches = [prepared[start : start + encoder._batch_size] for start in range(0, len(prepared), encoder._batch_size)]
     folder.mkdir()
     return {
-        "model": _timed(lambda: [_finished(encoder, batch) for batch in batches]),
+        "model": _timed(lambda: _run(encoder, batches)),
         "decode": decode,
-        "loop": _timed(lambda: [_finished(encoder, [encoder.prepare(_opened(photo))]) for photo in photos]),
+        "loop": _timed(lambda: _run(encoder, ([encoder.prepare(_opened(photo))] for photo in photos))),
         "build": _timed(lambda: embed(source, encoder, folder)),
     }
 
 
-def _finished(encoder: TorchEncoder, batch: list[torch.Tensor]) -> None:
-    """Run a batch until its rows are in memory."""
-    for row in encoder._rows(batch):
-        float(row[0])
-        break
+def _run(encoder: TorchEncoder, batches: Iterable[list[torch.Tensor]]) -> None:
+    """Run batches, each until its rows are in memory."""
+    for batch in batches:
+        float(next(iter(encoder._rows(batch)))[0])
 
 
 def _opened(photo: Photo) -> Image.Image:
