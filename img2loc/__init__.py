@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from img2loc.api import load
+    from img2loc.api import load, load_encoder
     from img2loc.errors import Img2LocError
     from img2loc.gallery import Gallery
     from img2loc.places import place_at
@@ -21,6 +21,7 @@ __version__ = "0.1.0"
 # What is imported when it is first used: `import img2loc` itself must cost nothing.
 _HOMES = {
     "load": "api",
+    "load_encoder": "api",
     "Img2LocError": "errors",
     "Gallery": "gallery",
     "place_at": "places",
@@ -40,6 +41,7 @@ __all__ = [
     "Prompt",
     "Reply",
     "load",
+    "load_encoder",
     "place_at",
 ]
 

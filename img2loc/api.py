@@ -4,7 +4,7 @@ from pathlib import Path
 
 from img2loc import build, making
 from img2loc.config import Config
-from img2loc.protocols import Locator
+from img2loc.protocols import Encoder, Locator
 
 
 def load(
@@ -26,3 +26,13 @@ def load(
     chosen = build.default_locator(settings, None if gallery is None else str(gallery), lmm, k) if name == "auto" else name
     build.override(settings, chosen, gallery=None if gallery is None else str(gallery), lmm=lmm, k=k)
     return build.locator(settings, chosen).locator
+
+
+def load_encoder(name: str, *, config: str | Path | None = None) -> Encoder:
+    """The encoder [encoder.NAME]: `encode` for photographs, and `encode_points` or `encode_texts` where it has these towers.
+
+    `config` is a TOML file in place of ./img2loc.toml. Raises Img2LocError, with what to do, for anything that is not there.
+    """
+    settings = Config.load(Path(config) if config is not None else None)
+    making.check(settings)
+    return build.encoder(settings, name)

@@ -15,17 +15,24 @@ def folder(name: str) -> Path:
 
 def galleries() -> Path:
     """Where galleries that are built by name are kept: $IMG2LOC_HOME/galleries, else the user's data folder."""
-    home = os.environ.get("IMG2LOC_HOME")
-    return (Path(home).expanduser() if home else user_data_path("img2loc")) / "galleries"
+    return _home(user_data_path("img2loc")) / "galleries"
 
 
 def replies() -> Path:
     """The file of the reply cache: $IMG2LOC_HOME/replies.sqlite, else in the user's cache folder."""
-    home = os.environ.get("IMG2LOC_HOME")
-    return (Path(home).expanduser() if home else user_cache_path("img2loc")) / "replies.sqlite"
+    return _home(user_cache_path("img2loc")) / "replies.sqlite"
+
+
+def features() -> Path:
+    """Where image features that trainings share are kept: $IMG2LOC_HOME/features, else in the user's cache folder."""
+    return _home(user_cache_path("img2loc")) / "features"
 
 
 def catalogues() -> Path:
     """Where it is kept what lies in which archive: $IMG2LOC_HOME/catalogues, else in the user's cache folder."""
+    return _home(user_cache_path("img2loc")) / "catalogues"
+
+
+def _home(usual: Path) -> Path:
     home = os.environ.get("IMG2LOC_HOME")
-    return (Path(home).expanduser() if home else user_cache_path("img2loc")) / "catalogues"
+    return Path(home).expanduser() if home else usual

@@ -209,16 +209,17 @@ def override(config: Config, name: str, **options: Any) -> None:
     config.override("locator", name, values, "command line")
 
 
-def _encoder(config: Config, name: str, table: Mapping[str, Any]) -> Encoder:
+def _encoder(config: Config, name: str, table: Mapping[str, Any], outermost: str | None = None) -> Encoder:
     make = class_of("encoder", name, table)
     arguments = arguments_of("encoder", name, table, make)
     weights_of(config, name, table)  # Says so where an encoder names itself.
     if "encoder" in arguments:
-        arguments["encoder"] = encoder(config, arguments["encoder"])
-    return cast(Encoder, _made(config, "encoder", name, arguments, make))
+        inside = arguments["encoder"]
+        arguments["encoder"] = _encoder(config, inside, config.table("encoder", inside), outermost or name)
+    return cast(Encoder, _made(config, "encoder", name, arguments, make, outermost))
 
 
-def _made(config: Config, role: str, name: str, arguments: Table, make: Any) -> Any:
+def _made(config: Config, role: str, name: str, arguments: Table, make: Any, outermost: str | None = None) -> Any:
     """The object; weights that are not here are named with their size, their licence and the command that gets them."""
     try:
         return call(role, name, make, arguments)
@@ -229,5 +230,5 @@ def _made(config: Config, role: str, name: str, arguments: Table, make: Any) -> 
             raise
         raise MissingWeights(
             f"[{role}.{name}] needs the weights {files.repo} ({weights_facts(config, files)}), which are not on this machine. "
-            f"Get them: img2loc setup {name}. Or name a local copy there."
+            f"Get them: img2loc setup {outermost or name}. Or name a local copy there."
         ) from error

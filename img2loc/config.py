@@ -9,7 +9,7 @@ from img2loc.errors import ConfigError, UnknownName
 
 DEFAULTS = Path(__file__).with_name("defaults.toml")
 USER_FILE = Path("img2loc.toml")
-ROLES = ("encoder", "lmm", "locator", "gallery", "setup", "price", "download")
+ROLES = ("encoder", "lmm", "locator", "train", "gallery", "setup", "price", "download")
 _ASK_KEYS = ("locator",)
 
 Table = dict[str, Any]

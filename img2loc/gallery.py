@@ -4,33 +4,33 @@ A gallery is a folder: `gallery.faiss` (vectors), `rows.arrow` (id, lat, lon, la
 and `manifest.json` (what made it), which is written last: where it exists, the gallery is whole.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from img2loc.ends import End, Ends, Lists, Matrix, Scalars
 from img2loc.errors import GalleryError, WrongEncoder, first_line
 from img2loc.manifest import FORMAT, MANIFEST, read_manifest, write_json
-from img2loc.rows import ROWS, Rows, RowsFile
+from img2loc.rows import ROWS, Rows
+from img2loc.sketch import Sketch
 from img2loc.types import Embedding, Embeddings, Item, Neighbour, Neighbours, Photo
-from img2loc.vectors import LENGTH, VectorFile, check_unit, matrix_of, products, refuse_graphs, resolve_spec, training_sample
+from img2loc.vectors import LENGTH, matrix_of, products, read_index, refuse_graphs, resolve_spec, stored
+from img2loc.writing import VECTORS, write
 
 Exclusions = Callable[[Photo], tuple[Collection[str], Collection[str]]]
 """The ids of the rows, and the authors, that a photograph must not see among its neighbours."""
-VECTORS = "gallery.faiss"
 
-_MARGIN = 16  # Candidates fetched from FAISS beyond k, so that near-ties at the cut are settled by the exact score.
-_ROUNDING = 1e-5  # Largest difference seen between a single-precision score and the exact one.
 _OF = ("photos", "points", "texts")
 
 
 class Gallery:
     """An opened gallery. Vectors and rows are memory-mapped; a search touches what it reads."""
 
-    def __init__(self, folder: Path, manifest: Mapping[str, Any], index: Any, rows: Rows) -> None:
+    def __init__(self, folder: Path, manifest: Mapping[str, Any], index: Any, rows: Rows, sketch: Sketch | None = None) -> None:
         self.folder = folder
         self.manifest = manifest
         import faiss
@@ -38,11 +38,15 @@ class Gallery:
         self.exclusions: Exclusions | None = None
         self._file = index  # FAISS frees the memory of an index when this goes, whoever still looks at it.
         self._index: Any = faiss.downcast_index(index)
-        if isinstance(self._index, faiss.IndexIVF):
-            # A probe count that serves the near end misses half of the far end, so all lists are read.
-            self._index.nprobe = self._index.nlist
         self._rows = rows
         self._matrix = matrix_of(self._index)
+        self._ends: Ends
+        if self._matrix is not None:
+            self._ends = Matrix(self._matrix, sketch)
+        elif isinstance(self._index, faiss.IndexIVF):
+            self._ends = Lists(self._index, manifest.get("probes"))
+        else:
+            self._ends = Scalars(self._index)
 
     def __len__(self) -> int:
         """Rows."""
@@ -78,57 +82,46 @@ class Gallery:
         rows: int,
         spec: str = "auto",
         about: Mapping[str, Any] | None = None,
+        facts: Callable[[Self], Mapping[str, Any]] = lambda gallery: {},
     ) -> Self:
         """Write a gallery from batches of unit rows and their items, then open it.
 
         `encoder` is {"name", "alias", "table"}: its name, and the configuration that makes it again. `rows` is how many
         there will be. `spec` is a FAISS factory string. A spec that needs training reads the batches twice, so they must
-        be iterable again. Raises GalleryError for a graph index, rows that are not unit length, or no rows at all.
+        be iterable again. `facts` says what else to note in the manifest, once the gallery can be searched.
+        Raises GalleryError for a graph index, rows that are not unit length, or no rows at all.
         """
         spec = resolve_spec(spec, rows)
-        file: VectorFile | None = None
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MANIFEST).unlink(missing_ok=True)
-        try:
-            with RowsFile(folder / ROWS) as named:
-                for vectors, items in batches:
-                    check_unit(vectors, len(items))
-                    if file is None:
-                        sample = partial(training_sample, batches, rows)
-                        file = VectorFile(folder / VECTORS, spec, vectors.shape[1], sample)
-                    file.add(vectors)
-                    named.add(items)
-            if file is None:
-                raise GalleryError(
-                    f"There is not one usable entry for the gallery {folder}. See skipped.csv there, mend it, delete the folder "
-                    "and build again."
-                )
-            file.close()
-        finally:
-            if file is not None:
-                file.abandon()
+        count, dim = write(folder, batches, rows, spec)
         manifest = {
             "format": FORMAT,
-            "rows": file.rows,
-            "dim": file.dim,
+            "rows": count,
+            "dim": dim,
             "spec": spec,
             "encoder": dict(encoder),
             **(about or {}),
         }
+        manifest |= facts(cls._of(folder, manifest))
         write_json(folder / MANIFEST, manifest)
         return cls.open(folder)
 
     @classmethod
     def open(cls, folder: Path) -> Self:
         """Open a gallery, memory-mapped. Raises GalleryError where there is none, or not a whole one."""
+        return cls._of(folder, read_manifest(folder))
+
+    @classmethod
+    def _of(cls, folder: Path, manifest: Mapping[str, Any]) -> Self:
         import faiss
         from pyarrow import ArrowInvalid
 
-        manifest = read_manifest(folder)
         try:
-            index = faiss.read_index(str(folder / VECTORS), faiss.IO_FLAG_MMAP_IFC)
+            index = read_index(folder / VECTORS, str(manifest.get("spec")))
             rows = Rows(folder / ROWS)
-        except (RuntimeError, OSError, ArrowInvalid) as error:
+            sketch = Sketch.of(folder)
+        except (RuntimeError, OSError, ValueError, KeyError, BadZipFile, ArrowInvalid) as error:
             raise GalleryError(f"The gallery {folder} is damaged ({first_line(error)}). Build it again.") from error
         if not index.ntotal == len(rows) == manifest["rows"]:
             raise GalleryError(
@@ -136,7 +129,7 @@ class Gallery:
                 f"{manifest['rows']} in the manifest. Build it again."
             )
         refuse_graphs(type(faiss.downcast_index(index)).__name__)
-        return cls(folder, manifest, index, rows)
+        return cls(folder, manifest, index, rows, sketch)
 
     def require(self, encoder_name: str) -> None:
         """Raise WrongEncoder unless this encoder built the gallery."""
@@ -169,17 +162,8 @@ class Gallery:
             raise GalleryError(f"k is {min(nearest, farthest)}; ask for 0 neighbours or more.")
         self._check_queries(query[None])
         excluded = self._rows.matching(exclude_ids, exclude_authors)
-        available = len(self) - len(excluded)
-        counts = ((min(nearest, available), 1.0), (min(farthest, available), -1.0))
-        if self._matrix is None:
-            ends = [self._approximate(query, k, sign, excluded) for k, sign in counts]
-            log_total = None
-        else:
-            scores = products(self._matrix, query[None])[0]
-            scores[excluded] = np.nan
-            ends = [self._exact(query, scores, k, sign) for k, sign in counts]
-            log_total = None if scale is None else _log_total(scale * scores[~np.isnan(scores)])
-        return Neighbours(*(tuple(self._entries(rows, found, scale, log_total)) for rows, found in ends))
+        first, last, log_total = self._ends.find(query, nearest, farthest, excluded, scale)
+        return Neighbours(*(tuple(self._entries(rows, found, scale, log_total)) for rows, found in (first, last)))
 
     def nearest(self, queries: Embeddings, k: int, **exclusions: Collection[str]) -> list[list[Neighbour]]:
         """The k most similar rows for each query row, shape (n, dim); keywords as for `search`."""
@@ -203,6 +187,29 @@ class Gallery:
                 "Build it again with --spec Flat or SQfp16."
             )
         return products(self._matrix, queries)
+
+    def ends(self, query: Embedding, nearest: int, farthest: int, excluded: NDArray[np.int64]) -> tuple[End, End]:
+        """Both ends as (row numbers, similarities), less some rows, for one query of shape (dim,)."""
+        first, last, _ = self._ends.find(query, nearest, farthest, excluded, None)
+        return first, last
+
+    @property
+    def lists(self) -> int:
+        """How many lists an inverted file has; 0 for other indexes."""
+        return int(self._index.nlist) if isinstance(self._ends, Lists) else 0
+
+    def quantizer(self) -> Any:
+        """The FAISS index over the lists' centres; None for what is no inverted file."""
+        return self._index.quantizer if self.lists else None
+
+    def probe(self, probes: Mapping[str, int] | None) -> None:
+        """Read so many lists from now on, {"near", "far"}; every list without it."""
+        if self.lists:
+            self._ends = Lists(self._index, probes)
+
+    def vectors(self) -> Iterator[NDArray[np.generic]]:
+        """Every stored vector, in batches of shape (n, dim), in no order that means anything."""
+        return stored(self._index)
 
     def ids(self) -> list[str]:
         """Every row's id."""
@@ -231,52 +238,7 @@ class Gallery:
                 "mean of unit vectors. Divide by the norm first."
             )
 
-    def _exact(self, query: Embedding, scores: Embedding, k: int, sign: float) -> tuple[Any, Any]:
-        """Row numbers and exact similarities of one end, from every row's single-precision score (NaN: excluded)."""
-        if k == 0:
-            return np.empty(0, np.int64), np.empty(0)
-        signed = np.where(np.isnan(scores), -np.inf, sign * scores)
-        cut = np.partition(signed, -k)[-k] - 2 * _ROUNDING
-        return self._rescored(query, np.flatnonzero(signed >= cut), k, sign)
-
-    def _approximate(self, query: Embedding, k: int, sign: float, excluded: Any) -> tuple[Any, Any]:
-        """The same through FAISS, for indexes that are no plain matrix."""
-        import faiss
-
-        if k == 0:
-            return np.empty(0, np.int64), np.empty(0)
-        selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(excluded)) if len(excluded) else None
-        inverted = isinstance(self._index, faiss.IndexIVF)
-        make: Any = faiss.SearchParametersIVF if inverted else faiss.SearchParameters
-        options = {"nprobe": self._index.nprobe} if inverted else {}
-        params = make(sel=selector, **options) if selector is not None else make(**options)
-        fetch = min(k + _MARGIN, len(self) - len(excluded))
-        scores, found = self._index.search(sign * query[None].astype(np.float32), fetch, params=params)
-        scores, candidates = scores[0][found[0] >= 0], found[0][found[0] >= 0]
-        if not inverted:
-            return self._rescored(query, candidates, k, sign)
-        order = np.lexsort((candidates, -scores))[:k]  # An inverted file cannot give its vectors back cheaply.
-        return candidates[order], sign * scores[order]
-
-    def _rescored(self, query: Embedding, candidates: Any, k: int, sign: float) -> tuple[Any, Any]:
-        if self._matrix is not None:
-            vectors = self._matrix[candidates].astype(np.float64)
-        else:
-            vectors = self._index.reconstruct_batch(candidates).astype(np.float64)
-        # Row by row, so that equal vectors get equal scores wherever they stand (a BLAS product does not promise it).
-        scores = (vectors * query.astype(np.float64)).sum(axis=1)
-        order = np.lexsort((candidates, -sign * scores))[:k]
-        return candidates[order], scores[order]
-
     def _entries(self, rows: Any, scores: Any, scale: float | None, log_total: float | None) -> Iterable[Neighbour]:
         for row, score in zip(rows, scores, strict=True):
             likely = None if scale is None or log_total is None else float(np.exp(scale * score - log_total))
             yield self.entry(int(row), float(score), likely)
-
-
-def _log_total(logits: Embedding) -> float:
-    """Log Σ exp, in double precision."""
-    if not len(logits):
-        return 0.0
-    wide = logits.astype(np.float64)
-    return float(wide.max() + np.log(np.exp(wide - wide.max()).sum()))

@@ -31,7 +31,9 @@ class HubFiles:
         """The weights file in the local cache. Raises MissingWeights."""
         found = self.cached()
         if found is None:
-            raise MissingWeights(f"The weights {self.repo} are not on this machine.")
+            raise MissingWeights(
+                f"The weights {self.repo} are not on this machine. Get them: hf download {self.repo}. Or name a local folder."
+            )
         return found
 
     def plan(self) -> tuple[list[str], int, str]:

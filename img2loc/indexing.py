@@ -8,22 +8,24 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from img2loc.claims import claim, working_on
-from img2loc.errors import GalleryError
+from img2loc.errors import GalleryError, first_line
 from img2loc.gallery import Gallery
 from img2loc.geo import Array
 from img2loc.manifest import MANIFEST
 from img2loc.places import country_codes
 from img2loc.protocols import Encoder, Source
 from img2loc.shards import Progress, embed, require_tower, shard_paths
+from img2loc.tuning import measured, same_coordinates
 from img2loc.types import NOT_A_PHOTO, Embeddings, Item, Location, Rejected
 from img2loc.vectors import resolve_spec
+from img2loc.verification import checksums
 
 
 def build(
@@ -70,59 +72,57 @@ def plan_of(source: Source, encoder: Encoder, of: str) -> dict[str, Any]:
 
 
 def index(folder: Path, encoder: Mapping[str, Any], spec: str, about: Mapping[str, Any]) -> Gallery:
-    """Make the gallery from the shards in `folder`."""
+    """Make the gallery from the shards in `folder`, and measure how much its index finds."""
     shards = Shards(folder)
     skipped = list(shards.rejected())
     with (folder / "skipped.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("id", "reason"), *((entry.id, entry.reason) for entry in skipped)])
-    countries: dict[str, int] = {}
-    for code in country_codes(shards.locations()):
-        countries[code] = countries.get(code, 0) + 1
-    ranked = dict(sorted(countries.items(), key=lambda entry: (-entry[1], entry[0])))
+    places = shards.locations()
+    ranked = dict(Counter(country_codes(places)).most_common())
+    counted = {"skipped": len(skipped), "countries": ranked, "same_coordinates": same_coordinates(places)}
     return Gallery.build(
         folder,
         shards,
         encoder=encoder,
         rows=len(shards),
         spec=spec,
-        about={**about, "skipped": len(skipped), "countries": ranked},
+        about={**about, **counted},
+        facts=lambda gallery: {**measured(gallery, shards), "files": checksums(folder)},
     )
 
 
 class Shards:
     """The shards of a folder, as batches of unit rows and their items; can be iterated again and again."""
 
-    def __init__(self, folder: Path) -> None:
-        self._paths = [shard_paths(folder, number) for number in range(len(list((folder / "img_emb").glob("*.npy"))))]
+    def __init__(self, folder: Path, rows: int | None = None) -> None:
+        """Raises GalleryError where one is missing, or where there are not as many rows as there should be."""
+        numbers = sorted(int(path.stem.rpartition("_")[2]) for path in (folder / "img_emb").glob("*.npy"))
+        self._paths = [shard_paths(folder, number) for number in range(numbers[-1] + 1 if numbers else 0)]
+        for path in (path for paths in self._paths for path in paths.values()):
+            if not path.exists():
+                raise GalleryError(f"The shard {path} is gone. Put it back, or delete those of its number and build again.")
+        if rows is not None and len(self) != rows:
+            raise GalleryError(f"{folder} has embeddings of {len(self):,} rows, and the gallery {rows:,}. Build it again.")
 
-    def __iter__(self) -> Iterator[tuple[Embeddings, list[Item]]]:
+    def __iter__(self) -> Iterator[tuple[Embeddings, Sequence[Item]]]:
         """Batches in the source's order."""
         for paths in self._paths:
-            vectors = np.load(paths["img_emb"]).astype(np.float32)
+            try:
+                vectors = np.load(paths["img_emb"]).astype(np.float32)
+            except (EOFError, ValueError) as error:
+                raise _unreadable(paths["img_emb"], error) from error
             if not len(vectors):
                 continue
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-            rows = _read_parquet(paths["metadata"]).to_pylist()
-            items = [
-                Item(
-                    row["id"],
-                    Location(row["lat"], row["lon"]),
-                    NOT_A_PHOTO,
-                    row["label"],
-                    row["author"],
-                    row["licence"],
-                )
-                for row in rows
-            ]
-            yield vectors, items
+            yield vectors, _Entries(paths["metadata"])
 
     def __len__(self) -> int:
         """Rows in all shards."""
-        return sum(_read_parquet(paths["metadata"]).num_rows for paths in self._paths)
+        return sum(len(_Entries(paths["metadata"])) for paths in self._paths)
 
     def locations(self) -> Array:
         """(lat, lon) of every row, shape (n, 2), degrees."""
-        tables = [_read_parquet(paths["metadata"]) for paths in self._paths]
+        tables = [_read_parquet(paths["metadata"], ["lat", "lon"]) for paths in self._paths]
         pairs = [np.stack([table["lat"].to_numpy(), table["lon"].to_numpy()], axis=1) for table in tables]
         return np.concatenate(pairs) if pairs else np.empty((0, 2))
 
@@ -133,10 +133,42 @@ class Shards:
                 yield Rejected(**entry)
 
 
-def _read_parquet(path: Path) -> Any:
-    import pyarrow.parquet as pq
+class _Entries(Sequence[Item]):
+    """The items of a shard, read when they are asked for: most passes want the vectors alone."""
 
-    return pq.read_table(path)
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __len__(self) -> int:
+        import pyarrow.parquet as pq
+        from pyarrow import ArrowInvalid
+
+        try:
+            return int(pq.read_metadata(self._path).num_rows)
+        except ArrowInvalid as error:
+            raise _unreadable(self._path, error) from error
+
+    def __getitem__(self, place: Any) -> Any:
+        return list(self)[place]
+
+    def __iter__(self) -> Iterator[Item]:
+        for row in _read_parquet(self._path).to_pylist():
+            place = Location(row["lat"], row["lon"])
+            yield Item(row["id"], place, NOT_A_PHOTO, row["label"], row["author"], row["licence"])
+
+
+def _read_parquet(path: Path, columns: list[str] | None = None) -> Any:
+    import pyarrow.parquet as pq
+    from pyarrow import ArrowInvalid
+
+    try:
+        return pq.read_table(path, columns=columns)
+    except ArrowInvalid as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> GalleryError:
+    return GalleryError(f"The shard {path} cannot be read ({first_line(error)}). Delete those of its number and build again.")
 
 
 def commonest_reasons(folder: Path, most: int = 5) -> list[str]:

@@ -33,6 +33,10 @@ KINDS: dict[str, dict[str, str]] = {
         "retrieval": "img2loc.locators.retrieval:Retrieval",
         "zeroshot": "img2loc.locators.zeroshot:Zeroshot",
     },
+    "train": {
+        "geoclip": "img2loc.training.geoclip:GeoClipTraining",
+        "streetclip": "img2loc.training.streetclip:StreetClipTraining",
+    },
 }
 
 

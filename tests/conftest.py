@@ -1,6 +1,7 @@
 """What the tests share: isolation from the user's machine, photographs made here, tiny models of the real classes."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from img2loc.cli import _run
 from img2loc.gallery import Gallery
 from img2loc.types import Item, Location, Photo
 from tests.server import ChatServer, chat
@@ -45,6 +47,20 @@ def landmarks() -> Path:
 
 
 MakePhoto = Callable[..., Path]
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Run a command line in this process; its exit code, stdout and stderr."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["img2loc", *map(str, words)])
+        code = _run(debug=False)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
 
 
 @pytest.fixture

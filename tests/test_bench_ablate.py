@@ -1,7 +1,6 @@
 """The ablation: every variant an ordinary run over the same photographs, which are encoded once."""
 
 import json
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -10,28 +9,23 @@ import pytest
 
 from img2loc.bench.ablate import Remembering, variants
 from img2loc.bench.runs import Run
-from img2loc.cli import _run
 from img2loc.gallery import Gallery
 from img2loc.types import Embedding, Photo, Rejected
 from tests.bench_toys import benchmark
-from tests.conftest import MakePhoto
+from tests.conftest import Cli, MakePhoto
 from tests.server import ChatServer
 from tests.toys import PixelEncoder
 
-Cli = Callable[..., tuple[int, str]]
+Bench = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    def call(*words: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["img2loc", *map(str, words)])
-        code = _run(debug=False)
-        return code, capsys.readouterr().err
-
-    return call
+def cli(run: Cli) -> Bench:
+    """Run a command; its exit code and what it wrote to stderr."""
+    return lambda *words: run(*words)[::2]
 
 
-def test_each_variant_is_a_run_of_its_own(cli: Cli, tmp_path: Path, chat: ChatServer, make_photo: MakePhoto) -> None:
+def test_each_variant_is_a_run_of_its_own(cli: Bench, tmp_path: Path, chat: ChatServer, make_photo: MakePhoto) -> None:
     config = tmp_path / "toy.toml"
     config.write_text('[encoder.toy]\nkind = "tests.toys:PixelEncoder"\n')
     rows = "".join(f"{make_photo(f'gallery/{n}.jpg', n).name},{n},{n}\n" for n in range(9))

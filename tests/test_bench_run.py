@@ -15,30 +15,23 @@ import pytest
 from img2loc.bench.predict import line_of
 from img2loc.bench.runs import Run, writing
 from img2loc.bench.truth import Truth
-from img2loc.cli import _run
 from img2loc.errors import RunError
 from img2loc.types import Guess, Location, Photo, Reply, Usage
 from tests.bench_toys import PLACES, benchmark, lines
-from tests.conftest import MakePhoto
+from tests.conftest import Cli, MakePhoto
 from tests.server import ChatServer, fails, says
 
-Cli = Callable[..., tuple[int, str]]
+Bench = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+def cli(run: Cli) -> Bench:
     """Run a command; its exit code and what it wrote to stderr."""
-
-    def call(*words: object) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["img2loc", *map(str, words)])
-        code = _run(debug=False)
-        return code, capsys.readouterr().err
-
-    return call
+    return lambda *words: run(*words)[::2]
 
 
 @pytest.fixture
-def toy(tmp_path: Path, make_photo: MakePhoto, cli: Cli) -> tuple[Path, ...]:
+def toy(tmp_path: Path, make_photo: MakePhoto, cli: Bench) -> tuple[Path, ...]:
     """The options that run a quick encoder over a gallery of 12 photographs by four people, and the truth of 9 others."""
     config = tmp_path / "toy.toml"
     config.write_text(
@@ -59,7 +52,7 @@ def truth(tmp_path: Path) -> Path:
     return benchmark(tmp_path / "b", 9)
 
 
-def test_a_run_holds_what_the_contract_says(cli: Cli, toy: tuple[Path, ...], truth: Path) -> None:
+def test_a_run_holds_what_the_contract_says(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
     code, err = cli("bench", "run", truth, "--locator", "retrieval", "--out", "R", *toy)
     assert code == 0, err
     assert "9 of 9 photos done" in err
@@ -80,7 +73,7 @@ def test_a_run_holds_what_the_contract_says(cli: Cli, toy: tuple[Path, ...], tru
     assert line["excluded"] == 0  # Its photographer is known, and has no row in the gallery.
 
 
-def test_the_same_command_goes_on_and_another_is_refused(cli: Cli, toy: tuple[Path, ...], truth: Path) -> None:
+def test_the_same_command_goes_on_and_another_is_refused(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
     command = ("bench", "run", truth, "--locator", "retrieval", "--out", "R", *toy)
     cli(*command)
     whole = lines(Path("R"))
@@ -98,7 +91,7 @@ def test_the_same_command_goes_on_and_another_is_refused(cli: Cli, toy: tuple[Pa
     assert lines(Path("R")) == whole
 
 
-def test_a_damaged_line_in_the_middle_is_a_sentence(cli: Cli, toy: tuple[Path, ...], truth: Path) -> None:
+def test_a_damaged_line_in_the_middle_is_a_sentence(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
     command = ("bench", "run", truth, "--locator", "retrieval", "--out", "R", *toy)
     cli(*command)
     written = Path("R/predictions.jsonl").read_bytes().splitlines(keepends=True)
@@ -108,7 +101,7 @@ def test_a_damaged_line_in_the_middle_is_a_sentence(cli: Cli, toy: tuple[Path, .
     assert "line 2 is damaged" in err
 
 
-def test_two_at_once_in_one_folder_are_refused(cli: Cli, toy: tuple[Path, ...], truth: Path) -> None:
+def test_two_at_once_in_one_folder_are_refused(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
     command = ("bench", "run", truth, "--locator", "retrieval", "--out", "R", *toy)
     cli(*command, "--limit", "2")
     run = Run.open(Path("R"))
@@ -119,7 +112,7 @@ def test_two_at_once_in_one_folder_are_refused(cli: Cli, toy: tuple[Path, ...], 
     assert cli(*command, "--limit", "2")[0] == 0
 
 
-def test_which_photos_are_asked(cli: Cli, toy: tuple[Path, ...], truth: Path) -> None:
+def test_which_photos_are_asked(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
     def chosen(*options: str) -> list[str]:
         out = Path(f"R{'-'.join(options)}")
         code, err = cli("bench", "run", truth, "--locator", "retrieval", "--out", out, *toy, *options)
@@ -136,7 +129,7 @@ def test_which_photos_are_asked(cli: Cli, toy: tuple[Path, ...], truth: Path) ->
         assert cli("bench", "run", truth, "--locator", "retrieval", "--limit", wrong, *toy)[0] == 1
 
 
-def test_missing_and_broken_photos_are_lines_and_can_be_tried_again(cli: Cli, toy: tuple[Path, ...], truth: Path) -> None:
+def test_missing_and_broken_photos_are_lines_and_can_be_tried_again(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
     kept = (truth.parent / "103.jpg").read_bytes()
     (truth.parent / "103.jpg").unlink()
     (truth.parent / "104.jpg").write_bytes(b"no picture")
@@ -153,7 +146,7 @@ def test_missing_and_broken_photos_are_lines_and_can_be_tried_again(cli: Cli, to
     assert (run.predictions["103.jpg"]["status"], run.predictions["104.jpg"]["status"]) == ("located", "unreadable")
 
 
-def test_nothing_there_says_what_to_put_where(cli: Cli, tmp_path: Path, toy: tuple[Path, ...]) -> None:
+def test_nothing_there_says_what_to_put_where(cli: Bench, tmp_path: Path, toy: tuple[Path, ...]) -> None:
     code, err = cli("bench", "run", "im2gps3k", "--locator", "retrieval", *toy)
     assert code == 1
     assert "truth.csv" in err
@@ -162,7 +155,7 @@ def test_nothing_there_says_what_to_put_where(cli: Cli, tmp_path: Path, toy: tup
     assert "Known: gws15k, im2gps, im2gps3k, yfcc26k, yfcc4k" in err
 
 
-def test_paid_requests_wait_for_a_yes(cli: Cli, toy: tuple[Path, ...], truth: Path, chat: ChatServer) -> None:
+def test_paid_requests_wait_for_a_yes(cli: Bench, toy: tuple[Path, ...], truth: Path, chat: ChatServer) -> None:
     """gpt-4o has a price, wherever it is said to be."""
     command = ("bench", "run", truth, "--locator", "img2loc", "--lmm", "gpt", "--out", "R", *toy)
     code, err = cli(*command)
@@ -183,7 +176,7 @@ def test_paid_requests_wait_for_a_yes(cli: Cli, toy: tuple[Path, ...], truth: Pa
     assert run.about["prompts"].keys() == {"nearest-farthest"}
 
 
-def test_the_money_is_not_overspent(cli: Cli, toy: tuple[Path, ...], truth: Path, chat: ChatServer) -> None:
+def test_the_money_is_not_overspent(cli: Bench, toy: tuple[Path, ...], truth: Path, chat: ChatServer) -> None:
     command = ("bench", "run", truth, "--locator", "img2loc", "--out", "R", *toy)
     code, err = cli(*command, "--max-cost", "0.008")
     assert code == 3
@@ -196,7 +189,7 @@ def test_the_money_is_not_overspent(cli: Cli, toy: tuple[Path, ...], truth: Path
 
 
 def test_a_price_that_is_not_known_cannot_be_kept_to(
-    cli: Cli, toy: tuple[Path, ...], truth: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Bench, toy: tuple[Path, ...], truth: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = toy[1]
     config.write_text(config.read_text() + '[lmm.far]\nkind = "openai"\nmodel = "m"\nbase_url = "http://lmm.invalid/v1"\n')
@@ -206,7 +199,7 @@ def test_a_price_that_is_not_known_cannot_be_kept_to(
 
 
 def test_a_bad_key_stops_the_run_and_its_victims_are_not_done(
-    cli: Cli, toy: tuple[Path, ...], truth: Path, chat: ChatServer
+    cli: Bench, toy: tuple[Path, ...], truth: Path, chat: ChatServer
 ) -> None:
     chat.script(says("1.5, 2.5"), says("1.5, 2.5"), fails(401, "invalid_api_key", "bad key"))
     command = ("bench", "run", truth, "--locator", "img2loc", "--out", "R", "--yes", *toy)
@@ -219,7 +212,7 @@ def test_a_bad_key_stops_the_run_and_its_victims_are_not_done(
     assert [line["status"] for line in lines(Path("R"))] == ["located"] * 9
 
 
-def test_what_failed_is_kept_and_asked_again_when_told(cli: Cli, toy: tuple[Path, ...], truth: Path, chat: ChatServer) -> None:
+def test_what_failed_is_kept_and_asked_again_when_told(cli: Bench, toy: tuple[Path, ...], truth: Path, chat: ChatServer) -> None:
     chat.script(fails(500), says("1.5, 2.5"))
     command = ("bench", "run", truth, "--locator", "zeroshot", "--out", "R", "--yes", "--limit", "3", toy[0], toy[1])
     code, err = cli(*command)
@@ -231,7 +224,7 @@ def test_what_failed_is_kept_and_asked_again_when_told(cli: Cli, toy: tuple[Path
     assert {line["status"] for line in Run.open(Path("R")).predictions.values()} == {"located"}
 
 
-def test_a_full_disk_and_a_folder_that_cannot_be_are_sentences(cli: Cli, toy: tuple[Path, ...], truth: Path) -> None:
+def test_a_full_disk_and_a_folder_that_cannot_be_are_sentences(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
     command = ("bench", "run", truth, "--locator", "retrieval", *toy)
     Path("file").write_text("")
     code, err = cli(*command, "--out", "file/R")
@@ -251,7 +244,7 @@ def test_a_full_disk_and_a_folder_that_cannot_be_are_sentences(cli: Cli, toy: tu
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_is_read_only_is_a_sentence(cli: Cli, toy: tuple[Path, ...], truth: Path) -> None:
+def test_a_folder_that_is_read_only_is_a_sentence(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
     Path("R").mkdir(mode=0o500)
     code, err = cli("bench", "run", truth, "--locator", "retrieval", "--out", "R", *toy)
     assert code == 1
@@ -265,7 +258,9 @@ def environment() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
-def test_killed_at_random_moments_it_ends_at_the_same_lines(kills: int, cli: Cli, toy: tuple[Path, ...], tmp_path: Path) -> None:
+def test_killed_at_random_moments_it_ends_at_the_same_lines(
+    kills: int, cli: Bench, toy: tuple[Path, ...], tmp_path: Path
+) -> None:
     photos = 100
     command = ("bench", "run", benchmark(tmp_path / "many", photos), "--locator", "retrieval", *toy)
     cli(*command, "--out", "whole")
@@ -289,7 +284,7 @@ def test_killed_at_random_moments_it_ends_at_the_same_lines(kills: int, cli: Cli
     assert lines(Path("R")) == lines(Path("whole"))
 
 
-def test_replies_are_kept_and_a_run_can_be_replayed(cli: Cli, toy: tuple[Path, ...], truth: Path, chat: ChatServer) -> None:
+def test_replies_are_kept_and_a_run_can_be_replayed(cli: Bench, toy: tuple[Path, ...], truth: Path, chat: ChatServer) -> None:
     command = ("bench", "run", truth, "--locator", "img2loc", "--limit", "3", "--yes", *toy)
     cli(*command, "--out", "R")
     assert len(chat.requests) == 3

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ import pytest
 from PIL import Image
 
 from img2loc.cli import _run
-from tests.conftest import MakePhoto, picture
+from tests.conftest import Cli, MakePhoto, picture
 from tests.server import ChatServer, fails, hangs, says, sends
 
-Run = Callable[..., tuple[int, str, str]]
 KEYS = [
     "photo",
     "status",
@@ -35,23 +33,12 @@ KEYS = [
 ]
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["img2loc", *map(str, words)])
-        code = _run(debug=False)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
-
-
 def records(out: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
 @pytest.fixture
-def toy(tmp_path: Path, make_photo: MakePhoto, run: Run) -> tuple[Path, Path]:
+def toy(tmp_path: Path, make_photo: MakePhoto, run: Cli) -> tuple[Path, Path]:
     """A configuration with a quick encoder, and a gallery that it built over 12 photographs."""
     config = tmp_path / "toy.toml"
     config.write_text('[encoder.toy]\nkind = "tests.toys:PixelEncoder"\n[lmm.gpt]\ntimeout = 1.0\nretries = 0\nconcurrency = 1\n')
@@ -66,7 +53,7 @@ def toy(tmp_path: Path, make_photo: MakePhoto, run: Run) -> tuple[Path, Path]:
     return config, tmp_path / "g"
 
 
-def test_ask_answers_out_of_the_box(run: Run, make_photo: MakePhoto) -> None:
+def test_ask_answers_out_of_the_box(run: Cli, make_photo: MakePhoto) -> None:
     """No key, no hub, no configuration: the starter gallery, and two lines that say so."""
     photo = make_photo()
     code, out, err = run("ask", photo)
@@ -78,7 +65,7 @@ def test_ask_answers_out_of_the_box(run: Run, make_photo: MakePhoto) -> None:
     assert len(err.splitlines()) == 2
 
 
-def test_json_is_one_object_a_photo_and_alone(run: Run, toy: tuple[Path, Path], make_photo: MakePhoto) -> None:
+def test_json_is_one_object_a_photo_and_alone(run: Cli, toy: tuple[Path, Path], make_photo: MakePhoto) -> None:
     config, gallery = toy
     photos = [make_photo(f"gallery/{n}.jpg", n) for n in (1, 3)]
     code, out, _ = run("ask", *photos, "--gallery", gallery, "--config", config, "--json", "-k", "3")
@@ -95,7 +82,7 @@ def test_json_is_one_object_a_photo_and_alone(run: Run, toy: tuple[Path, Path], 
 
 
 def test_img2loc_sends_both_ends_and_the_pixels(
-    run: Run, toy: tuple[Path, Path], make_photo: MakePhoto, chat: ChatServer
+    run: Cli, toy: tuple[Path, Path], make_photo: MakePhoto, chat: ChatServer
 ) -> None:
     config, gallery = toy
     exif = Image.Exif()
@@ -115,7 +102,7 @@ def test_img2loc_sends_both_ends_and_the_pixels(
 
 
 def test_a_plain_ask_uses_the_better_parts_and_names_them(
-    run: Run, toy: tuple[Path, Path], make_photo: MakePhoto, chat: ChatServer
+    run: Cli, toy: tuple[Path, Path], make_photo: MakePhoto, chat: ChatServer
 ) -> None:
     config, gallery = toy
     config.write_text(config.read_text() + f'[gallery.mine]\npath = "{gallery}"\n')
@@ -140,7 +127,7 @@ def test_a_plain_ask_uses_the_better_parts_and_names_them(
     ],
 )
 def test_one_bad_answer_does_not_disturb_the_others(
-    run: Run, toy: tuple[Path, Path], make_photo: MakePhoto, chat: ChatServer, answer: Any, status: str
+    run: Cli, toy: tuple[Path, Path], make_photo: MakePhoto, chat: ChatServer, answer: Any, status: str
 ) -> None:
     config, _gallery = toy
     chat.script(says("1.55, 2.55"), answer, says("3.55, 4.55"))
@@ -155,7 +142,7 @@ def test_one_bad_answer_does_not_disturb_the_others(
 
 
 def test_a_refused_key_is_an_error_and_keeps_what_was_answered(
-    run: Run, toy: tuple[Path, Path], make_photo: MakePhoto, chat: ChatServer
+    run: Cli, toy: tuple[Path, Path], make_photo: MakePhoto, chat: ChatServer
 ) -> None:
     config, _ = toy
     chat.script(says("1.55, 2.55"), fails(401, "invalid_api_key", "Incorrect API key provided."))
@@ -222,7 +209,7 @@ def test_ten_files_five_answers_five_clear_lines(tmp_path: Path) -> None:
     assert sum("cannot be read" in line for line in plain.stdout.splitlines()) == 5
 
 
-def test_folders_and_stdin(run: Run, toy: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_and_stdin(run: Cli, toy: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, gallery = toy
     options = ("--gallery", gallery, "--config", config, "--json")
     code, out, _ = run("ask", tmp_path / "gallery", *options)
@@ -238,7 +225,7 @@ def test_folders_and_stdin(run: Run, toy: tuple[Path, Path], tmp_path: Path, mon
 
 
 def test_explain_shows_neighbours_prompt_and_reply(
-    run: Run, toy: tuple[Path, Path], make_photo: MakePhoto, chat: ChatServer
+    run: Cli, toy: tuple[Path, Path], make_photo: MakePhoto, chat: ChatServer
 ) -> None:
     config, gallery = toy
     chat.script(says("51.5, -0.12 I say"))
@@ -254,7 +241,7 @@ def test_explain_shows_neighbours_prompt_and_reply(
         assert words in out
 
 
-def test_index_info_and_query(run: Run, toy: tuple[Path, Path], tmp_path: Path) -> None:
+def test_index_info_and_query(run: Cli, toy: tuple[Path, Path], tmp_path: Path) -> None:
     config, gallery = toy
     code, out, _ = run("index", "info", gallery)
     info = json.loads(out)
@@ -272,7 +259,7 @@ def test_index_info_and_query(run: Run, toy: tuple[Path, Path], tmp_path: Path) 
     assert run("index", "query", gallery, tmp_path / "absent.jpg", "--config", config)[0] == 3
 
 
-def test_doctor_config_and_setup(run: Run, tmp_path: Path) -> None:
+def test_doctor_config_and_setup(run: Cli, tmp_path: Path) -> None:
     code, out, _ = run("doctor")
     assert code == 0
     assert "clip-l14: weights not here (1.7 GB, MIT): img2loc setup clip-l14" in out
@@ -318,14 +305,14 @@ def test_doctor_config_and_setup(run: Run, tmp_path: Path) -> None:
         (["setup", "nonsense"], 1, "no locator named 'nonsense'"),
     ],
 )
-def test_mistakes_are_sentences_with_a_remedy(run: Run, words: list[str], code: int, message: str) -> None:
+def test_mistakes_are_sentences_with_a_remedy(run: Cli, words: list[str], code: int, message: str) -> None:
     got, out, err = run(*words)
     assert (got, out) == (code, "")
     assert message in err
     assert "Traceback" not in err
 
 
-def test_a_wrong_encoder_names_both(run: Run, toy: tuple[Path, Path], tmp_path: Path, make_photo: MakePhoto) -> None:
+def test_a_wrong_encoder_names_both(run: Cli, toy: tuple[Path, Path], tmp_path: Path, make_photo: MakePhoto) -> None:
     config, gallery = toy
     config.write_text('[encoder.toy]\nkind = "tests.toys:PixelEncoder"\nside = 4')
     code, _, err = run("ask", make_photo(), "--gallery", gallery, "--config", config)
@@ -334,7 +321,7 @@ def test_a_wrong_encoder_names_both(run: Run, toy: tuple[Path, Path], tmp_path: 
     assert "'pixels/4'" in err
 
 
-def test_a_gallery_names_no_code_to_run(run: Run, toy: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_gallery_names_no_code_to_run(run: Cli, toy: tuple[Path, Path], tmp_path: Path) -> None:
     """A gallery is data of anybody's: a class outside this project must be in the user's own configuration."""
     _, gallery = toy
     code, _, err = run("ask", tmp_path / "gallery" / "3.jpg", "--gallery", gallery)
@@ -343,7 +330,7 @@ def test_a_gallery_names_no_code_to_run(run: Run, toy: tuple[Path, Path], tmp_pa
 
 
 def test_a_gallery_brings_its_encoder_without_any_configuration(
-    run: Run, tmp_path: Path, make_photo: MakePhoto, tiny_clip: Path
+    run: Cli, tmp_path: Path, make_photo: MakePhoto, tiny_clip: Path
 ) -> None:
     config = tmp_path / "c.toml"
     config.write_text(f'[encoder.tiny]\nkind = "transformers"\nmodel = "{tiny_clip}"\n')
@@ -357,7 +344,7 @@ def test_a_gallery_brings_its_encoder_without_any_configuration(
     assert run("ask", tmp_path / "album" / "3.jpg", "--gallery", "G", "--json", "--config", config)[0] == 0
 
 
-def test_odd_names_do_not_stop_the_others(run: Run, toy: tuple[Path, Path], tmp_path: Path) -> None:
+def test_odd_names_do_not_stop_the_others(run: Cli, toy: tuple[Path, Path], tmp_path: Path) -> None:
     config, gallery = toy
     good = tmp_path / "gallery" / "2.jpg"
     empty = tmp_path / "empty"
@@ -370,7 +357,7 @@ def test_odd_names_do_not_stop_the_others(run: Run, toy: tuple[Path, Path], tmp_
     assert "holds no photographs" in err
 
 
-def test_with_few_neighbours_there_is_no_false_certainty(run: Run, make_photo: MakePhoto) -> None:
+def test_with_few_neighbours_there_is_no_false_certainty(run: Cli, make_photo: MakePhoto) -> None:
     photo = make_photo()
     _, many, _ = run("ask", photo, "--json")
     _, one, _ = run("ask", photo, "--json", "-k", "1")
@@ -378,7 +365,7 @@ def test_with_few_neighbours_there_is_no_false_certainty(run: Run, make_photo: M
     assert records(one)[0]["radius_km"] == records(many)[0]["radius_km"] > 100
 
 
-def test_a_damaged_gallery_of_ones_own_does_not_stop_a_plain_ask(run: Run, make_photo: MakePhoto, tmp_path: Path) -> None:
+def test_a_damaged_gallery_of_ones_own_does_not_stop_a_plain_ask(run: Cli, make_photo: MakePhoto, tmp_path: Path) -> None:
     for name, content in {"a": '{"format": 1}', "b": "[]", "c": "junk"}.items():
         folder = tmp_path / "home" / "galleries" / name
         folder.mkdir(parents=True)
@@ -412,7 +399,7 @@ def test_interrupting_a_request_in_flight_is_quick(make_photo: MakePhoto, chat: 
     assert time.monotonic() - started < 5
 
 
-def test_interrupted_is_130(run: Run, monkeypatch: pytest.MonkeyPatch, make_photo: MakePhoto) -> None:
+def test_interrupted_is_130(run: Cli, monkeypatch: pytest.MonkeyPatch, make_photo: MakePhoto) -> None:
     from img2loc.locators.retrieval import Retrieval
 
     def interrupted(self: Retrieval, photos: object) -> object:
@@ -425,7 +412,7 @@ def test_interrupted_is_130(run: Run, monkeypatch: pytest.MonkeyPatch, make_phot
 
 
 def test_a_fault_of_ours_has_no_traceback_unless_asked_for(
-    run: Run, monkeypatch: pytest.MonkeyPatch, make_photo: MakePhoto
+    run: Cli, monkeypatch: pytest.MonkeyPatch, make_photo: MakePhoto
 ) -> None:
     from img2loc.locators.retrieval import Retrieval
 

@@ -2,9 +2,8 @@
 
 import hashlib
 import io
-import sys
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,23 +15,10 @@ from img2loc import assets
 from img2loc.bench import truth as benchmarks
 from img2loc.bench.fetch import FetchError, fetch, unpack
 from img2loc.bench.truth import Truth, rows_sha256
-from img2loc.cli import _run
 from img2loc.errors import SourceError
 from img2loc.types import Location
 from tests.bench_toys import benchmark
-from tests.conftest import SHARED, picture
-
-Cli = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["img2loc", *map(str, words)])
-        code = _run(debug=False)
-        return code, *capsys.readouterr()
-
-    return call
+from tests.conftest import SHARED, Cli, picture
 
 
 @pytest.fixture
@@ -41,7 +27,7 @@ def http() -> Iterator[HTTPServer]:
         yield server
 
 
-def test_every_recipe_says_what_must_be_known(cli: Cli) -> None:
+def test_every_recipe_says_what_must_be_known(run: Cli) -> None:
     assert benchmarks.known() == ["gws15k", "im2gps", "im2gps3k", "yfcc26k", "yfcc4k"]
     for name in benchmarks.known():
         recipe = benchmarks.find(name)
@@ -54,7 +40,7 @@ def test_every_recipe_says_what_must_be_known(cli: Cli) -> None:
         for mirror in recipe.mirrors:
             assert mirror.sha256 or "not tried" in mirror.note
     assert benchmarks.find(str(assets.folder("eval") / "template.toml")).obtain
-    code, out, _ = cli("data", "list")
+    code, out, _ = run("data", "list")
     assert code == 0
     assert "im2gps3k: Im2GPS3k" in out
 
@@ -83,13 +69,13 @@ def test_the_rows_checksum_does_not_depend_on_the_file(tmp_path: Path) -> None:
     assert sums == {hashlib.sha256(words.encode()).hexdigest()}
 
 
-def test_a_recipe_of_ones_own(tmp_path: Path, cli: Cli) -> None:
+def test_a_recipe_of_ones_own(tmp_path: Path, run: Cli) -> None:
     benchmark(tmp_path / "b", 3)
     text = (tmp_path / "b" / "truth.csv").read_text().replace("file,lat,lon,author", "picture,y,x,by")
     (tmp_path / "b" / "truth.csv").write_text(text)
     columns = 'photo = "picture"\nlat = "y"\nlon = "x"\nauthor = "by"\n'
     (tmp_path / "b" / "my.toml").write_text(f'truth = "truth.csv"\nphotos = "."\nrows = 3\n[columns]\n{columns}')
-    code, out, _ = cli("data", "verify", tmp_path / "b" / "my.toml")
+    code, out, _ = run("data", "verify", tmp_path / "b" / "my.toml")
     assert code == 0, out
     for wrong, words in (("rowz = 3\n", "no key 'rowz'"), ("rows = 'x'\n", "should be a int"), ("rows = \n", "cannot be read")):
         (tmp_path / "wrong.toml").write_text(wrong)
@@ -99,7 +85,7 @@ def test_a_recipe_of_ones_own(tmp_path: Path, cli: Cli) -> None:
         benchmarks.find("nowhere.csv")
 
 
-def test_verify_finds_what_is_missing_extra_corrupt_or_no_photo(tmp_path: Path, cli: Cli) -> None:
+def test_verify_finds_what_is_missing_extra_corrupt_or_no_photo(tmp_path: Path, run: Cli) -> None:
     """A folder in MP-16's layout, under other names than the truth file's."""
     names = [f"{n}0000000.jpg" for n in range(1, 10)]
     (tmp_path / "truth.csv").write_text("file,lat,lon\n" + "".join(f"{name},1,2\n" for name in names))
@@ -115,7 +101,7 @@ def test_verify_finds_what_is_missing_extra_corrupt_or_no_photo(tmp_path: Path, 
     for name in names[5:8]:  # No blank picture, but the same three times.
         (folder / name).write_bytes((folder / names[5]).read_bytes())
     picture(99).save(folder / "extra.jpg")
-    code, out, _ = cli("data", "verify", tmp_path / "truth.csv", "--photos", tmp_path / "photos")
+    code, out, _ = run("data", "verify", tmp_path / "truth.csv", "--photos", tmp_path / "photos")
     assert code == 3
     kinds = {line.split()[0]: line.split()[1] for line in out.splitlines() if not line.startswith(" ")}
     assert {kind: kinds[kind] for kind in ("missing", "corrupt", "placeholder", "extra")} == {
@@ -182,7 +168,7 @@ def test_wrong_bytes_and_dead_links_are_sentences(http: HTTPServer, tmp_path: Pa
         fetch("http://127.0.0.1:9/f", tmp_path / "f")
 
 
-def test_fetching_a_benchmark_from_mirrors(http: HTTPServer, tmp_path: Path, cli: Cli) -> None:
+def test_fetching_a_benchmark_from_mirrors(http: HTTPServer, tmp_path: Path, run: Cli) -> None:
     truth = benchmark(tmp_path / "b", 4)
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
@@ -195,18 +181,18 @@ def test_fetching_a_benchmark_from_mirrors(http: HTTPServer, tmp_path: Path, cli
     mirrors = [("truth", "/gone"), ("truth", "/wrong"), ("truth", "/truth"), ("photos", "/photos")]
     listed = "".join(f'[[mirrors]]\nwhat = "{what}"\nurl = "{http.url_for(path)}"\n' for what, path in mirrors)
     recipe.write_text(f'rows = 4\nterms = "for tests"\nobtain = ["Ask a friend."]\n{listed}')
-    code, _, err = cli("data", "fetch", recipe)
+    code, _, err = run("data", "fetch", recipe)
     assert code == 0, err
     assert "Terms: for tests" in err
     assert "has 4 rows, and this file 1" in err
-    assert cli("data", "verify", recipe)[0] == 0
-    code, _, err = cli("data", "fetch", recipe)
+    assert run("data", "verify", recipe)[0] == 0
+    code, _, err = run("data", "fetch", recipe)
     assert "is here" in err
 
 
-def test_where_no_mirror_is_known_the_steps_are_said(tmp_path: Path, cli: Cli) -> None:
+def test_where_no_mirror_is_known_the_steps_are_said(tmp_path: Path, run: Cli) -> None:
     (tmp_path / "mine.toml").write_text('obtain = ["Ask a friend."]\n')
-    code, _, err = cli("data", "fetch", tmp_path / "mine.toml")
+    code, _, err = run("data", "fetch", tmp_path / "mine.toml")
     assert code == 3
     assert "1. Ask a friend." in err
     assert "Not here yet: truth and photos." in err

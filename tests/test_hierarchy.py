@@ -1,8 +1,7 @@
 """The hierarchy: a city of the chosen country and no other, probabilities that add up, the same through the command line."""
 
 import json
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from img2loc import build, galleries, readiness
-from img2loc.cli import main
 from img2loc.config import Config
 from img2loc.errors import ConfigError, GalleryError, WrongEncoder
 from img2loc.gallery import Gallery
 from img2loc.locators.hierarchy import Hierarchy
 from img2loc.types import Embedding, Embeddings, Item, Location, Photo, Rejected
-from tests.conftest import MakePhoto
+from tests.conftest import Cli, MakePhoto
 
 COUNTRIES, EACH, DIM = 12, 5, 8
 
@@ -135,25 +133,9 @@ def test_galleries_that_do_not_belong_together_are_refused(tmp_path: Path) -> No
         Hierarchy(encoder, names, cities, nearest=0)
 
 
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["img2loc", *words])
-        monkeypatch.setattr("os._exit", sys.exit)
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, err
-
-    return call
-
-
 @pytest.mark.parametrize("name", ["streetclip", "streetclip-soft", "streetclip-states", "streetclip-flat", "clip-hierarchy"])
 def test_without_weights_it_is_said_what_is_missing_how_large_and_what_gets_it(
-    run: Run, make_photo: MakePhoto, name: str
+    run: Cli, make_photo: MakePhoto, name: str
 ) -> None:
     code, out, err = run("ask", "--locator", name, str(make_photo()))
     assert (code, out) == (1, "")
@@ -172,7 +154,7 @@ def galleries_of(name: str) -> list[str]:
 
 
 def test_with_weights_in_a_folder_setup_builds_and_ask_answers(
-    run: Run, make_photo: MakePhoto, tiny_clip: Path, tmp_path: Path
+    run: Cli, make_photo: MakePhoto, tiny_clip: Path, tmp_path: Path
 ) -> None:
     places = tmp_path / "places"
     places.mkdir()

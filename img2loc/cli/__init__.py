@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from img2loc.cli import ask, bench, data, embed, index, lmm, system
+from img2loc.cli import ask, bench, data, embed, index, lmm, system, train
 from img2loc.cli.streams import on_terminal
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.command("ask")(ask.ask)
 app.add_typer(index.app, name="index")
 app.command("embed")(embed.embed)
 app.add_typer(lmm.app, name="lmm")
+app.add_typer(train.app, name="train")
 app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data")
 app.command("setup")(system.setup)

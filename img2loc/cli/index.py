@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from img2loc.cli import ingest
+from img2loc.cli import ingest, tune
 
 if TYPE_CHECKING:
     from img2loc.config import Config
@@ -17,6 +17,7 @@ app.command("merge")(ingest.merge)
 app.command("add")(ingest.add)
 app.command("import")(ingest.import_)
 app.command("export")(ingest.export)
+tune.register(app)
 
 
 @app.command()

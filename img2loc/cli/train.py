@@ -1,0 +1,205 @@
+"""`img2loc train`: train the baselines on photos of your own."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from img2loc.config import Config
+    from img2loc.protocols import Source
+    from img2loc.recipes import Recipe
+
+app = typer.Typer(help="Train the baselines on photos of your own.", no_args_is_help=True)
+
+_Source = Annotated[
+    str,
+    typer.Argument(metavar="SOURCE", help="A CSV, a folder of geotagged photos, a recipe's name, or a TOML recipe."),
+]
+_Out = Annotated[Path, typer.Option(metavar="DIR", help="Where to; run again, the same command goes on from there.")]
+_Photos = Annotated[Path | None, typer.Option(metavar="DIR", help="Where a CSV's photos lie, if not beside it.")]
+_Encoder = Annotated[str | None, typer.Option(metavar="NAME", help="The [encoder.NAME] to train with.")]
+_Epochs = Annotated[int | None, typer.Option(metavar="N", help="How often each photo is seen.")]
+_Seed = Annotated[int | None, typer.Option(metavar="S", help="Another seed, another training; the same, the same.")]
+_Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any other key of the [train] table, as TOML writes it; may be repeated."),
+]
+_Config = Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")]
+
+
+@app.command()
+def geoclip(
+    source: _Source,
+    out: _Out,
+    photos: _Photos = None,
+    encoder: _Encoder = None,
+    epochs: _Epochs = None,
+    seed: _Seed = None,
+    fraction: Annotated[float | None, typer.Option(metavar="F", help="The share of the photos to train on.")] = None,
+    validation: Annotated[
+        str | None,
+        typer.Option(metavar="SHARE|CSV", help="A share of the photos to hold back, or a CSV of others, to measure on."),
+    ] = None,
+    values: _Set = None,
+    config: _Config = None,
+) -> None:
+    """Train GeoCLIP's head and location tower on an image tower's features. Killed, the same command goes on."""
+    from img2loc import build
+    from img2loc.cli import render
+    from img2loc.cli.system import toml
+    from img2loc.training import geoclip as training
+
+    options = {"encoder": encoder, "epochs": epochs, "seed": seed, "fraction": fraction, "validation": _share(validation)}
+    tables, settings = _settings("geoclip", options, values, config)
+    found = _photos_of(source, photos)
+    with render.waiting(f"Loading the encoder {settings.encoder} …"):
+        tower = build.encoder(tables, settings.encoder)
+    with _progress() as advance:
+        history = training.train(settings, tower, found, out, advance)
+    _say_skipped(out)
+    last = history[-1]
+    measured = ", ".join(
+        f"{last[name]['25']:.1%} of the {name} photos within 25 km" for name in ("training", "validation") if name in last
+    )
+    typer.echo(
+        f"{out}: {last['epoch']} epochs, loss {history[0]['loss']:.3f} → {last['loss']:.3f}; {measured}. "
+        "As an encoder, in your img2loc.toml:\n"
+        f'  [encoder.mine]\n  kind = "geoclip"\n  encoder = {toml(settings.encoder)}\n  weights = {toml(str(out.resolve()))}\n'
+        "Then: img2loc index build POINTS.csv --of points --encoder mine --out PLACES; "
+        "img2loc ask PHOTO --gallery PLACES --locator retrieval",
+        err=True,
+    )
+
+
+@app.command()
+def streetclip(
+    source: _Source,
+    out: _Out,
+    photos: _Photos = None,
+    model: Annotated[str | None, typer.Option(metavar="MODEL", help="The CLIP to fine-tune: a folder or a hub id.")] = None,
+    epochs: _Epochs = None,
+    seed: _Seed = None,
+    values: _Set = None,
+    config: _Config = None,
+) -> None:
+    """Fine-tune CLIP on captions of the photos' places, as StreetCLIP was. Killed, the same command goes on."""
+    from img2loc.cli.system import toml
+    from img2loc.errors import SourceError
+    from img2loc.training import placed
+    from img2loc.training import streetclip as training
+
+    options = {"model": model, "epochs": epochs, "seed": seed}
+    _, settings = _settings("streetclip", options, values, config)
+    recipe = _recipe(source)
+    if recipe.path is None or recipe.path.is_dir():
+        raise SourceError(
+            f"{source} is no CSV. Training StreetCLIP needs one, with photo, lat and lon, and the places' names if known."
+        )
+    rows = list(placed.placed_photos(recipe.path, photos or recipe.photos, recipe.columns))
+    with _progress() as advance:
+        total = settings.epochs * sum(isinstance(row, placed.PlacedPhoto) for row in rows)
+        history = training.train(rows, settings, out, lambda done: advance("photos", done, total, ""))
+    last = history[-1]
+    measured = ", ".join(f"{last[key]:.1%} by {key.removesuffix('_accuracy')}" for key in last if key.endswith("_accuracy"))
+    typer.echo(
+        f"{out}: {last['epoch']} epochs, loss {history[0]['loss']:.3f} → {last['loss']:.3f}; the nearest of a batch's captions "
+        f"was the photo's own: {measured}. {last['skipped']} rows were of no use, {last['unreadable']} photos cannot be read.\n"
+        "As an encoder, in your img2loc.toml:\n"
+        f'  [encoder.mine]\n  kind = "transformers"\n  model = {toml(str(out.resolve()))}',
+        err=True,
+    )
+
+
+def _settings(kind: str, options: dict[str, Any], values: list[str] | None, config: Path | None) -> tuple["Config", Any]:
+    """The configuration, and the settings in its table [train.KIND] with the command line's over them."""
+    from img2loc import making
+    from img2loc.config import Config
+
+    tables = Config.load(config)
+    making.check(tables)
+    given = {key: value for key, value in options.items() if value is not None}
+    tables.override("train", kind, {**dict(_assigned(text) for text in values or ()), **given}, "command line")
+    table = tables.table("train", kind)
+    make = making.class_of("train", kind, table)
+    return tables, making.call("train", kind, make, making.arguments_of("train", kind, table, make))
+
+
+def _assigned(text: str) -> tuple[str, Any]:
+    """KEY=VALUE, the value as TOML writes it; what TOML cannot read is a text without its quotes."""
+    import tomllib
+
+    from img2loc.errors import ConfigError
+
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {text!r} is not KEY=VALUE. Write it as --set lr=1e-3.")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def _share(validation: str | None) -> float | str | None:
+    """A share, where it is a number; else the CSV that it names."""
+    try:
+        return None if validation is None else float(validation)
+    except ValueError:
+        return validation
+
+
+def _photos_of(name: str, photos: Path | None) -> "Source":
+    """The photographs that a name stands for. Raises SourceError where it stands for points."""
+    from dataclasses import replace
+
+    recipe = _recipe(name)
+    return replace(recipe, photos=photos or recipe.photos).source()
+
+
+def _recipe(name: str) -> "Recipe":
+    from img2loc import recipes
+    from img2loc.errors import SourceError
+
+    recipe = recipes.find(name)
+    if recipe.of != "photos":
+        raise SourceError(f"The recipe {recipe.name!r} is of {recipe.of}. Training needs photographs whose place is known.")
+    return recipe
+
+
+def _say_skipped(out: Path) -> None:
+    from img2loc import indexing
+
+    if reasons := indexing.commonest_reasons(out):
+        typer.echo(f"Some photos could not be used; {out / 'skipped.csv'} says which and why:", err=True)
+        for line in reasons:
+            typer.echo(f"  {line}", err=True)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int, str], None]]:
+    """A bar on stderr for each part of the work in turn, on a terminal only."""
+    import sys
+
+    from img2loc.cli.streams import on_terminal
+
+    if not on_terminal(sys.stderr):
+        yield lambda what, done, total, remark: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[tuple[str, int], Any] = {}
+
+        def advance(what: str, done: int, total: int, remark: str) -> None:
+            task = tasks.get((what, total))
+            if task is None:
+                for other in tasks.values():
+                    bar.update(other, visible=False)
+                task = tasks[what, total] = bar.add_task(what, total=total)
+            bar.update(task, completed=done, description=remark or what)
+
+        yield advance

@@ -1,0 +1,71 @@
+"""Whether a gallery on the disk is still what was built: checksums, counts, lengths, coordinates, encoder."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from img2loc import sketch
+from img2loc.errors import GalleryError
+from img2loc.gallery import Gallery
+from img2loc.manifest import read_manifest
+from img2loc.rows import ROWS
+from img2loc.vectors import LENGTH
+from img2loc.writing import VECTORS
+
+FILES = (VECTORS, ROWS, *sketch.FILES)
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of a gallery, in hex."""
+    found = {}
+    for name in FILES:
+        if (folder / name).exists():
+            with (folder / name).open("rb") as file:
+                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def problems(folder: Path) -> Iterator[str]:
+    """What is wrong with a gallery, a sentence each; nothing where all is well."""
+    try:
+        manifest = read_manifest(folder)
+    except GalleryError as error:
+        yield str(error)
+        return
+    expected = manifest.get("files")
+    if expected is None:
+        yield f"The manifest of {folder} has no checksums: it was built by an earlier version."
+    else:
+        yield from _changed(folder, expected)
+    try:
+        gallery = Gallery.open(folder)
+    except GalleryError as error:
+        yield str(error)
+        return
+    if gallery.dim != manifest.get("dim"):
+        yield f"The vectors have length {gallery.dim}, and the manifest says {manifest.get('dim')}."
+    yield from _rows(gallery)
+
+
+def _changed(folder: Path, expected: dict[str, str]) -> Iterator[str]:
+    found = checksums(folder)
+    for name, digest in expected.items():
+        if name not in found:
+            yield f"{name} is gone."
+        elif found[name] != digest:
+            yield f"{name} is not the file that was built: its SHA-256 is {found[name][:12]}…, and was {digest[:12]}…"
+
+
+def _rows(gallery: Gallery) -> Iterator[str]:
+    off = sum(int((np.abs(np.linalg.norm(part.astype(np.float32), axis=1) - 1) > 2 * LENGTH).sum()) for part in gallery.vectors())
+    if off:
+        yield f"{off:,} vectors are not of unit length."
+    places = gallery.locations()
+    outside = ~(np.isfinite(places).all(axis=1) & (np.abs(places) <= (90, 180)).all(axis=1))
+    if outside.any():
+        yield f"{int(outside.sum()):,} rows are not on Earth, the first in row {int(np.argmax(outside))}."
+    repeated = len(gallery) - len(set(gallery.ids()))
+    if repeated:
+        yield f"{repeated:,} rows have the id of another row."

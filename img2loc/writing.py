@@ -1,0 +1,86 @@
+"""The files of a gallery, from batches of unit rows and their items, in bounded memory."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from img2loc import sketch
+from img2loc.errors import GalleryError
+from img2loc.inverted import InvertedFile
+from img2loc.rows import ROWS, RowsFile
+from img2loc.sketch import SketchFile
+from img2loc.types import Embeddings, Item
+from img2loc.vectors import MatrixFile, WholeFile, check_unit, matrix_dtype, new_index, train
+
+Batches = Iterable[tuple[Embeddings, Sequence[Item]]]
+VECTORS = "gallery.faiss"
+SKETCH_FROM = 50_000
+"""Rows from which a matrix in half precision gets a sketch; fewer are read as quickly as they are."""
+_TRAINING_ROWS = 262_144
+
+
+class _Takes(Protocol):
+    def add(self, vectors: Embeddings) -> None: ...
+    def close(self) -> None: ...
+    def abandon(self) -> None: ...
+
+
+def write(folder: Path, batches: Batches, rows: int, spec: str) -> tuple[int, int]:
+    """Write vectors, rows and, where it pays, a sketch; returns how many rows there were, and their length.
+
+    `rows` is how many there will be. Raises GalleryError for rows that are not unit length or for none, and for batches that can
+    be read but once where the spec must be trained first.
+    """
+    for name in sketch.FILES:
+        (folder / name).unlink(missing_ok=True)
+    files: list[_Takes] = []
+    dtype = matrix_dtype(spec)
+    count = dim = 0
+    with ExitStack() as stack, RowsFile(folder / ROWS) as named:
+        for vectors, items in batches:
+            check_unit(vectors, len(items))
+            if not files:
+                dim = vectors.shape[1]
+                files = _files(folder, batches, rows, spec, dim)
+                for file in files:
+                    stack.callback(file.abandon)
+            named.add(items)
+            stored = vectors if dtype is None else vectors.astype(dtype)
+            for file in files:
+                file.add(stored)
+            count += len(vectors)
+        if not files:
+            raise GalleryError(
+                f"There is not one usable entry for the gallery {folder}. See skipped.csv there, mend it, delete the folder "
+                "and build again."
+            )
+        for file in files:
+            file.close()
+    return count, dim
+
+
+def _files(folder: Path, batches: Batches, rows: int, spec: str, dim: int) -> list[_Takes]:
+    index = new_index(spec, dim)
+    if not index.is_trained:
+        train(index, spec, _sample(batches, rows, _TRAINING_ROWS))
+    if spec.startswith("IVF"):
+        return [InvertedFile(folder / VECTORS, index)]
+    dtype = matrix_dtype(spec)
+    if dtype is None:
+        return [WholeFile(folder / VECTORS, index)]
+    matrix = MatrixFile(folder / VECTORS, index, dtype)
+    if dtype.itemsize == 4 or rows < SKETCH_FROM or iter(batches) is batches:
+        return [matrix]
+    return [matrix, SketchFile(folder, _sample(batches, rows, sketch.SAMPLE))]
+
+
+def _sample(batches: Batches, rows: int, most: int) -> Embeddings:
+    """A random sample of the rows, always the same. Raises GalleryError if batches can be read but once."""
+    if iter(batches) is batches:
+        raise GalleryError("This index must be trained before rows are added: pass batches that can be iterated twice.")
+    share = min(1.0, most / max(rows, 1))
+    random = np.random.default_rng(0)
+    return np.concatenate([vectors[random.random(len(vectors)) < share] for vectors, _ in batches])
