@@ -7,7 +7,8 @@ All ways run in one process on the same cores, one after the other in every roun
 ratios are taken within a round, so that other work on the machine weighs on both sides. The ways: `model` runs batches that are
 prepared already; `decode` only decodes and prepares, in as many threads as there are cores; `loop` opens, prepares and runs one
 photograph after the other; `build` is the first half of `index build`, with its shards written. Where the model itself uses every
-core, nothing can be faster than 1 / (1 / model + 1 / decode): that is the `ideal`.
+core, nothing can be faster than 1 / (1 / model + 1 / decode): that is the `ideal`. The same ratios in processor time say what
+each way costs, however busy the machine is.
 """
 
 import argparse
@@ -18,11 +19,12 @@ import platform
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from PIL import Image
@@ -36,6 +38,7 @@ from img2loc.shards import embed
 from img2loc.types import Item, Photo
 
 _IN_A_TAR = 500
+_WAYS = ("model", "decode", "loop", "build")
 
 
 def main() -> None:
@@ -54,8 +57,8 @@ def main() -> None:
         size = _write_tars(options.photos, Path(folder) / "tars", options.count)
         source = open_source(Path(folder) / "tars")
         rounds = [_round(encoder, source, Path(folder) / f"round{number}") for number in range(options.rounds)]
-    rates = {way: median(options.count / seconds[way] for seconds in rounds) for way in rounds[0]}
-    result = {
+    rates = {way: median(options.count / seconds[way] for seconds, _ in rounds) for way in _WAYS}
+    result: dict[str, Any] = {
         "encoder": encoder.name,
         "photos": options.count,
         "bytes a photo": round(size / options.count),
@@ -65,40 +68,53 @@ def main() -> None:
         "machine": platform.processor() or platform.machine(),
         "torch": torch.__version__,
         "photos a second": {**{way: round(rate, 2) for way, rate in rates.items()}, "ideal": round(_ideal(rates), 2)},
-        "build / model": round(median(seconds["model"] / seconds["build"] for seconds in rounds), 3),
-        "build / ideal": round(median((seconds["model"] + seconds["decode"]) / seconds["build"] for seconds in rounds), 3),
-        "build / loop": round(median(seconds["loop"] / seconds["build"] for seconds in rounds), 3),
-        "decode / model, in time": round(median(seconds["decode"] / seconds["model"] for seconds in rounds), 3),
-        "rounds, in seconds": [{way: round(value, 2) for way, value in seconds.items()} for seconds in rounds],
+        "ratios": _ratios([seconds for seconds, _ in rounds]),
+        "ratios in processor time": _ratios([processor for _, processor in rounds]),
+        "rounds, in seconds": [seconds for seconds, _ in rounds],
+        "rounds, in seconds of a processor": [processor for _, processor in rounds],
     }
     print(f"{encoder.name}, {options.count} photos of {size / options.count / 1000:.0f} kB, batches of {encoder._batch_size}")
     for way, rate in result["photos a second"].items():
         print(f"  {way:8} {rate:9.2f} photos/s")
-    for ratio in ("build / model", "build / ideal", "build / loop", "decode / model, in time"):
-        print(f"  {ratio:24} {result[ratio]:6.3f}")
+    print(f"  {'':26} {'time':>6} {'processor time':>15}")
+    for ratio, value in result["ratios"].items():
+        print(f"  {ratio:26} {value:6.3f} {result['ratios in processor time'][ratio]:15.3f}")
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def _round(encoder: TorchEncoder, source: Source, folder: Path) -> dict[str, float]:
-    """Seconds of each way over the whole source."""
+def _ratios(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Throughput against throughput, the median of the rounds."""
+    wanted = {
+        "build / model": lambda s: s["model"] / s["build"],
+        "build / ideal": lambda s: (s["model"] + s["decode"]) / s["build"],
+        "build / loop": lambda s: s["loop"] / s["build"],
+        "ideal / model": lambda s: s["model"] / (s["model"] + s["decode"]),
+    }
+    return {name: round(median(map(ratio, rounds)), 3) for name, ratio in wanted.items()}
+
+
+def _round(encoder: TorchEncoder, source: Source, folder: Path) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds, and seconds of a processor, of each way over the whole source."""
     photos = [entry.photo for entry in source if isinstance(entry, Item)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         prepared: list[torch.Tensor] = []
         decode = _timed(lambda: prepared.extend(pool.map(encoder._decode, photos)))
     batches = [prepared[start : start + encoder._batch_size] for start in range(0, len(prepared), encoder._batch_size)]
     folder.mkdir()
-    return {
-        "model": _timed(lambda: [_finished(encoder, batch) for batch in batches]),
+    found = {
+        "model": _timed(lambda: _run(encoder, batches)),
         "decode": decode,
-        "loop": _timed(lambda: [_finished(encoder, [encoder.prepare(_opened(photo))]) for photo in photos]),
+        "loop": _timed(lambda: _run(encoder, ([encoder.prepare(_opened(photo))] for photo in photos))),
         "build": _timed(lambda: embed(source, encoder, folder)),
     }
+    return {way: found[way][0] for way in _WAYS}, {way: found[way][1] for way in _WAYS}
 
 
-def _finished(encoder: TorchEncoder, batch: list[torch.Tensor]) -> float:
-    """Run a batch until its rows are in memory."""
-    return float(next(iter(encoder._rows(batch)))[0])
+def _run(encoder: TorchEncoder, batches: Iterable[list[torch.Tensor]]) -> None:
+    """Run batches, each until its rows are in memory."""
+    for batch in batches:
+        float(next(iter(encoder._rows(batch)))[0])
 
 
 def _opened(photo: Photo) -> Image.Image:
@@ -110,10 +126,10 @@ def _ideal(rates: dict[str, float]) -> float:
     return 1 / (1 / rates["model"] + 1 / rates["decode"])
 
 
-def _timed(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def _timed(work: Callable[[], object]) -> tuple[float, float]:
+    start, used = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - start
+    return round(time.perf_counter() - start, 3), round(time.process_time() - used, 3)
 
 
 def _write_tars(photos: Path, folder: Path, count: int) -> int:

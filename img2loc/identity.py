@@ -35,7 +35,13 @@ def plain_name(name: str) -> str:
 
 def key(name: str) -> str:
     """What is the same for every name of one photograph."""
-    return flickr_id(name) or plain_name(str(PurePosixPath(name).with_suffix("")) if name else name)
+    return flickr_id(name) or bare_name(name)
+
+
+def bare_name(name: str) -> str:
+    """A plain name without its suffix."""
+    path = PurePosixPath(name)
+    return plain_name(str(path.with_suffix("")) if path.name else name)
 
 
 def author_in(text: str) -> str:

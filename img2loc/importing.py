@@ -97,7 +97,7 @@ class Embeddings:
                 yield Rejected(identity, location)
             else:
                 rest = (row.get(role, "") for role in ("label", "author", "licence"))
-                yield Item(identity, location, Photo(Path(row.get("photo", ""))), *rest), vector / length
+                yield Item(identity, location, Photo(Path(row.get("photo") or identity)), *rest), vector / length
 
 
 def check(embeddings: Embeddings, encoder: Encoder, photos: Path) -> Check:
@@ -190,7 +190,7 @@ class _Places:
 
 
 def _with_photos(store: Store, block: list[tuple[Item, Embedding]]) -> list[tuple[Photo, Embedding]]:
-    found = store.find([str(item.photo.path) or item.id for item, _ in block]) if block else []
+    found = store.find([str(item.photo.path) for item, _ in block]) if block else []
     return [(photo, vector) for photo, (_, vector) in zip(found, block, strict=True) if photo is not None]
 
 

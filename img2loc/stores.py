@@ -48,7 +48,7 @@ class Store:
         """The photograph of each name, read when it is needed; None where there is none. Raises SourceError."""
         if self._naming is None:
             self._naming = self._settle(names)
-        asked = hashed(map(_whole if self._naming is not identity.key else identity.key, names))
+        asked = hashed(map(identity.key if self._naming is identity.key else identity.bare_name, names))
         return [self._photo(int(row)) if row >= 0 else None for row in self._rows(asked)]
 
     def torn(self) -> list[Rejected]:
@@ -61,7 +61,7 @@ class Store:
         by_folders: list[_Naming] = [partial(_last, parts=parts) for parts in range(1, _DEEPEST + 1)]
         for naming in [*by_folders, identity.key]:
             self._sort(naming)
-            asked = hashed(map(identity.key if naming is identity.key else _whole, names))
+            asked = hashed(map(identity.key if naming is identity.key else identity.bare_name, names))
             found[naming] = int((self._rows(asked) >= 0).sum())
             if 2 * found[naming] >= len(names):
                 return naming
@@ -107,9 +107,5 @@ def _image_files(folder: Path) -> Iterator[str]:
                 yield (inside / name).as_posix()
 
 
-def _whole(name: str) -> str:
-    return identity.plain_name(str(PurePosixPath(name).with_suffix(""))) if name else name
-
-
 def _last(name: str, parts: int) -> str:
-    return _whole("/".join(name.split("/")[-parts:]))
+    return identity.bare_name("/".join(name.split("/")[-parts:]))

@@ -1,0 +1,118 @@
+"""`index build --part`, merge, add, import and export as a user meets them; a killed build from tars goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from img2loc import indexing
+from img2loc.cli import _run
+from img2loc.mixture import open_source
+from tests.archives import make_mp16, make_pairs
+from tests.test_indexing import TABLE, contents
+from tests.toys import PixelEncoder
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["img2loc", *map(str, words)])
+        code = _run(debug=False)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> None:
+    """A configuration with a quick encoder, in the working directory."""
+    Path("img2loc.toml").write_text('[encoder.toy]\nkind = "tests.toys:PixelEncoder"\n', encoding="utf-8")
+
+
+@pytest.mark.usefixtures("toy")
+def test_from_download_to_gallery_in_parts_with_additions_and_out_again(run: Run, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    folder = make_mp16(tmp_path / "MP16-Pro", range(1, 131), table_only=[200, 201])
+    build = ("index", "build", "mp16", "--source", folder, "--encoder", "toy")
+    for part in ("1/2", "2/2"):
+        code, _, err = run(*build, "--part", part, "--out", tmp_path / part[0])
+        assert (code, f"part {part}" in err) == (0, True), err
+    code, _, err = run("index", "merge", tmp_path / "1", "--out", tmp_path / "g")
+    assert (code, err) == (1, "Error: Of 2 parts these are missing: 2/2. Embed them, and name all.\n")
+    code, _, err = run("index", "merge", tmp_path / "1", tmp_path / "2", "--out", tmp_path / "g")
+    assert code == 0
+    assert "130 photos by pixels/6" in err
+    assert "2 × not among the photographs" in err
+    assert run(*build, "--out", tmp_path / "whole")[0] == 0
+    assert contents(tmp_path / "g") == contents(tmp_path / "whole")
+
+    make_pairs(tmp_path / "more.tar", range(500, 510))
+    code, _, err = run("index", "add", tmp_path / "g", tmp_path / "more.tar")
+    assert (code, "140 photos" in err) == (0, True), err
+    code, _, err = run("index", "export", tmp_path / "g", tmp_path / "rows.parquet")
+    assert (code, "140 rows" in err) == (0, True), err
+    rows = pq.read_table(tmp_path / "rows.parquet").to_pylist()
+    assert rows[129]["author"] == "1@N00"
+    assert json.loads(run("index", "info", tmp_path / "g")[1])["rows"] == 140
+
+    code, _, err = run("index", "import", tmp_path / "g", "--encoder", "toy", "--out", tmp_path / "again", "--photos", folder)
+    assert code == 0, err
+    assert "32 photos encoded again: cosine 1.0000" in err
+    code, _, err = run("index", "import", tmp_path / "g", "--encoder", "toy", "--out", tmp_path / "again2")
+    assert "taken on your word" in err
+
+
+@pytest.mark.usefixtures("toy")
+def test_mistakes_are_sentences(run: Run, tmp_path: Path) -> None:
+    make_pairs(tmp_path / "t.tar", range(3))
+    build = ("index", "build", tmp_path / "t.tar", "--encoder", "toy")
+    for words, message in [
+        ((*build, "--part", "1/2"), "Error: A part needs a folder of its own: say which with --out."),
+        ((*build, "--part", "3/2", "--out", tmp_path / "p"), "Error: --part 3/2: say which of how many, as in 1/4"),
+        ((*build, "--device", "cuda:0"), "Error: The encoder 'toy' takes no device. Leave --device out."),
+        ((*build[:3], "--encoder", "lite0", "--device", "cuda:77"), "Error: The device 'cuda:77' cannot be used here"),
+        (("index", "add", tmp_path / "nowhere", tmp_path / "t.tar"), "Error: There is no gallery at"),
+        (("index", "import", tmp_path, "--encoder", "toy", "--out", tmp_path / "i"), "Error: "),
+        (("index", "export", "starter", tmp_path / "absent" / "x.parquet"), "Error: "),
+    ]:
+        code, _, err = run(*words)
+        assert (code, err.startswith(message)) == (1, True), err
+
+
+def test_sigkill_in_the_middle_of_a_tar_and_again(tmp_path: Path) -> None:
+    """A real process on two tars, one torn, really killed: the same gallery as one that was left alone."""
+    make_pairs(tmp_path / "tars" / "a.tar", range(150))
+    torn = make_pairs(tmp_path / "tars" / "b.tar", range(150, 250))
+    torn.write_bytes(torn.read_bytes()[: torn.stat().st_size // 2])
+    script = (
+        "import sys, time; from pathlib import Path\n"
+        "from tests.toys import PixelEncoder; from img2loc import indexing; from img2loc.mixture import open_source\n"
+        "class Slow(PixelEncoder):\n"
+        "    def encode(self, photos):\n"
+        "        for row in super().encode(photos): time.sleep(0.01); yield row\n"
+        f"indexing.build(open_source(Path({str(tmp_path / 'tars')!r})), Slow(), Path(sys.argv[1]), alias='toy', table={TABLE})"
+    )
+    folder = tmp_path / "killed"
+    process = subprocess.Popen([sys.executable, "-c", script, str(folder)], cwd=Path(__file__).resolve().parents[1])
+    while not list(folder.glob("img_emb/*.npy")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (folder / "manifest.json").exists()
+    for out in (folder, tmp_path / "whole"):
+        gallery = indexing.build(open_source(tmp_path / "tars"), PixelEncoder(), out, alias="toy", table=TABLE)
+    assert contents(folder) == contents(tmp_path / "whole")
+    assert 190 < len(gallery) < 210
+    (line,) = indexing.commonest_reasons(folder)
+    assert line.startswith("1 × b.tar breaks off at byte")

@@ -1,0 +1,128 @@
+"""More photographs for a gallery: what is there is passed over, and until the end nothing changes."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from img2loc import growing, indexing
+from img2loc.errors import GalleryError
+from img2loc.exporting import export
+from img2loc.gallery import Gallery
+from img2loc.mixture import open_source
+from img2loc.sources import CsvSource
+from tests.archives import make_pairs, mp16_name, photo_bytes, write_table
+from tests.test_indexing import TABLE, Dies, contents
+from tests.toys import PixelEncoder
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Path:
+    make_pairs(tmp_path / "base.tar", range(100), owner="me")
+    source = open_source(tmp_path / "base.tar")
+    indexing.build(source, PixelEncoder(), tmp_path / "g", alias="toy", table=TABLE, about={"terms": "mine"})
+    return tmp_path / "g"
+
+
+def more(tmp_path: Path) -> Path:
+    return make_pairs(tmp_path / "more.tar", range(90, 250))
+
+
+def test_new_photos_are_added_and_known_ones_passed_over(built: Path, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    before = contents(built)
+    source = open_source(more(tmp_path))
+    gallery = growing.add(source, PixelEncoder(), built, name="more")
+    assert (len(gallery), gallery.manifest["skipped"], gallery.manifest["terms"]) == (250, 10, "mine")
+    assert {name: digest for name, digest in contents(built).items() if name in before and "/" in name} == {
+        name: digest for name, digest in before.items() if "/" in name
+    }
+    assert export(gallery, tmp_path / "rows.parquet") == 250
+    rows = pq.read_table(tmp_path / "rows.parquet")
+    assert rows.column_names == ["id", "lat", "lon", "label", "author", "licence", "source"]
+    assert sorted(rows["id"].to_pylist()) == [f"{n:09}" for n in range(250)]
+    assert rows["author"].to_pylist().count("me") == 100
+    assert len(growing.add(source, Dies(0), built, name="more")) == 250  # Done already: nothing is encoded.
+
+
+@pytest.mark.parametrize("after", [0, 70, 149])
+def test_an_addition_that_was_cut_off_goes_on(built: Path, tmp_path: Path, after: int) -> None:
+    source = open_source(more(tmp_path))
+    with pytest.raises(KeyboardInterrupt):
+        growing.add(source, Dies(after), built, name="more")
+    assert len(Gallery.open(built)) == 100  # Still searched as before.
+    with pytest.raises(GalleryError, match=r"An addition of more .* is not finished"):
+        growing.add(open_source(make_pairs(tmp_path / "else.tar", range(500, 510))), PixelEncoder(), built, name="else")
+    (built / "manifest.json").unlink()  # Killed while it was indexed anew.
+    assert len(growing.add(source, PixelEncoder(), built, name="more")) == 250
+
+
+def test_what_cannot_be_added_to_is_told(built: Path, tmp_path: Path) -> None:
+    source = open_source(more(tmp_path))
+    with pytest.raises(GalleryError, match=r"was built by pixels/6, not by pixels/4"):
+        growing.add(source, PixelEncoder(4), built, name="more")
+    (built / "build.json").unlink()
+    with pytest.raises(GalleryError, match="lacks the embeddings"):
+        growing.add(source, PixelEncoder(), built, name="more")
+    with pytest.raises(GalleryError, match="There is no gallery"):
+        growing.add(source, PixelEncoder(), tmp_path / "nowhere", name="more")
+
+
+def test_a_full_disk_is_a_sentence_and_nothing_is_lost(tmp_path: Path) -> None:
+    """The device that is always full stands where the second shard is written."""
+    make_pairs(tmp_path / "t.tar", range(150))
+    source = open_source(tmp_path / "t.tar")
+    folder = tmp_path / "g"
+    (folder / "img_emb").mkdir(parents=True)
+    (folder / "img_emb" / "img_emb_00001.tmp").symlink_to("/dev/full")
+    with pytest.raises(GalleryError, match=r"The disk of .* is full. Make room") as caught:
+        indexing.build(source, PixelEncoder(), folder, alias="toy", table=TABLE)
+    assert isinstance(caught.value.__cause__, OSError)
+    assert caught.value.__cause__.errno == errno.ENOSPC
+    first = (folder / "img_emb" / "img_emb_00000.npy").read_bytes()
+    (folder / "img_emb" / "img_emb_00001.tmp").unlink()
+    assert len(indexing.build(source, PixelEncoder(), folder, alias="toy", table=TABLE)) == 150
+    assert (folder / "img_emb" / "img_emb_00000.npy").read_bytes() == first
+
+
+def test_a_shard_that_vanished_is_made_again(built: Path, tmp_path: Path) -> None:
+    before = contents(built)
+    for kind, suffix in (("img_emb", "npy"), ("metadata", "parquet"), ("skipped", "json")):
+        (built / kind / f"{kind}_00001.{suffix}").unlink()
+        (built / "manifest.json").unlink()
+        indexing.build(open_source(tmp_path / "base.tar"), PixelEncoder(), built, alias="toy", table=TABLE)
+        assert contents(built).keys() == before.keys()
+    assert {name: digest for name, digest in contents(built).items() if "/" in name} == {
+        name: digest for name, digest in before.items() if "/" in name
+    }
+
+
+def test_an_archive_that_vanishes_while_it_is_read_stops_the_build(tmp_path: Path) -> None:
+    from img2loc.errors import SourceError
+
+    path = make_pairs(tmp_path / "t.tar", range(150))
+    source = open_source(path)
+
+    class Removes(PixelEncoder):
+        def encode(self, photos):  # type: ignore[no-untyped-def]
+            for number, row in enumerate(super().encode(photos)):
+                if number == 30 and (tmp_path / "g" / "img_emb" / "img_emb_00000.npy").exists():
+                    path.rename(tmp_path / "away")
+                yield row
+
+    with pytest.raises(SourceError, match=r"t\.tar cannot be read any more .* Put it back"):
+        indexing.build(source, Removes(), tmp_path / "g", alias="toy", table=TABLE)
+    (tmp_path / "away").rename(path)
+    gallery = indexing.build(open_source(path), PixelEncoder(), tmp_path / "g", alias="toy", table=TABLE)
+    assert (len(gallery), gallery.manifest["skipped"]) == (150, 0)
+
+
+def test_ids_written_with_underscores_are_the_same_photographs(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.jpg").write_bytes(photo_bytes(number))
+    header = ["file", "id", "lat", "lon"]
+    slashes = write_table(tmp_path / "a.csv", header, [(f"{n}.jpg", mp16_name(n), 1, n + 1) for n in range(2)])
+    indexing.build(CsvSource(slashes), PixelEncoder(), tmp_path / "g", alias="toy", table=TABLE)
+    under = write_table(tmp_path / "b.csv", header, [(f"{n}.jpg", mp16_name(n).replace("/", "_"), 1, n + 1) for n in range(3)])
+    assert len(growing.add(CsvSource(under), PixelEncoder(), tmp_path / "g", name="b")) == 3

@@ -1,0 +1,106 @@
+"""Parts of a build on several machines: put together they are what one machine would have made; else a sentence."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from img2loc import indexing, merging
+from img2loc.errors import ConfigError, GalleryError
+from img2loc.mixture import open_source
+from img2loc.protocols import Source
+from img2loc.shards import Part
+from tests.archives import make_pairs
+from tests.test_indexing import TABLE, contents
+from tests.toys import PixelEncoder
+
+OPTIONS = {"alias": "toy", "table": TABLE}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Source:
+    make_pairs(tmp_path / "tars" / "0.tar", range(150), owner="me")
+    make_pairs(tmp_path / "tars" / "1.tar", range(140, 300))
+    return open_source(tmp_path / "tars")
+
+
+def parts(source: Source, folder: Path, of: int = 3, side: int = 6) -> list[Path]:
+    for number in range(1, of + 1):
+        merging.embed_part(source, PixelEncoder(side), folder / str(number), Part(number, of), alias="toy", table=TABLE)
+    return [folder / str(number) for number in range(1, of + 1)]
+
+
+def shards(folder: Path) -> dict[str, str]:
+    return {name: digest for name, digest in contents(folder).items() if "/" in name}
+
+
+@pytest.mark.parametrize("of", [1, 2, 3, 9])
+def test_parts_put_together_are_the_whole(source: Source, tmp_path: Path, of: int) -> None:
+    whole = indexing.build(source, PixelEncoder(), tmp_path / "whole", alias="toy", table=TABLE)
+    made = parts(source, tmp_path / "parts", of)
+    merged = merging.merge(list(reversed(made)), tmp_path / "merged")
+    assert contents(tmp_path / "merged") == contents(tmp_path / "whole")
+    assert (len(merged), merged.manifest) == (300, whole.manifest)
+    held = [set(shards(folder)) for folder in made]
+    assert sum(map(len, held)) == len(set().union(*held)) == len(shards(tmp_path / "whole"))
+    again = indexing.build(source, PixelEncoder(), tmp_path / "merged", alias="toy", table=TABLE)  # Knows it as its own.
+    assert len(again) == 300
+
+
+def test_what_does_not_fit_together_is_told(source: Source, tmp_path: Path) -> None:
+    one, two, three = parts(source, tmp_path / "a")
+    other = parts(source, tmp_path / "b", side=4)
+    halves = parts(source, tmp_path / "c", of=2)
+    out = tmp_path / "out"
+    for folders, message in [
+        ([one, three], "Of 3 parts these are missing: 2/3"),
+        ([one, two, two, three], "Part 2/3 is there twice"),
+        ([one, other[1], three], "of another encoder"),
+        ([one, halves[1]], "one of 2 parts"),
+        ([one, tmp_path / "tars"], "holds no part of a gallery"),
+    ]:
+        with pytest.raises(GalleryError, match=message):
+            merging.merge(folders, out)
+    make_pairs(tmp_path / "tars" / "2.tar", range(300, 310))
+    grown = parts(open_source(tmp_path / "tars"), tmp_path / "d")
+    with pytest.raises(GalleryError, match="of another source"):
+        merging.merge([one, two, grown[2]], out)
+    assert not out.exists()
+
+
+def test_an_unfinished_part_a_lost_and_a_damaged_shard_are_told(source: Source, tmp_path: Path) -> None:
+    one, two, three = made = parts(source, tmp_path / "a")
+    (two / "part.json").rename(two / "away")
+    with pytest.raises(GalleryError, match=r"is part 2/3, and not finished"):
+        merging.merge(made, tmp_path / "out")
+    (two / "away").rename(two / "part.json")
+    lost = one / "img_emb" / "img_emb_00003.npy"
+    kept = lost.read_bytes()
+    lost.write_bytes(kept[:100])
+    with pytest.raises(GalleryError, match=r"img_emb_00003.npy (is damaged|has vectors of shape)"):
+        merging.merge(made, tmp_path / "out")
+    np.save(lost, np.load(three / "img_emb" / "img_emb_00002.npy")[:5])
+    with pytest.raises(GalleryError, match="for 64 rows of 108"):
+        merging.merge(made, tmp_path / "out")
+    lost.unlink()
+    with pytest.raises(GalleryError, match=r"img_emb_00003.npy has vanished. Run that part"):
+        merging.merge(made, tmp_path / "out")
+    merging.embed_part(source, PixelEncoder(), one, Part(1, 3), alias="toy", table=TABLE)
+    assert lost.read_bytes() == kept
+    assert len(merging.merge(made, tmp_path / "out")) == 300
+
+
+def test_a_photo_in_two_shards_is_told(source: Source, tmp_path: Path) -> None:
+    one, two = made = parts(source, tmp_path / "a", of=2)
+    for kind, suffix in (("img_emb", "npy"), ("metadata", "parquet")):
+        shutil.copy(one / kind / f"{kind}_00000.{suffix}", two / kind / f"{kind}_00001.{suffix}")
+    with pytest.raises(GalleryError, match="is in two shards"):
+        merging.merge(made, tmp_path / "out")
+
+
+@pytest.mark.parametrize("text", ["", "3", "0/2", "3/2", "a/b", "1/2/3", "-1/2"])
+def test_parts_that_are_none(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"as in 1/4"):
+        Part.parse(text)
+    assert Part.parse("2/4") == Part(2, 4)
