@@ -224,10 +224,10 @@ def theirs(inverted: Path, shards: Path, queries: Embeddings, truth: tuple[Any, 
         yield preset(f"FAISS {spec}, twice", index, queries, truth)
         del index
     gallery = Gallery.open(inverted)
-    index: Any = faiss.downcast_index(gallery._file)
+    lists: Any = faiss.downcast_index(gallery._file)
     for probes in (16, 64, 256):
-        index.nprobe = min(probes, index.nlist)
-        yield preset(f"FAISS {gallery.manifest['spec']} @{index.nprobe}", index, queries, truth)
+        lists.nprobe = min(probes, lists.nlist)
+        yield preset(f"FAISS {gallery.manifest['spec']} @{lists.nprobe}", lists, queries, truth)
 
 
 def preset(name: str, index: Any, queries: Embeddings, truth: tuple[Any, Any]) -> dict[str, Any]:
