@@ -97,7 +97,10 @@ class WholeFile:
         """Write the file."""
         import faiss
 
-        faiss.write_index(self._index, str(self._path))
+        try:
+            faiss.write_index(self._index, str(self._path))
+        except RuntimeError as error:
+            raise OSError(f"{self._path}: {first_line(error)}") from error
 
     def abandon(self) -> None:
         """Nothing is on the disk before the end."""

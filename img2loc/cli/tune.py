@@ -1,6 +1,7 @@
 """`img2loc index tune` and `index verify`: how well a gallery's index does, and whether its files are whole."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,23 +17,27 @@ def tune(
     gallery: Annotated[str, typer.Argument(metavar="DIR", help="A gallery's folder or name.")],
     recall: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the nearest that must be found.")] = 0.99,
     far_recall: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the farthest that must be found.")] = 0.95,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
 ) -> None:
     """Choose how many lists of an inverted file are read at either end, by measurement, and keep it."""
     from img2loc import galleries, tuning
     from img2loc.config import Config
     from img2loc.indexing import Shards
 
-    _, opened = galleries.open_gallery(Config.load(None), gallery)
+    _, opened = galleries.open_gallery(Config.load(config), gallery)
     found = tuning.tune(opened, Shards(opened.folder, len(opened)), recall, far_recall)
     typer.echo(json.dumps(found["recall"], indent=1))
 
 
-def verify(gallery: Annotated[str, typer.Argument(metavar="DIR", help="A gallery's folder or name.")]) -> int:
+def verify(
+    gallery: Annotated[str, typer.Argument(metavar="DIR", help="A gallery's folder or name.")],
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
+) -> int:
     """Check a gallery's files: checksums, counts, unit length, coordinates. Exit status 1 where something is wrong."""
     from img2loc import galleries, verification
     from img2loc.config import Config
 
-    folder = galleries.gallery_folder(Config.load(None), gallery)
+    folder = galleries.gallery_folder(Config.load(config), gallery)
     found = list(verification.problems(folder))
     for line in found:
         typer.echo(line, err=True)

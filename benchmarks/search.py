@@ -1,0 +1,290 @@
+"""Both ends of one query: ours against the paper's way (two searches of FAISS's IndexFlatIP) and against other FAISS indexes.
+
+Run: python benchmarks/search.py FOLDER [--rows 300000] [--dim 768] [--queries 50] [--json FILE]. FOLDER takes the embeddings,
+the galleries and the indexes (about 10 bytes a row and dimension) and is left for another run.
+
+The vectors are made from GeoCLIP's own location tower: its 100,000-point gallery, of which `--base` points are taken and moved by
+about 5 km, is embedded; a row is one of these vectors plus a quarter of another, which keeps their covariance; with another
+dimension than 512 a fixed random isometry takes it there; noise of length 0.1 in all directions is added, and length 1 restored.
+Queries are made in the same way and are in no gallery. "The paper's way" keeps single precision, so where rows × dim × 4 bytes is
+beyond `--flat-gb` it is measured on as many rows as fit and scaled up, and the table says so. Memory is what a new process has
+resident beyond what imports take after opening and one query; `anonymous` is the most that building held besides files.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from img2loc import indexing
+from img2loc.gallery import Gallery
+from img2loc.types import Embeddings
+
+_K = 16
+_SHARD = 10_000
+_STAMP = {"name": "synthetic", "alias": "synthetic", "table": {"kind": "synthetic"}}
+_CHILD = """
+import sys, time, numpy, torch, faiss, pyarrow.ipc, pyarrow.compute
+from pathlib import Path
+from img2loc.gallery import Gallery
+from img2loc import sketch
+memory = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096
+sketch._bytes_multiply()
+before, begun = memory(), time.perf_counter()
+gallery = Gallery.open(Path(sys.argv[1]))
+opened = time.perf_counter() - begun
+gallery.search(numpy.load(sys.argv[2])[0], 16, 16)
+print(opened, time.perf_counter() - begun, memory() - before)
+"""
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description="Both ends of one query: ours against FAISS.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rows", type=int, default=300_000)
+    parser.add_argument("--dim", type=int, default=768)
+    parser.add_argument("--base", type=int, default=20_000)
+    parser.add_argument("--queries", type=int, default=50)
+    parser.add_argument("--flat-gb", type=float, default=2.0)
+    parser.add_argument("--lists", type=int, default=0)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    shards = options.folder / "shards"
+    queries = made(shards, options.rows, options.dim, options.base, options.queries)
+    lists = options.lists or 2 ** round(np.log2(2 * options.rows**0.5))
+    truth = brute_force(shards, queries)
+    results = [flat(shards, queries, options.rows, options.flat_gb)]
+    baseline = results[0]["ms"]
+    for name, spec in (("exact", "SQfp16"), ("inverted", f"IVF{lists},SQfp16")):
+        results.append(ours(name, spec, options.folder, shards, queries, truth))
+    results += list(theirs(options.folder / "inverted", shards, queries, truth))
+    print(f"{options.rows:,} × {options.dim}, near and far {_K} of {options.queries} queries; medians")
+    print(
+        f"{'index':28} {'ms':>9} {'times':>6} {'batch ms':>9} {'near':>7} {'far':>7} {'MB':>7} {'open s':>7} {'resident MB':>12}"
+    )
+    for one in results:
+        one["times"] = round(baseline / one["ms"], 1)
+        cells = [one.get(key) for key in ("batch_ms", "near", "far", "mb", "open_s", "resident_mb")]
+        shown = ["–" if cell is None else f"{cell:.4g}" for cell in cells]
+        print(
+            f"{one['index']:28} {one['ms']:9.2f} {one['times']:6.1f} "
+            + " ".join(f"{c:>{w}}" for c, w in zip(shown, (9, 7, 7, 7, 7, 12), strict=True))
+        )
+        if "note" in one:
+            print(f"  {one['note']}")
+    if options.json:
+        arguments = {key: str(value) for key, value in vars(options).items()}
+        options.json.write_text(json.dumps({"arguments": arguments, "results": results}, indent=1))
+
+
+def made(shards: Path, rows: int, dim: int, base: int, queries: int) -> Embeddings:
+    """Write the embeddings as the costly half of `index build` does, unless they are there; returns the queries."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    note = shards / "made.json"
+    wanted = {"rows": rows, "dim": dim, "base": base, "queries": queries}
+    if not note.exists() or json.loads(note.read_text()) != wanted:
+        random = np.random.default_rng(0)
+        vectors, points = tower(base, random)
+        for kind in ("img_emb", "metadata", "skipped"):
+            (shards / kind).mkdir(parents=True, exist_ok=True)
+        turn = np.linalg.qr(random.normal(size=(max(dim, 512), max(dim, 512))))[0][:512, :dim].astype(np.float32)
+
+        def draw(count: int) -> tuple[Embeddings, Any]:
+            chosen = random.integers(0, base, count)
+            mixed = unit(vectors[chosen] + 0.25 * vectors[random.integers(0, base, count)]) @ turn
+            noise = random.standard_normal((count, dim), dtype=np.float32) * np.float32(0.1 / dim**0.5)
+            return unit(mixed + noise), points[chosen]
+
+        np.save(shards / "queries.npy", draw(queries)[0])
+        for number, start in enumerate(range(0, rows, _SHARD)):
+            drawn, places = draw(min(_SHARD, rows - start))
+            empty = [""] * len(drawn)
+            columns = [[f"p{start + n}" for n in range(len(drawn))], places[:, 0], places[:, 1], empty, empty, empty]
+            names = ["id", "lat", "lon", "label", "author", "licence"]
+            pq.write_table(
+                pa.table(dict(zip(names, columns, strict=True))), shards / "metadata" / f"metadata_{number:05}.parquet"
+            )
+            (shards / "skipped" / f"skipped_{number:05}.json").write_text("[]")
+            np.save(shards / "img_emb" / f"img_emb_{number:05}.npy", drawn.astype(np.float16))
+        note.write_text(json.dumps(wanted))
+    found: Embeddings = np.load(shards / "queries.npy")
+    return found
+
+
+def tower(base: int, random: np.random.Generator) -> tuple[Embeddings, Any]:
+    """Unit vectors of GeoCLIP's location tower for points of its gallery, each moved by about 5 km, and the points."""
+    from importlib.util import find_spec
+
+    import torch
+
+    from img2loc.encoders import geoclip_towers
+
+    spec = find_spec("geoclip")
+    package = Path(next(iter((spec.submodule_search_locations if spec else None) or [])))
+    listed = np.loadtxt(package / "model" / "gps_gallery" / "coordinates_100K.csv", delimiter=",", skiprows=1)
+    points = random.permutation(listed)[:base] + random.normal(scale=0.05, size=(base, 2))
+    points = points.clip((-90, -180), (90, 180))
+    parts, _ = geoclip_towers.load(geoclip_towers.PACKAGE)
+    with torch.inference_mode():
+        inputs = torch.tensor(points, dtype=torch.float32)
+        return unit(torch.cat([parts.location_encoder(part) for part in torch.split(inputs, 2048)]).numpy()), points
+
+
+def unit(rows: Embeddings) -> Embeddings:
+    found: Embeddings = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return found
+
+
+def stored(shards: Path) -> Iterator[Embeddings]:
+    """The rows as a gallery in half precision stores them."""
+    for vectors, _ in indexing.Shards(shards):
+        yield vectors.astype(np.float16).astype(np.float32)
+
+
+def brute_force(shards: Path, queries: Embeddings) -> tuple[Any, Any]:
+    """The rows of both ends of each query."""
+    scores = np.concatenate([queries @ part.T for part in stored(shards)], axis=1)
+    return tuple(np.argpartition(sign * scores, _K, axis=1)[:, :_K] for sign in (-1, 1))  # type: ignore[return-value]
+
+
+def flat(shards: Path, queries: Embeddings, rows: int, most_gb: float) -> dict[str, Any]:
+    """The paper's way."""
+    import faiss
+
+    dim = queries.shape[1]
+    fit = min(rows, int(most_gb * 1e9 / 4 / dim))
+    index = faiss.IndexFlatIP(dim)
+    for part in stored(shards):
+        index.add(part[: fit - index.ntotal])
+        if index.ntotal >= fit:
+            break
+
+    def search(query: Embeddings) -> None:
+        index.search(query, _K)
+        index.search(-query, _K)
+
+    share = rows / fit
+    result = {"index": "IndexFlatIP, twice", "near": 1.0, "far": 1.0, "mb": rows * dim * 4 / 1e6}
+    result |= {"ms": share * timed(search, queries), "batch_ms": share * batch(search, queries)}
+    return result if fit == rows else {**result, "note": f"measured on {fit:,} rows and scaled to {rows:,}"}
+
+
+def ours(name: str, spec: str, folder: Path, shards: Path, queries: Embeddings, truth: tuple[Any, Any]) -> dict[str, Any]:
+    """A gallery, built from the shards by the second half of `index build`."""
+    target = folder / name
+    target.mkdir(exist_ok=True)
+    for kind in ("img_emb", "metadata", "skipped"):
+        if not (target / kind).exists():
+            (target / kind).symlink_to((shards / kind).resolve())
+    begun = time.perf_counter()
+    with Anonymous() as memory:
+        gallery = indexing.index(target, _STAMP, spec, {"of": "photos"})
+    seconds = time.perf_counter() - begun
+    found = [gallery.ends(query, _K, _K, np.empty(0, dtype=np.int64)) for query in queries]
+    shares = [
+        np.mean([len(set(ends[end][0]) & set(row)) for ends, row in zip(found, truth[end], strict=True)]) / _K for end in (0, 1)
+    ]
+
+    def search(query: Embeddings) -> None:
+        for one in query:
+            gallery.search(one, _K, _K)
+
+    ms = timed(search, queries)
+    command = [sys.executable, "-c", _CHILD, str(target), str(shards / "queries.npy")]
+    opened, first, resident = map(float, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    size = sum(path.stat().st_size for path in target.iterdir() if path.suffix in (".faiss", ".arrow", ".npy", ".npz"))
+    note = f"built in {seconds:.0f} s, anonymous memory {memory.most / 1e6:.0f} MB; opened and first answer {first:.2f} s"
+    if probes := gallery.manifest.get("probes"):
+        note += f"; reads {probes['near']} and {probes['far']} of {gallery.lists} lists; own recall {gallery.manifest['recall']}"
+    result = {"index": f"ours, {spec}", "ms": ms, "batch_ms": batch(search, queries), "near": shares[0], "far": shares[1]}
+    return {**result, "mb": size / 1e6, "open_s": opened, "resident_mb": resident / 1e6, "note": note}
+
+
+def theirs(inverted: Path, shards: Path, queries: Embeddings, truth: tuple[Any, Any]) -> Iterator[dict[str, Any]]:
+    """FAISS's own ways: scalar quantizers over all rows, and the inverted file with one number of probes for both ends."""
+    import faiss
+
+    for spec in ("SQfp16", "SQ8"):
+        index = faiss.index_factory(queries.shape[1], spec, faiss.METRIC_INNER_PRODUCT)
+        for part in stored(shards):
+            if not index.is_trained:
+                index.train(part)
+            index.add(part)
+        yield preset(f"FAISS {spec}, twice", index, queries, truth)
+        del index
+    gallery = Gallery.open(inverted)
+    lists: Any = faiss.downcast_index(gallery._file)
+    for probes in (16, 64, 256):
+        lists.nprobe = min(probes, lists.nlist)
+        yield preset(f"FAISS {gallery.manifest['spec']} @{lists.nprobe}", lists, queries, truth)
+
+
+def preset(name: str, index: Any, queries: Embeddings, truth: tuple[Any, Any]) -> dict[str, Any]:
+    """One FAISS index, searched for both ends."""
+
+    def search(query: Embeddings) -> list[Any]:
+        return [index.search(sign * query, _K)[1] for sign in (1, -1)]
+
+    ends = search(queries)
+    shares = [np.mean([len(set(a) & set(b)) for a, b in zip(ends[end], truth[end], strict=True)]) / _K for end in (0, 1)]
+    size = index.ntotal * index.code_size / 1e6
+    result = {"index": name, "ms": timed(search, queries), "batch_ms": batch(search, queries)}
+    return {**result, "near": shares[0], "far": shares[1], "mb": size}
+
+
+def timed(search: Callable[[Embeddings], Any], queries: Embeddings) -> float:
+    """Milliseconds of one query alone, median."""
+    search(queries[:1])
+    spent = []
+    for row in range(len(queries)):
+        begun = time.perf_counter()
+        search(queries[row : row + 1])
+        spent.append(time.perf_counter() - begun)
+    return 1000 * median(spent)
+
+
+def batch(search: Callable[[Embeddings], Any], queries: Embeddings) -> float:
+    """Milliseconds a query, of all at once."""
+    begun = time.perf_counter()
+    search(queries)
+    return 1000 * (time.perf_counter() - begun) / len(queries)
+
+
+class Anonymous:
+    """The most anonymous memory that this process held, in bytes, beyond what it held before."""
+
+    def __enter__(self) -> "Anonymous":
+        self.most = 0
+        self._before, self._over = self._now(), threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.1):
+            self.most = max(self.most, self._now() - self._before)
+
+    def _now(self) -> int:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) * 1024
+        return 0
+
+
+if __name__ == "__main__":
+    main()

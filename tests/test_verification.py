@@ -1,0 +1,63 @@
+"""A gallery that was changed on the disk is found out, and one that was not passes."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from img2loc import indexing, verification
+from img2loc.gallery import Gallery
+from tests.test_gallery import ENCODER, Batches, items, vectors
+from tests.test_tuning import clustered, run, shards
+
+
+@pytest.fixture(params=["Flat", "SQfp16", "SQ8", "IVF16,SQfp16"])
+def folder(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    shards(tmp_path / "g", clustered(2000))
+    indexing.index(tmp_path / "g", ENCODER, request.param, {})
+    return tmp_path / "g"
+
+
+def test_what_was_built_passes(folder: Path) -> None:
+    assert list(verification.problems(folder)) == []
+
+
+def test_one_changed_byte_is_found(folder: Path) -> None:
+    content = bytearray((folder / "gallery.faiss").read_bytes())
+    content[-5] ^= 1
+    (folder / "gallery.faiss").write_bytes(content)
+    found = list(verification.problems(folder))
+    assert any("gallery.faiss is not the file that was built" in line for line in found)
+
+
+def test_vectors_and_coordinates_are_looked_at(tmp_path: Path) -> None:
+    import pyarrow as pa
+
+    rows = vectors(300)
+    Gallery.build(tmp_path, Batches(rows, items(300)), encoder=ENCODER, rows=300, spec="Flat")
+    content = bytearray((tmp_path / "gallery.faiss").read_bytes())
+    content[-96:] = (rows[-1] * 2).astype("<f4").tobytes()  # the last row of 24 numbers
+    (tmp_path / "gallery.faiss").write_bytes(content)
+    table = pa.ipc.open_file(tmp_path / "rows.arrow").read_all()
+    lat = np.array(table["lat"])
+    lat[7] = 91.0
+    ids = [*table["id"].to_pylist()[:-1], "id0"]
+    table = table.set_column(1, "lat", pa.array(lat)).set_column(0, "id", pa.array(ids))
+    with pa.ipc.new_file(str(tmp_path / "rows.arrow"), table.schema) as file:
+        file.write_table(table)
+    found = "\n".join(verification.problems(tmp_path))
+    assert "no checksums" in found
+    assert "1 vectors are not of unit length" in found
+    assert "1 rows are not on Earth, the first in row 7" in found
+    assert "1 rows have the id of another row" in found
+
+
+def test_what_is_gone_or_of_another_version_is_a_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("index", "verify", str(folder)) == 0
+    (folder / "rows.arrow").unlink()
+    assert run("index", "verify", str(folder)) == 1
+    assert "rows.arrow is gone." in capsys.readouterr().err
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "format": 9}))
+    assert [line for line in verification.problems(folder) if "format 9" in line]
