@@ -55,7 +55,7 @@ def build(
     """
     _require_tower(encoder, alias, of)
     plan = {"source": source.fingerprint, "encoder": encoder.name} | ({} if of == "photos" else {"of": of})
-    spec = resolve_spec(spec, len(source))  # A mistake in it is known before hours of embedding.
+    spec = resolve_spec(spec, len(source), of)  # A mistake in it is known before hours of embedding.
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", timeout=0)
