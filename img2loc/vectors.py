@@ -26,10 +26,10 @@ _CHUNK = 65_536
 _SERVES_BOTH_ENDS = re.compile(r"(?:IVF[1-9]\d{0,6}(?:_HNSW\d+)?,)?(?:Flat|SQfp16|SQbf16|SQ8|SQ6|SQ4)")
 
 
-def resolve_spec(spec: str, rows: int) -> str:
+def resolve_spec(spec: str, rows: int, of: str = "photos") -> str:
     """The FAISS factory string that "auto" stands for, or the given one. Raises GalleryError for what cannot serve both ends."""
     if spec == "auto":
-        if rows <= EXACT_LIMIT:
+        if rows <= EXACT_LIMIT or of != "photos":  # Probabilities over points and texts come from every row.
             return "Flat" if rows <= FLAT_LIMIT else "SQfp16"
         return f"IVF{2 ** round(math.log2(2 * math.sqrt(rows)))},SQfp16"
     refuse_graphs(spec)

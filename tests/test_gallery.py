@@ -250,3 +250,11 @@ def test_what_has_no_matrix_gives_no_probabilities(tmp_path: Path) -> None:
     assert gallery.search(vectors(1)[0], 3, scale=40.0).nearest[0].probability is None
     with pytest.raises(GalleryError, match=r"SQ8.*--spec Flat"):
         gallery.similarities(vectors(1))
+
+
+def test_the_automatic_spec_by_size() -> None:
+    from img2loc.vectors import resolve_spec
+
+    sizes = (100_000, 1_000_000, 4_100_000)
+    assert [resolve_spec("auto", rows) for rows in sizes] == ["Flat", "SQfp16", "IVF4096,SQfp16"]
+    assert resolve_spec("auto", 4_100_000, "points") == "SQfp16"  # Its probabilities need every row.
