@@ -47,10 +47,9 @@ def build(
     `progress` is called with how many entries of the source are done. Another `spec` only indexes again. Raises GalleryError
     when the folder holds something else, cannot be written, or is being built by another process.
     """
-<<<<<<< HEAD
     require_tower(encoder, alias, of)
     plan = plan_of(source, encoder, of)
-    spec = resolve_spec(spec, len(source))  # A mistake in it is known before hours of embedding.
+    spec = resolve_spec(spec, len(source), of)  # A mistake in it is known before hours of embedding.
     with working_on(folder):
         claim(folder, plan)
         if (folder / MANIFEST).exists():
@@ -65,34 +64,6 @@ def build(
         embed(source, encoder, folder, of, progress)
         stamp = {"name": encoder.name, "alias": alias, "table": dict(table)}
         return index(folder, stamp, spec, {"source": source.path.name, "of": of, **(about or {})})
-=======
-    _require_tower(encoder, alias, of)
-    plan = {"source": source.fingerprint, "encoder": encoder.name} | ({} if of == "photos" else {"of": of})
-    spec = resolve_spec(spec, len(source), of)  # A mistake in it is known before hours of embedding.
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=0)
-        with lock:
-            _claim(folder, plan)
-            if (folder / MANIFEST).exists():
-                try:
-                    gallery = Gallery.open(folder)
-                    if gallery.manifest["spec"] == spec:
-                        progress(len(source))
-                        return gallery
-                except GalleryError:
-                    pass  # Damaged, and made again from its embeddings.
-                (folder / MANIFEST).unlink()
-            embed(source, encoder, folder, of, progress)
-            stamp = {"name": encoder.name, "alias": alias, "table": dict(table)}
-            return index(folder, stamp, spec, {"source": source.path.name, "of": of, **(about or {})})
-    except Timeout as error:
-        raise GalleryError(f"Another process is building {folder}. Wait for it, or choose another --out.") from error
-    except OSError as error:
-        raise GalleryError(
-            f"The gallery {folder} cannot be written ({error.strerror or error}). Choose another --out."
-        ) from error
->>>>>>> d47e82fc3aa8f730e5fec1d1805ba3e67cc1f693
 
 
 def plan_of(source: Source, encoder: Encoder, of: str) -> dict[str, Any]:
