@@ -2,8 +2,10 @@
 
 import csv
 import hashlib
+import io
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
 
@@ -14,6 +16,42 @@ COUNTRIES, CITIES = "countries.csv", "cities.csv"
 FIELDS = ("city", "region", "country")
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A line of a place list, every column of the header filled in."""
+
+    file: Path
+    line: int
+    cells: dict[str, str]
+
+    def __getitem__(self, column: str) -> str:
+        return self.cells[column]
+
+    def said(self, column: str) -> str:
+        """A cell that must not be empty."""
+        if not self.cells[column].strip():
+            raise self.error(f"{column} is empty. Fill it in, or remove the line.")
+        return self.cells[column]
+
+    def location(self) -> Location:
+        """Where it is."""
+        try:
+            return Location(float(self["lat"]), float(self["lon"]))
+        except ValueError as error:
+            raise self.error(f"{error}. Write lat and lon in degrees, such as 48.85 and 2.35.") from error
+
+    def population(self) -> int:
+        """People, in digits alone: int() would take 1_000 and -1."""
+        text = self["population"].strip()
+        if not (text.isascii() and text.isdecimal()):
+            raise self.error(f"population is {text!r}. Write digits alone, such as 1000, and 0 where it is not known.")
+        return int(text)
+
+    def error(self, what: str) -> SourceError:
+        """What is wrong there."""
+        return SourceError(f"{self.file}, line {self.line}: {what}")
+
+
 class CaptionSource:
     """The countries or the cities of a place list, each with the template filled in as its text.
 
@@ -21,7 +59,8 @@ class CaptionSource:
     {country}, {region} or {city}. An item's id is "FR" or "FR/Paris": what stands before the "/" is its unit, the country.
     Countries in `split` are replaced by their regions, whose ids are "US-CA" and "US-CA/Los Angeles". At most the `most` most
     populous cities of each unit are taken. A region's {country} reads "Georgia, United States" where the level is "country": the
-    name alone may be another country's. Where a place has no region, {region} is its country. Raises SourceError.
+    name alone may be another country's. Where a place has no region, {region} is its country. Raises SourceError, with file and
+    line, for what a list lacks or has twice.
     """
 
     def __init__(self, path: Path, template: str, level: str, most: int = 30, split: Sequence[str] = ()) -> None:
@@ -42,6 +81,7 @@ class CaptionSource:
         if unknown := sorted(self._split - regions):
             known = ", ".join(sorted(regions)) or "none"
             raise SourceError(f"{path} has no regions of {unknown[0]!r} to split it into. It has those of: {known}.")
+        self._check_codes()
         content.update(json.dumps([template, level, most, sorted(self._split)]).encode())
         self.fingerprint = content.hexdigest()
         self._items = list(self._of_countries() if level == "country" else self._of_cities())
@@ -54,21 +94,50 @@ class CaptionSource:
         """Items in the lists' order: units in the order of `countries.csv`, each unit's cities most populous first."""
         return iter(self._items)
 
-    def _read(self, name: str, columns: Sequence[str], content: "hashlib._Hash") -> list[dict[str, str]]:
+    def _read(self, name: str, columns: Sequence[str], content: "hashlib._Hash") -> list[_Row]:
         file = self.path / name
         try:
-            text = file.read_text(encoding="utf-8")
+            text = file.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise SourceError(
-                f"The place list {file} cannot be read ({error}). Name a folder with {COUNTRIES} and {CITIES}."
+                f"The place list {file} cannot be read ({error}). Name a folder with {COUNTRIES} and {CITIES}, in UTF-8."
             ) from error
         content.update(text.encode())
-        rows = list(csv.DictReader(text.splitlines()))
-        if missing := [column for column in columns if not rows or rows[0].get(column) is None]:
-            raise SourceError(f"The place list {file} has no column {missing[0]!r}. It needs: {', '.join(columns)}.")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        rows = []
+        try:
+            if missing := [column for column in columns if column not in (reader.fieldnames or ())]:
+                raise SourceError(f"The place list {file} has no column {missing[0]!r}. It needs: {', '.join(columns)}.")
+            for cells in reader:
+                row = _Row(file, reader.line_num, cells)
+                if None in cells or None in cells.values():
+                    raise row.error(
+                        f"it has not as many cells as the header, {len(reader.fieldnames or ())}. Mend it; quote what has commas."
+                    )
+                rows.append(row)
+        except csv.Error as error:
+            raise SourceError(f"{file}, line {reader.line_num}: {error}. Mend the CSV there.") from error
+        if not rows:
+            raise SourceError(f"The place list {file} has a header and no line below it. Add one for each place.")
         return rows
 
-    def _units(self) -> list[dict[str, str]]:
+    def _check_codes(self) -> None:
+        """Every line has what it needs, no code is listed twice, and no city is of a country that is not listed."""
+        first: dict[str, int] = {}
+        for row in self._countries:
+            row.said("country")
+            before = first.setdefault(row.said("code"), row.line)
+            if before != row.line:
+                raise row.error(f"code {row['code']!r} is in line {before} too. Remove one of the two lines.")
+        for row in self._cities:
+            row.said("city")
+            row.population()
+            split = row.said("country_code") in self._split
+            column = "region_code" if split and row["country_code"] in first else "country_code"
+            if row[column] not in first:
+                raise row.error(f"{column} {row[column]!r} is not in {COUNTRIES}. Add it there, or remove the line.")
+
+    def _units(self) -> list[_Row]:
         """The rows of countries, and of the regions of those that are split."""
         return [row for row in self._countries if (row["code"].partition("-")[0] in self._split) == ("-" in row["code"])]
 
@@ -76,15 +145,15 @@ class CaptionSource:
         for row in self._units():
             named = f"{row['region']}, {row['country']}" if row["region"] else row["country"]
             text = self._template.format(country=named, region=row["region"] or row["country"])
-            yield Item(row["code"], _location(self.path, row), label=named, text=text)
+            yield Item(row["code"], row.location(), label=named, text=text)
 
     def _of_cities(self) -> Iterator[Item]:
-        cities: dict[str, list[dict[str, str]]] = {}
+        cities: dict[str, list[_Row]] = {}
         for row in self._cities:
             cities.setdefault(row["region_code"] if row["country_code"] in self._split else row["country_code"], []).append(row)
         for unit in self._units():
             taken: set[str] = set()
-            populous = sorted(cities.get(unit["code"], ()), key=lambda row: -int(row["population"] or 0))
+            populous = sorted(cities.get(unit["code"], ()), key=lambda row: -row.population())
             if not populous:
                 raise SourceError(f"{self.path / CITIES} has no city of {unit['code']}. Every country needs one.")
             for row in populous[: self._most]:
@@ -98,7 +167,7 @@ class CaptionSource:
                 parts = [row["city"], region, country]
                 label = ", ".join(part for part, before in zip(parts, ["", *parts], strict=False) if part != before)
                 text = self._template.format(city=row["city"], region=region, country=country)
-                yield Item(identity, _location(self.path, row), label=label, text=text)
+                yield Item(identity, row.location(), label=label, text=text)
 
 
 def check_template(template: str, fields: Sequence[str] = FIELDS) -> None:
@@ -113,10 +182,3 @@ def check_template(template: str, fields: Sequence[str] = FIELDS) -> None:
             raise SourceError(f"The template {template!r} names {name!r}. It may name {known}.")
     if not parts:
         raise SourceError(f"The template {template!r} names no place. It must name {known}, or one of them.")
-
-
-def _location(path: Path, row: dict[str, str]) -> Location:
-    try:
-        return Location(float(row["lat"]), float(row["lon"]))
-    except ValueError as error:
-        raise SourceError(f"{path}: {row}: {error}.") from error

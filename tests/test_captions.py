@@ -105,6 +105,44 @@ def test_mistakes_are_said(places: Path, tmp_path: Path) -> None:
         CaptionSource(places, "{city}", "city")
 
 
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        ("cities.csv", "2138551", '"1,000"', r"cities\.csv, line 2: population is '1,000'.*digits alone"),
+        ("cities.csv", "2138551", "", r"cities\.csv, line 2: population is ''.*0 where it is not known"),
+        ("cities.csv", "2138551", "1_000", r"cities\.csv, line 2: population is '1_000'"),
+        ("cities.csv", ",498715,6", "", r"cities\.csv, line 7: .*cells as the header, 8"),
+        ("cities.csv", "Tbilisi,", "Tbilisi,,", r"cities\.csv, line 5: .*cells as the header, 8"),
+        ("cities.csv", "Tbilisi", " ", r"cities\.csv, line 5: city is empty"),
+        ("cities.csv", "41.6941", "north", r"cities\.csv, line 5: .*'north'.*degrees"),
+        ("cities.csv", "GE,,", "XX,,", r"cities\.csv, line 5: country_code 'XX' is not in countries\.csv"),
+        ("countries.csv", "GE,", "FR,", r"countries\.csv, line 3: code 'FR' is in line 2 too"),
+        ("countries.csv", "Georgia,,", ",,", r"countries\.csv, line 3: country is empty"),
+        ("countries.csv", COUNTRIES.partition("\n")[2], "", r"countries\.csv has a header and no line"),
+    ],
+)
+def test_a_line_that_cannot_be_used_is_named(places: Path, name: str, old: str, new: str, said: str) -> None:
+    text = (places / name).read_text(encoding="utf-8")
+    assert old in text
+    (places / name).write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(SourceError, match=said):
+        CaptionSource(places, "{city}", "city")
+
+
+def test_a_city_of_no_listed_region_is_not_dropped_in_silence(places: Path) -> None:
+    (places / "cities.csv").write_text(CITIES.replace("US-GA", "US-XX"), encoding="utf-8")
+    with pytest.raises(SourceError, match=r"line 7: region_code 'US-XX' is not in countries\.csv"):
+        CaptionSource(places, "{city}", "city", split=["US"])
+
+
+def test_a_list_saved_by_a_spreadsheet_is_the_same_list(places: Path) -> None:
+    """With a byte-order mark and CR LF."""
+    plain = CaptionSource(places, "{city}, {region}", "city")
+    for name, text in (("countries.csv", COUNTRIES), ("cities.csv", CITIES)):
+        (places / name).write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert list(CaptionSource(places, "{city}, {region}", "city")) == list(plain)
+
+
 def test_the_fingerprint_follows_what_the_captions_are_made_of(places: Path) -> None:
     prints = [
         CaptionSource(places, template, level, most, split).fingerprint

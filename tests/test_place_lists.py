@@ -1,7 +1,10 @@
 """The place list: every country, each city where it is, homonyms apart. Truth: ISO, reverse look-ups, known coordinates."""
 
 import csv
+import re
+import unicodedata
 from collections import defaultdict
+from itertools import combinations
 
 import numpy as np
 import pycountry
@@ -147,6 +150,85 @@ def test_sections_of_cities_are_no_cities() -> None:
                     ("TR", "Bağcılar"), ("MX", "Iztapalapa"), ("JP", "Setagaya")]:  # fmt: skip
         assert section not in names
     assert not [name for country, name in names if country == "FR" and name.startswith("Paris ")]
+
+
+def names_in(unit: str) -> dict[str, Row]:
+    return {row["city"]: row for row in units()[unit]}
+
+
+@pytest.mark.parametrize(
+    ("unit", "name"),
+    [("JP", "Suginami"), ("JP", "Honcho"), ("KE", "Karuri"), ("GH", "Takoradi"), ("TH", "Nong Chok"), ("TH", "Khlong Sam Wa"),
+     ("TH", "Lat Krabang"), ("TH", "Latkrabang"), ("PL", "Białołeka"), ("AE", "Al Twar 3"), ("AE", "As Satwah Sharq"),
+     ("IT", "Acilia-Castel Fusano-Ostia Antica"), ("GI", "South District"), ("EH", "Bir Ghandouz"), ("PH", "Budta")],
+)  # fmt: skip
+def test_what_is_no_town_or_has_anothers_population_is_left_out(unit: str, name: str) -> None:
+    assert name not in names_in(unit)
+
+
+@pytest.mark.parametrize(
+    ("unit", "name", "lat", "lon"),
+    [("JP", "Funabashi", 35.69, 139.98), ("IR", "Maragheh", 37.39, 46.24), ("PK", "Sahiwal", 30.67, 73.11),
+     ("GR", "Patras", 38.25, 21.73),
+     ("GR", "Heraklion", 35.34, 25.13), ("GR", "Rhodes", 36.44, 28.22), ("SA", "Mecca", 21.42, 39.83),
+     ("SA", "Medina", 24.47, 39.61),
+     ("MN", "Ulaanbaatar", 47.92, 106.92),
+     ("CH", "Biel", 47.14, 7.25), ("CD", "Bandundu", -3.32, 17.37),
+     ("IL", "Petah Tiqva", 32.09, 34.89),
+     ("GH", "Sekondi-Takoradi", 4.93, -1.75), ("US-WA", "Sammamish", 47.62, -122.04), ("US-VA", "Hampton", 37.03, -76.35)],
+)  # fmt: skip
+def test_towns_are_where_they_are_by_the_name_that_english_has(unit: str, name: str, lat: float, lon: float) -> None:
+    assert distance_km(at(names_in(unit)[name]), Location(lat, lon)) < 15
+
+
+def test_washington_and_bangkok_are_one_city_each() -> None:
+    assert list(names_in("US-DC")) == ["Washington"]
+    assert [row["city"] for row in CITIES if row["country_code"] == "TH" and row["region"] == "Bangkok"] == ["Bangkok"]
+
+
+def test_no_town_is_listed_twice() -> None:
+    """Neither within 2 km nor, by name and population, anywhere in a country but in the Maldives, whose Guraidhoos are two."""
+    twice = []
+    for unit, rows in units().items():
+        if unit == "US":
+            continue  # Its states are looked at one by one.
+        points = degrees([at(row) for row in rows])
+        between = distances_km(points[:, None], points[None, :])
+        for (i, a), (j, b) in combinations(enumerate(rows), 2):
+            same = (a["city"], a["population"]) == (b["city"], b["population"]) and a["population"] != "0"
+            if between[i, j] < 1.99 or same:
+                twice.append((unit, a["city"], b["city"]))
+    assert twice == [("MV", "Guraidhoo", "Guraidhoo")]
+
+
+def test_towns_of_one_population_are_known_to_be_two() -> None:
+    """A population that is not rounded and stands twice is often copied from elsewhere: each pair here was looked at."""
+    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in CITIES:
+        if row["country_code"] != "US" and int(row["population"]) >= 5000 and not row["population"].endswith("00"):
+            found[row["country_code"], row["population"]].append(row["city"])
+    assert sorted(tuple(sorted(names)) for names in found.values() if len(names) > 1) == [
+        ("Ajdovščina", "Brežice"),
+        ("Bani Naim", "Jericho"),
+        ("Farkhor", "Hulbuk"),
+        ("Lapithos", "Rizokarpaso"),
+        ("Ma'rib", "Mocha"),
+        ("Ngong Ping", "Sha Tau Kok"),
+        ("Preiļi", "Saldus"),
+        ("Saýat", "Seydi"),
+        ("Sühbaatar", "Undurkhaan"),
+    ]
+
+
+def test_names_are_what_a_caption_would_say() -> None:
+    for row in CITIES:
+        assert not re.search(r"[()/]|^City of | Parish$|balance|[\u2018\u2019\u02bb\u02bc`]", row["city"]), row
+        assert not re.search(r"^(City|State|Region) of |[()0-9]", row["region"]), row
+        for name in (row["city"], row["region"]):
+            marks = unicodedata.normalize("NFD", name)
+            assert not re.search("[\u0304\u0323\u0331]", marks) or row["country_code"] in ("LV", "VN", "NZ"), row
+            assert not re.search("[sStT]\u0327", marks) or row["country_code"] in ("AZ", "CY", "MD", "RO", "TM", "TR"), row
+            assert not re.search("[\u0400-\u04ff]", marks), row
 
 
 def test_a_countrys_cities_are_spread_out() -> None:

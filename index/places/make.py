@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +18,8 @@ MOST = 30
 DENSITY = 5_000  # People in a km² of a large city: says how far it reaches.
 SMALL_KM2 = 3_000  # In a smaller country, regions are quarters of its towns.
 DUMP_SINCE = 15_000  # The 2018 dump lists places from this population.
+ONE_PLACE_KM = 2
+ALIAS_KM = 60  # Within this, one population and nearly one name are one place.
 
 # Names as a caption would say them, where GeoNames says them otherwise.
 COUNTRIES = {
@@ -36,21 +39,85 @@ COUNTRIES = {
 }
 # Cities likewise.
 ENGLISH = {
+    ("AE", "Al Ain City"): "Al Ain",
+    ("AE", "Khalifah A City"): "Khalifa City",
+    ("AE", "Umm Al Quwain City"): "Umm Al Quwain",
     ("BE", "Brugge"): "Bruges",
     ("BE", "Gent"): "Ghent",
+    ("CD", "Bandundu Province"): "Bandundu",
     ("CH", "Genève"): "Geneva",
     ("CH", "Zürich"): "Zurich",
     ("DE", "Hannover"): "Hanover",
     ("DE", "Köln"): "Cologne",
     ("ES", "Gasteiz / Vitoria"): "Vitoria-Gasteiz",
     ("ES", "Sevilla"): "Seville",
+    ("FM", "Kolonia Town"): "Kolonia",
+    ("GR", "Chalkída"): "Chalcis",
+    ("GR", "Irákleion"): "Heraklion",
+    ("GR", "Khalándrion"): "Chalandri",
+    ("GR", "Lárisa"): "Larissa",
+    ("GR", "Pátra"): "Patras",
+    ("GR", "Ródos"): "Rhodes",
+    ("ID", "Jambi City"): "Jambi",
+    ("IQ", "Qeładizê"): "Qaladiza",
     ("IT", "Siracusa"): "Syracuse",
+    ("JO", "Karak City"): "Karak",
+    ("LR", "Pleebo City"): "Pleebo",
+    ("MN", "Ulan Bator"): "Ulaanbaatar",
     ("MX", "León de los Aldama"): "León",
     ("MX", "Santiago de Querétaro"): "Querétaro",
     ("NL", "Den Haag"): "The Hague",
+    ("NZ", "Manukau City"): "Manukau",
+    ("PW", "Koror Town"): "Koror",
     ("RU", "Nizhniy Novgorod"): "Nizhny Novgorod",
+    ("SA", "Al Hufuf"): "Hofuf",
+    ("SA", "Al Jubayl"): "Jubail",
+    ("SA", "Madinah"): "Medina",
+    ("SA", "Makkah"): "Mecca",
     ("SE", "Göteborg"): "Gothenburg",
+    ("TW", "Chiayi City"): "Chiayi",
+    ("TW", "Hualien City"): "Hualien",
+    ("US", "Derry Village"): "Derry",
 }
+# Regions likewise; Ba Ria–Vung Tau has been part of Ho Chi Minh City since 2025.
+REGIONS = {
+    ("BA", "Federation of B&H"): "Federation of Bosnia and Herzegovina",
+    ("CL", "Region of Magallanes"): "Magallanes",
+    ("DE", "State of Berlin"): "Berlin",
+    ("NP", "Province 4"): "Gandaki Province",
+    ("UA", "Kharkivs'ka Oblast"): "Kharkiv Oblast",
+    ("VN", "Ba Ria–Vung Tau Province"): "Ho Chi Minh City",
+}
+# A city that GeoNames calls by a quarter or half of it.
+RENAMED = {1863905: "Funabashi", 2294915: "Sekondi-Takoradi"}
+# What bears another place's population or is part of a city, each checked by hand.
+EXCLUDED = {
+    11836117: "Suginami, Ibaraki: the population of Tokyo's ward",
+    124878: "Maragheh, Razavi Khorasan: the population of that in East Azerbaijan",
+    1166547: "Sahiwal, Sargodha: the population of the city 190 km away",
+    193627: "Karuri, Murang'a: the population of that in Kiambu",
+    13118439: "Lahbab: the population of Al Sajaah, Sharjah",
+    2055401: "Myonggan-dong: an earlier name of Hwasong",
+    7839240: "Enchanted Hills: part of Rio Rancho, with its population",
+    3577256: "Butucu: part of San Nicolas, with its population",
+    9179507: "Malmok: the beach beside Palm Beach, with its population",
+    2295458: "Sekondi-Takoradi: one city with Takoradi, which has its whole population",
+    1723510: "Budta: a village with a million",
+    12165956: "Kallakurichi: a town with its district's population",
+    4756955: "East Hampton: part of Hampton",
+    4333190: "Metairie Terrace: part of Metairie",
+    1230089: "Pita Kotte: part of Sri Jayewardenepura Kotte",
+    776103: "Białołeka: part of Warsaw",
+    3183539: "Acilia-Castel Fusano-Ostia Antica: part of Rome",
+    13527003: "Reclamation Areas: part of Gibraltar",
+    13527004: "Town Area: part of Gibraltar",
+    13527007: "South District: part of Gibraltar",
+}
+# First-order divisions that are one city: the only places in them that are towns.
+ONE_CITY = {("AE", "03"): ("Dubai", "Jebel Ali", "Hatta"), ("TH", "40"): ("Bangkok",), ("US", "DC"): ("Washington",)}
+CAPITALS = ("PPLA", "PPLC", "PPLG")  # Of regions and countries; seats of government.
+VILLAGES = ("AI", "FM", "GU", "KI", "MP", "PW", "SX", "TK", "TV")
+"""Where GeoNames adds "Village" to names that go without."""
 # Places of the codes that the packages have none for: stations and settlements, each checked by hand.
 BY_HAND = {
     "AQ": [
@@ -68,8 +135,11 @@ BY_HAND = {
     "HM": [("Atlas Cove", "Heard Island", -53.0192, 73.3917)],
     "UM": [("Wake Island", "Wake Atoll", 19.2822, 166.647), ("Sand Island", "Midway Atoll", 28.2078, -177.3791)],
 }
-# Macron, dot below, breve but for Turkish, Romanian and Vietnamese letters that have it, cedilla under consonants of no alphabet.
-SCHOLARLY = re.compile("\u0304|\u0323|[oOeEuU]\u0306|[hHdDzZ]\u0327")
+# Macron, dot or line below, breve but for letters of Turkish, Romanian and Vietnamese, cedilla under consonants of no alphabet.
+SCHOLARLY = re.compile("\u0304|\u0323|\u0331|[iIoOeEuU]\u0306|[hHdDzZ]\u0327")
+ARABIC = re.compile("[sStT]\u0327")
+CEDILLA = ("AZ", "CY", "MD", "RO", "TM", "TR")  # Where s or t has one in the alphabet.
+STRESSED = ("CY", "GR")  # Greek: the accents in its transliteration are no part of English names.
 NOT_COUNTRIES = ("AN", "CS")  # No more: the Netherlands Antilles; Serbia and Montenegro.
 
 
@@ -105,7 +175,7 @@ def cities() -> dict[str, list[City]]:
                 int(row["geonameid"]),
                 row["countrycode"],
                 row.get("admin1code", ""),
-                ENGLISH.get((row["countrycode"], row["name"]), spoken(row["name"])),
+                called(int(row["geonameid"]), row["countrycode"], row["name"]),
                 float(row["latitude"]),
                 float(row["longitude"]),
                 int(row["population"]),
@@ -118,7 +188,7 @@ def cities() -> dict[str, list[City]]:
 def without_sections(places: list[City], small: bool) -> list[City]:
     """Cities alone: GeoNames lists boroughs, districts and arrondissements beside the cities that they are parts of."""
     ranked = sorted(places, key=lambda city: (-city.population, city.id))
-    candidates = [city for city in ranked if city.code not in ("PPLX", "PPLL", "PPLQ", "PPLH", "PPLW", "PPLCH")]
+    candidates = [city for city in ranked if city.code not in ("PPLX", "PPLL", "PPLQ", "PPLH", "PPLW", "PPLCH") and is_town(city)]
     known: dict[int, list[City]] = defaultdict(list)  # By degree of latitude: only what is near matters.
     for city in candidates:
         if city.code:
@@ -131,10 +201,44 @@ def without_sections(places: list[City], small: bool) -> list[City]:
         new = not city.code and city.population >= DUMP_SINCE
         if new and any(other.population * 2 >= city.population and apart_km(city, other) < 20 for other in near):
             continue
-        if city.code not in ("PPLA", "PPLC") and any(is_inside(city, other, small) for other in near):
+        if city.code not in CAPITALS and any(is_inside(city, other, small) for other in near):
             continue
         kept.append(city)
-    return kept
+    return each_once(kept)
+
+
+def is_town(city: City) -> bool:
+    """Whether a place is none of those that the tables or its name rule out."""
+    towns = ONE_CITY.get((city.country, city.admin1))
+    return city.id not in EXCLUDED and not city.name.endswith(" Parish") and (towns is None or city.name in towns)
+
+
+def each_once(ranked: list[City]) -> list[City]:
+    """Places without those within 2 km of a capital or a larger one of the country or state, and without second spellings."""
+    near: dict[int, list[City]] = defaultdict(list)  # By 1/50 degree of latitude, 2.2 km.
+    peers: dict[int, list[City]] = defaultdict(list)
+    for city in sorted(ranked, key=lambda city: city.code not in CAPITALS):
+        row = math.floor(city.lat * 50)
+        beside = (other for step in (-1, 0, 1) for other in near[row + step])
+        if any(apart_km(city, other) < ONE_PLACE_KM and is_one_unit(city, other) for other in beside):
+            continue
+        if city.population and any(is_alias(city, other) for other in peers[city.population]):
+            continue
+        near[row].append(city)
+        peers[city.population].append(city)
+    kept = {city.id for cities in near.values() for city in cities}
+    return [city for city in ranked if city.id in kept]
+
+
+def is_one_unit(a: City, b: City) -> bool:
+    """Whether two places of a country are chosen from one list: the states of the US have their own."""
+    return a.country != "US" or a.admin1 == b.admin1
+
+
+def is_alias(city: City, other: City) -> bool:
+    """Whether two places of one population are one, spelt in two ways."""
+    alike = SequenceMatcher(None, city.name.casefold(), other.name.casefold()).ratio()
+    return alike > 0.8 and apart_km(city, other) < ALIAS_KM
 
 
 def is_inside(city: City, larger: City, small: bool) -> bool:
@@ -146,8 +250,8 @@ def is_inside(city: City, larger: City, small: bool) -> bool:
 
 def apart_km(a: City, b: City) -> float:
     """Great-circle distance."""
-    if abs(a.lat - b.lat) > 0.5:  # Over 50 km, which is all that is asked.
-        return 56.0
+    if abs(a.lat - b.lat) > 0.6:  # Over 60 km, which is all that is asked.
+        return 66.0
     lat_a, lat_b, turn = math.radians(a.lat), math.radians(b.lat), math.radians(b.lon - a.lon)
     h = math.sin((lat_b - lat_a) / 2) ** 2 + math.cos(lat_a) * math.cos(lat_b) * math.sin(turn / 2) ** 2
     return 2 * 6371.0088 * math.asin(math.sqrt(h))
@@ -170,15 +274,32 @@ def regions(places: dict[str, list[City]]) -> dict[tuple[str, str], str]:
         for city in listed:
             if state := states.get((country, round(city.lat, 5), round(city.lon, 5))):
                 votes[country, city.admin1][state] += 1
-    return {key: spoken(min(counter, key=lambda name: (-counter[name], name))) for key, counter in votes.items()}
+    named: dict[tuple[str, str], str] = {}
+    for (country, code), counter in votes.items():
+        name = spoken(country, min(counter, key=lambda name: (-counter[name], name)).removeprefix("City of "))
+        named[country, code] = REGIONS.get((country, name), name)
+    return named
 
 
-def spoken(name: str) -> str:
+def called(identity: int, country: str, name: str) -> str:
+    """A city's name as a caption says it: of two joined by a slash, the first; nothing in brackets."""
+    if known := RENAMED.get(identity) or ENGLISH.get((country, name)):
+        return known
+    name = re.sub(r"\s*\(.*?\)", "", name).removeprefix("City of ").partition("/")[0]
+    if country in VILLAGES:
+        name = re.sub(" [Vv]illage$", "", name)
+    if country == "GG":  # Its parishes are its places.
+        name = name.removesuffix(" Parish")
+    return spoken(country, name)
+
+
+def spoken(country: str, name: str) -> str:
     """A name without the marks of scholarly transliteration (Rājkot, Ḩalwān, Wŏnju, Ryazan’); other accents stay."""
-    name = name.strip().replace("Ð", "Đ").removesuffix("-si").replace("‘", "").replace("ʼ", "'").replace("`", "'")
-    name = name[:-1] if name.endswith("’") else name.replace("’", "'")
+    name = name.strip().replace("Ð", "Đ").removesuffix("-si").replace("‘", "").replace("ǝ", "ə")
+    name = name.replace("ʼ", "'").replace("ʻ", "'").replace("`", "'")
+    name = name.removesuffix("’").replace("’", "'").replace("е", "e")  # Cyrillic, in a Latin name.
     decomposed = unicodedata.normalize("NFD", name)
-    if SCHOLARLY.search(decomposed):
+    if country in STRESSED or SCHOLARLY.search(decomposed) or (country not in CEDILLA and ARABIC.search(decomposed)):
         decomposed = decomposed.translate({ord("đ"): "d", ord("Đ"): "D", ord("ı"): "i"})
         return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
     return name
