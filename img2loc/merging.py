@@ -36,7 +36,7 @@ def embed_part(
 ) -> int:
     """Embed a part of a source into a folder of its own, or go on there; returns how many shards it has. See `indexing.build`."""
     require_tower(encoder, alias, of)
-    spec = resolve_spec(spec, len(source))
+    spec = resolve_spec(spec, len(source), of)
     with working_on(folder):
         claim(folder, {**plan_of(source, encoder, of), "part": str(part)})
         extent = embed(source, encoder, folder, of, progress, part)
