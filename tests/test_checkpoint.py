@@ -71,6 +71,21 @@ def test_one_process_a_folder(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "free").exists()
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "pytorch_model.bin", "head_weights.pth"])
+def test_a_folder_with_a_model_of_others_is_left_alone(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / name).touch()
+    with pytest.raises(ConfigError, match="holds a model that no training here has made"), checkpoint.claimed(folder):
+        pass
+    assert [path.name for path in folder.iterdir()] == [name]
+    checkpoint.save(folder, PLAN, {})
+    with checkpoint.claimed(folder):
+        pass
+    with pytest.raises(ConfigError, match="starts from"), checkpoint.claimed(folder, str(folder)):
+        pass
+
+
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot be written"), checkpoint.claimed(tmp_path / "file" / "run"):

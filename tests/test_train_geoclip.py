@@ -4,10 +4,14 @@ import csv
 import json
 import math
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,7 @@ from typer.testing import CliRunner
 from img2loc.cli import app
 from img2loc.encoders import geoclip_towers
 from img2loc.encoders.lite0 import Lite0
+from img2loc.encoders.transformers import TransformersClip
 from img2loc.errors import ConfigError, Img2LocError, SourceError
 from img2loc.geo import distance_km
 from img2loc.mixture import open_source
@@ -32,12 +37,21 @@ from img2loc.training.geoclip import GeoClipTraining, train
 from img2loc.training.negatives import Queue, contrast, not_negatives, same_place, shifted
 from img2loc.training.start import split
 from img2loc.types import Location
-from tests.conftest import MakePhoto, picture
+from tests.conftest import Cli, MakePhoto, picture
 from tests.toys import PixelEncoder
 
 SMALL = {"lr": 3e-4, "batch_size": 64, "queue": 192}
 """For 174 photographs: the paper's values are for millions."""
 EDGES = [(90.0, 0.0), (-90.0, 120.0), (0.0, 180.0), (45.0, -180.0), (89.9999, 77.0), (-12.0, 179.9999), (48.85, 2.35), (0.0, 0.0)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Of a machine with other work, threads of so small models mostly wait for one another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def metres(a: Any, b: Any) -> float:
@@ -76,7 +90,15 @@ def test_what_lies_near_ones_own_place_is_no_negative() -> None:
     expected = [[i != j and metres(a, b) < 150 for j, b in enumerate(everything)] for i, a in enumerate(batch.tolist())]
     assert found.tolist() == expected
     assert found.sum() == 8  # Two pairs in the batch, seen from both sides, and of the queue what meets rows 0, 2, 3 and 9.
-    assert not same_place(batch, batch, 0.0).any()
+
+
+def test_without_noise_exact_equals_are_no_negatives() -> None:
+    points = torch.cat([torch.tensor(EDGES, dtype=torch.float64), some_points(2000)])
+    near = points + torch.tensor([[0.0, 0.0]] * 8 + [[2e-5, 0.0]] * 2000)  # 2.2 m to the north.
+    near = near.clamp(-90, 90)
+    assert same_place(points, points, 0.0).diagonal().all()
+    assert not same_place(points[8:], near[8:], 0.0).any()
+    assert not_negatives(points[:1], torch.cat([points[:1], points[6:7]]), 0.0).tolist() == [[False, True, False]]
 
 
 def test_the_loss_is_the_softmax_over_what_is_left() -> None:
@@ -111,8 +133,11 @@ def test_shares_nest_and_never_meet_what_is_held_back() -> None:
     assert set(fifth) < set(half)
     assert not set(half) & set(held)
     assert held.tolist() == held_again.tolist() != split(1000, 0.1, 0.5, seed=4)[1].tolist()
-    with pytest.raises(SourceError, match="none is left"):
+    with pytest.raises(SourceError, match=r"Of 1 usable photographs, 1 are held back .* is 0: training needs 2 or more"):
         split(1, 0.5, 1.0, 0)
+    with pytest.raises(SourceError, match=r"a fraction of 0.01 of the others is 0: training needs"):
+        split(23, 0.0, 0.01, 0)
+    assert len(split(3, 0.3, 1.0, 0)[0]) == 2
 
 
 def test_accuracy_is_of_the_nearest_place_in_the_training_gallery() -> None:
@@ -163,11 +188,17 @@ def toy_csv(folder: Path, make_photo: MakePhoto, count: int = 12) -> Path:
     return path
 
 
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Location towers of a sixteenth of the width: the same code, with checkpoints of 5 MB in place of 120."""
+    monkeypatch.setattr(geoclip_towers, "Capsule", partial(geoclip_towers.Capsule, width=64))
+
+
 def weights(folder: Path) -> bytes:
     return (folder / geoclip_towers.WEIGHTS).read_bytes()
 
 
-def test_real_photographs_are_learned_and_a_kill_changes_nothing(photos: Path, lite0: Lite0, tmp_path: Path) -> None:
+def test_real_photographs_are_learned(photos: Path, lite0: Lite0, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     history = train(GeoClipTraining(encoder="lite0", epochs=3, **SMALL), lite0, open_source(photos), whole)  # type: ignore[arg-type]
     assert [record["loss"] for record in history] == sorted((record["loss"] for record in history), reverse=True)
@@ -176,7 +207,50 @@ def test_real_photographs_are_learned_and_a_kill_changes_nothing(photos: Path, l
     assert [record["learning_rate"] for record in history] == pytest.approx([3e-4 * 0.87**n for n in range(3)])
     assert [json.loads(line) for line in (whole / "history.jsonl").read_text().splitlines()] == history
 
-    killed = tmp_path / "killed"
+
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize(("steps", "left"), [(1, 0), (4, 1), (5, 1)])
+def test_cut_off_in_an_epoch_it_ends_at_the_same_weights(
+    tmp_path: Path, make_photo: MakePhoto, lite0: Lite0, steps: int, left: int
+) -> None:
+    settings = GeoClipTraining(encoder="lite0", epochs=3, batch_size=4, queue=6, validation=0.1)  # Three steps an epoch.
+    source, whole, cut = CsvSource(toy_csv(tmp_path, make_photo)), tmp_path / "whole", tmp_path / "cut"
+    history = train(settings, lite0, source, whole)
+
+    def stop(what: str, done: int, total: int, remark: str) -> None:
+        if what == "steps" and done == steps:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(settings, lite0, source, cut, stop)
+    lines = (cut / "history.jsonl").read_text().splitlines() if left else []
+    assert len(lines) == left
+    assert [record["loss"] for record in train(settings, lite0, source, cut)] == [record["loss"] for record in history]
+    assert weights(cut) == weights(whole)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_kill_between_checkpoint_and_weights_is_made_good(
+    tmp_path: Path, make_photo: MakePhoto, lite0: Lite0, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, source = GeoClipTraining(encoder="lite0", epochs=1), CsvSource(toy_csv(tmp_path, make_photo))
+    train(settings, lite0, source, tmp_path / "whole")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(geoclip_towers, "save", raise_interrupt)
+        train(settings, lite0, source, tmp_path / "cut")
+    assert not (tmp_path / "cut" / geoclip_towers.WEIGHTS).exists()
+    train(settings, lite0, source, tmp_path / "cut")
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+
+
+def raise_interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_ends_at_the_same_weights(photos: Path, lite0: Lite0, tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    train(GeoClipTraining(encoder="lite0", epochs=3, **SMALL), lite0, open_source(photos), whole)  # type: ignore[arg-type]
     options = ["--encoder", "lite0", "--epochs", "3", *(f"--set={key}={value}" for key, value in SMALL.items())]
     command = [sys.executable, "-m", "img2loc", "train", "geoclip", str(photos), "--out", str(killed), *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
@@ -193,6 +267,7 @@ def test_real_photographs_are_learned_and_a_kill_changes_nothing(photos: Path, l
     assert weights(killed) == weights(whole)
 
 
+@pytest.mark.usefixtures("narrow")
 def test_what_was_trained_answers_through_the_command_line(
     tmp_path: Path, make_photo: MakePhoto, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,6 +288,7 @@ def test_what_was_trained_answers_through_the_command_line(
     assert metres((answer["lat"], answer["lon"]), some_points(12)[3]) < 1000
 
 
+@pytest.mark.usefixtures("narrow")
 def test_seeds_views_and_more_epochs(tmp_path: Path, make_photo: MakePhoto, lite0: Lite0) -> None:
     source = CsvSource(toy_csv(tmp_path, make_photo))
 
@@ -245,6 +321,7 @@ def test_features_are_the_towers_own_and_are_taken_once(tmp_path: Path, make_pho
     assert np.array_equal(extract(source, lite0)[rows], found[rows])
 
 
+@pytest.mark.usefixtures("narrow")
 def test_validation_is_measured_and_not_trained_on(tmp_path: Path, make_photo: MakePhoto, lite0: Lite0) -> None:
     path = toy_csv(tmp_path, make_photo)
     settings: dict[str, Any] = {"encoder": "lite0", "epochs": 1}
@@ -254,18 +331,18 @@ def test_validation_is_measured_and_not_trained_on(tmp_path: Path, make_photo: M
     assert csv_too[0]["validation"] == csv_too[0]["training"]
 
 
+@pytest.mark.usefixtures("narrow")
 def test_fine_tuning_starts_from_weights_of_the_same_tower(tmp_path: Path, make_photo: MakePhoto, lite0: Lite0) -> None:
     source = CsvSource(toy_csv(tmp_path, make_photo))
     train(GeoClipTraining(encoder="lite0", epochs=1), lite0, source, tmp_path / "a")
     train(GeoClipTraining(encoder="lite0", epochs=1, lr=1e-12, weights=str(tmp_path / "a")), lite0, source, tmp_path / "b")
     before, after = (geoclip_towers.load(str(tmp_path / name))[0].state_dict() for name in "ab")
     assert all(torch.allclose(before[name], after[name], atol=1e-9) for name in before)
-    with pytest.raises(ConfigError, match=r"weights 'package' belong to an image tower of 768 features, not to 'lite0/"):
-        train(GeoClipTraining(encoder="lite0", weights="package"), lite0, source, tmp_path / "c")
     with pytest.raises(ConfigError, match=r"have sigma \[1.0, 16.0, 256.0\], not \[1, 2\]"):
         train(GeoClipTraining(encoder="lite0", weights=str(tmp_path / "a"), sigma=[1, 2]), lite0, source, tmp_path / "d")
 
 
+@pytest.mark.usefixtures("narrow")
 def test_a_folder_of_another_training_is_refused(tmp_path: Path, make_photo: MakePhoto, lite0: Lite0) -> None:
     path = toy_csv(tmp_path, make_photo)
     out, source = tmp_path / "m", CsvSource(path)
@@ -283,12 +360,14 @@ def test_a_folder_of_another_training_is_refused(tmp_path: Path, make_photo: Mak
         train(GeoClipTraining(epochs=1), lite0, source, tmp_path / "plain")
 
 
+@pytest.mark.usefixtures("narrow")
 def test_no_usable_photo_is_a_sentence_and_can_be_mended(tmp_path: Path, make_photo: MakePhoto, lite0: Lite0) -> None:
     path = tmp_path / "missing.csv"
-    path.write_text("file,lat,lon\nlate.png,1,2\nlater.png,3,4\n")
+    path.write_text("file,lat,lon\nlate.png,1,2\nlater.png,3,4\nlatest.png,5,6\n")
     with pytest.raises(SourceError, match=r"No photograph of .*missing.csv can be used: "):
         train(GeoClipTraining(encoder="lite0", epochs=1), lite0, CsvSource(path), tmp_path / "m")
     make_photo("late.png")
+    make_photo("latest.png", 1)
     train(GeoClipTraining(encoder="lite0", epochs=1), lite0, CsvSource(path), tmp_path / "m")
     with (tmp_path / "m" / "skipped.csv").open(newline="") as file:
         assert [row["id"] for row in csv.DictReader(file)] == ["later.png"]
@@ -308,6 +387,8 @@ def test_no_usable_photo_is_a_sentence_and_can_be_mended(tmp_path: Path, make_ph
         (["--validation", "none.csv"], r"none.csv cannot be read"),
         (["--epochs", "0"], r"epochs = 0: should be 1 or more"),
         (["--seed", "-1"], r"seed = -1: should be 0 or more"),
+        (["--set", "device=meta"], r"device = 'meta': should be "),
+        (["--set", "epochs=true"], r"epochs = True"),
         (["--encoder", "nobody"], r"no encoder named 'nobody'"),
     ],
 )
@@ -319,21 +400,108 @@ def test_mistakes_are_sentences(tmp_path: Path, make_photo: MakePhoto, words: li
         )
 
 
+def test_weights_of_another_tower_are_refused(tmp_path: Path, make_photo: MakePhoto, lite0: Lite0) -> None:
+    source = CsvSource(toy_csv(tmp_path, make_photo))
+    with pytest.raises(ConfigError, match=r"weights 'package' belong to an image tower of 768 features, not to 'lite0/"):
+        train(GeoClipTraining(encoder="lite0", weights="package"), lite0, source, tmp_path / "c")
+
+
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize("values", [{"lr": 1e30}, {"lr": 1e30, "batch_size": 512}, {"sigma": [1e300]}])
+def test_a_training_that_diverges_stops_and_leaves_the_last_checkpoint(
+    tmp_path: Path, make_photo: MakePhoto, lite0: Lite0, values: dict[str, Any]
+) -> None:
+    source, out = CsvSource(toy_csv(tmp_path, make_photo)), tmp_path / "m"
+    rate = values.get("lr", 3e-5)
+    with pytest.raises(ConfigError, match=rf"in epoch 1, at a learning rate of {re.escape(f'{rate:g}')}, .* Lower \[train"):
+        train(GeoClipTraining(**{"encoder": "lite0", "batch_size": 4, **values}), lite0, source, out)
+    assert not (out / "training.pt").exists()
+    assert not (out / "history.jsonl").exists()
+
+
+@pytest.mark.usefixtures("narrow")
+def test_where_nothing_can_be_told_apart_nothing_is_trained(tmp_path: Path, make_photo: MakePhoto, lite0: Lite0) -> None:
+    source = CsvSource(toy_csv(tmp_path, make_photo))
+    with pytest.raises(ConfigError, match=r"In epoch 1 no photograph had a negative.* 1e\+09 metres"):
+        train(GeoClipTraining(encoder="lite0", same_place_m=1e9), lite0, source, tmp_path / "m")
+    with pytest.raises(SourceError, match="training needs 2 or more"):
+        train(GeoClipTraining(encoder="lite0", fraction=0.1), lite0, source, tmp_path / "n")
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_model_of_others_is_never_written_over(tmp_path: Path, make_photo: MakePhoto, lite0: Lite0, tiny_clip: Path) -> None:
+    source, clip = CsvSource(toy_csv(tmp_path, make_photo)), tmp_path / "clip"
+    shutil.copytree(tiny_clip, clip)
+    before = {path.name: path.read_bytes() for path in clip.iterdir()}
+    with pytest.raises(ConfigError, match=r"clip holds a model that no training here has made \(config.json, and no training.pt"):
+        train(GeoClipTraining(encoder="lite0"), lite0, source, clip)
+    assert {path.name: path.read_bytes() for path in clip.iterdir()} == before
+    train(GeoClipTraining(encoder="lite0", epochs=1), lite0, source, tmp_path / "a")
+    with pytest.raises(ConfigError, match="holds the weights that the training starts from"):
+        train(GeoClipTraining(encoder="lite0", weights=str(tmp_path / "a")), lite0, source, tmp_path / "work" / ".." / "a")
+
+
+def test_features_follow_the_files(tmp_path: Path, make_photo: MakePhoto, lite0: Lite0) -> None:
+    source = CsvSource(toy_csv(tmp_path, make_photo))
+    (tmp_path / "p4.png").rename(tmp_path / "away.png")
+    (tmp_path / "p5.png").write_bytes(b"torn")
+    assert [entry.id for entry in extract(source, lite0).skipped] == ["p4.png", "p5.png"]
+    (tmp_path / "away.png").rename(tmp_path / "p4.png")
+    make_photo("p5.png", 5)
+    whole = extract(source, lite0)
+    assert whole.skipped == []
+    assert len(whole) == 12
+    before = whole[np.arange(12)]
+    make_photo("p0.png", 77)  # Other contents under an old name.
+    changed = extract(source, lite0)[np.arange(12)]
+    assert [np.array_equal(*pair) for pair in zip(changed, before, strict=True)] == [False] + [True] * 11
+
+
+def test_features_are_kept_by_the_towers_precision(tmp_path: Path, make_photo: MakePhoto, tiny_clip: Path) -> None:
+    source = CsvSource(toy_csv(tmp_path, make_photo, 2))
+    towers = [TransformersClip(str(tiny_clip), "cpu", dtype) for dtype in ("float32", "bfloat16")]
+    assert len({extract(source, tower).folder for tower in towers}) == 2
+
+
 def test_points_are_no_photographs() -> None:
     with pytest.raises(SourceError, match=r"'gps-100k' is of points. Training needs photographs"):
         CliRunner().invoke(app, ["train", "geoclip", "gps-100k", "--out", "M"], catch_exceptions=False)
 
 
+@pytest.mark.parametrize("words", [["--epochs", "1", "--set", "epochs=2"], ["--set", "lr=1", "--set", "lr = 2"]])
+def test_a_key_that_is_given_twice_is_a_usage_error(run: Cli, words: list[str]) -> None:
+    code, _, said = run("train", "geoclip", "x.csv", "--out", "M", *words)
+    assert code == 2
+    assert "is given twice" in said
+
+
+def test_streetclip_takes_a_recipes_licences(tmp_path: Path, make_photo: MakePhoto, tiny_clip: Path, run: Cli) -> None:
+    path, recipe = toy_csv(tmp_path, make_photo), tmp_path / "free.toml"
+    lines = path.read_text().splitlines()
+    kept = [f"{line},{('Peru', 'Chile')[n % 2]},{'CC BY 4.0' if n % 3 else 'all rights'}" for n, line in enumerate(lines[1:])]
+    path.write_text("\n".join([f"{lines[0]},country,licence", *kept]))
+    recipe.write_text('path = "toys.csv"\nlicences = ["CC BY"]\n')
+    words = ["--model", tiny_clip, "--epochs", "1"]
+    assert run("train", "streetclip", recipe, "--out", "S", *words)[0] == 0
+    few = tmp_path / "few.csv"
+    few.write_text("\n".join([f"{lines[0]},country,licence", *(line for line in kept if "CC BY" in line)]))
+    assert run("train", "streetclip", few, "--out", "F", *words)[0] == 0
+    assert (Path("S") / "model.safetensors").read_bytes() == (Path("F") / "model.safetensors").read_bytes()
+
+
 def test_streetclip_is_trained_by_the_command_line_too(tmp_path: Path, make_photo: MakePhoto, tiny_clip: Path) -> None:
     path, run = toy_csv(tmp_path, make_photo), CliRunner()
     path.write_text(
-        "\n".join(f"{line},{'country' if n == 0 else 'Peru'}" for n, line in enumerate(path.read_text().splitlines()))
+        "\n".join(
+            f"{line},{'country' if n == 0 else ('Peru', 'Chile')[n % 2]}" for n, line in enumerate(path.read_text().splitlines())
+        )
     )
     words = ["--model", str(tiny_clip), "--epochs", "2", "--set", "accumulate=1"]
     done = run.invoke(app, ["train", "streetclip", str(path), "--out", "S", *words], catch_exceptions=False)
     assert "2 epochs, loss " in done.stderr
     assert "by country. 0 rows were of no use, 0 photos cannot be read." in done.stderr
     Path("img2loc.toml").write_text(done.stderr[done.stderr.index("[encoder.mine]") :])
+    assert "Writing" not in done.stderr  # A bar of transformers' own.
     assert run.invoke(app, ["index", "build", str(path), "--encoder", "mine", "--out", "G"]).exit_code == 0
     with pytest.raises(SourceError, match="is no CSV"):
         run.invoke(app, ["train", "streetclip", str(tmp_path), "--out", "S2", *words], catch_exceptions=False)

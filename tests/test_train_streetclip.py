@@ -2,12 +2,15 @@
 
 import csv
 import json
+import math
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +36,15 @@ PLACES = [
     ("Cairo", "Cairo", "Egypt", (40, 40, 210)),
     ("Giza", "Giza", "Egypt", (90, 60, 230)),
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Of a machine with other work, threads of so small models mostly wait for one another."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -115,6 +127,7 @@ def test_cut_off_and_taken_up_it_ends_at_the_same_weights(
     assert same(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_sigkill_and_again(rows: list[PlacedPhoto], quick: StreetClipTraining, tmp_path: Path) -> None:
     """A real process, really killed after its first checkpoint."""
     short = replace(quick, epochs=3)
@@ -157,8 +170,10 @@ def test_unreadable_and_placeless_photos_are_counted(rows: list[PlacedPhoto], qu
     history = train([*rows, broken, regionless, Rejected("x", "nowhere")], replace(quick, epochs=1), tmp_path / "run")
     assert history[0]["unreadable"] == 1
     assert history[0]["skipped"] == 1
-    with pytest.raises(SourceError, match="Not one of the 1 photographs can be read"):
-        train([broken], quick, tmp_path / "none")
+    with pytest.raises(SourceError, match="Not one of the 2 photographs can be read"):
+        train([broken, replace(broken, country="Egypt")], quick, tmp_path / "none")
+    with pytest.raises(SourceError, match="The 7 photographs with a place have the same captions"):
+        train([rows[0]] * 7, quick, tmp_path / "same")
     with pytest.raises(SourceError, match="not one photograph with a place"):
         train([Rejected("x", "nowhere")], quick, tmp_path / "no")
 
@@ -177,7 +192,10 @@ def test_captions_are_those_that_a_place_has_names_for() -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"epochs": 0}, "epochs is 0"), ({"lr": 0.0}, "lr is 0.0"), ({"dtype": "float16"}, "dtype is 'float16'"),
+        ({"epochs": 0}, "epochs = 0"), ({"lr": 0.0}, "lr = 0.0"), ({"dtype": "float16"}, "dtype = 'float16'"),
+        ({"lr": math.inf}, "lr = inf"), ({"lr": math.nan}, "lr = nan"), ({"weight_decay": math.nan}, "weight_decay = nan"),
+        ({"weight_decay": math.inf}, "weight_decay = inf"), ({"seed": -1}, "seed = -1"), ({"device": "meta"}, "device = 'meta'"),
+        ({"epochs": True}, "epochs = True"), ({"batch_size": 1}, "batch_size = 1"),
         ({"city": "in {town}"}, "names 'town'"), ({"city": "", "region": "", "country": ""}, "no template"),
     ],
 )  # fmt: skip
@@ -197,6 +215,61 @@ def test_another_training_in_the_folder_and_missing_weights(
         train(rows[:12], short, tmp_path / "run")
     with pytest.raises(MissingWeights, match="geolocal/StreetCLIP"):
         train(rows, replace(short, model="geolocal/StreetCLIP"), tmp_path / "other")
+
+
+def test_more_epochs_go_on_and_fewer_are_refused(rows: list[PlacedPhoto], quick: StreetClipTraining, tmp_path: Path) -> None:
+    train(rows, replace(quick, epochs=1), tmp_path / "on")
+    two = replace(quick, epochs=2)
+    assert train(rows, two, tmp_path / "on") == train(rows, two, tmp_path / "whole")
+    assert same(tmp_path / "on", tmp_path / "whole")
+    with pytest.raises(ConfigError, match="training of 2 epochs already, more than 1"):
+        train(rows, replace(quick, epochs=1), tmp_path / "on")
+
+
+def test_a_training_never_writes_over_the_model_that_it_starts_from(
+    rows: list[PlacedPhoto], quick: StreetClipTraining, tmp_path: Path
+) -> None:
+    base, copy = tmp_path / "base", tmp_path / "copy"
+    for folder in (base, copy):
+        shutil.copytree(quick.model, folder)
+    before = {path.name: path.read_bytes() for path in base.iterdir()}
+    with pytest.raises(ConfigError, match="base holds the weights that the training starts from"):
+        train(rows, replace(quick, model=str(base)), base)
+    with pytest.raises(ConfigError, match="copy holds a model that no training here has made"):
+        train(rows, quick, copy)
+    for folder in (base, copy):
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(("lr", "accumulate"), [(1e20, 1), (1e30, 12)])
+def test_a_training_that_diverges_stops_and_leaves_the_last_checkpoint(
+    rows: list[PlacedPhoto], quick: StreetClipTraining, tmp_path: Path, lr: float, accumulate: int
+) -> None:
+    with pytest.raises(ConfigError, match=rf"in epoch 1, at a learning rate of {re.escape(f'{lr:g}')}, .* Lower \[train"):
+        train(rows, replace(quick, lr=lr, accumulate=accumulate), tmp_path / "m")
+    assert not (tmp_path / "m" / checkpoint.CHECKPOINT).exists()
+    assert not (tmp_path / "m" / checkpoint.HISTORY).exists()
+
+
+def test_dropped_rows_leave_names_where_they_belong(tmp_path: Path) -> None:
+    lines = [
+        ("id", "file", "lat", "lon", "country", "licence"),
+        ("a", "a.jpg", 1, 2, "Wrong", "all rights reserved"),
+        ("a", "a.jpg", 1, 2, "Gaul", "CC BY 4.0"),
+        ("b", "b.jpg", 95, 0, "Wrong", "CC BY 4.0"),
+        ("b", "b.jpg", 1, 2, "Hispania", "CC BY 4.0"),
+        ("b", "b.jpg", 1, 2, "Wrong", "CC BY 4.0"),
+        ("c", "", 1, 2, "Wrong", "CC BY 4.0"),
+        ("c", "c.jpg", 1, 2, "Noricum", "CC BY 4.0"),
+    ]
+    with (tmp_path / "all.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(lines)
+    found = [row for row in placed_photos(tmp_path / "all.csv", licences=["CC BY"]) if isinstance(row, PlacedPhoto)]
+    assert [(row.photo.path.name, row.country) for row in found] == [
+        ("a.jpg", "Gaul"),
+        ("b.jpg", "Hispania"),
+        ("c.jpg", "Noricum"),
+    ]
 
 
 def test_names_come_from_the_csv_or_from_the_nearest_town(tmp_path: Path) -> None:

@@ -86,6 +86,11 @@ def streetclip(
     config: _Config = None,
 ) -> None:
     """Fine-tune CLIP on captions of the photos' places, as StreetCLIP was. Killed, the same command goes on."""
+    import sys
+
+    from transformers.utils.logging import disable_progress_bar
+
+    from img2loc.cli.streams import on_terminal
     from img2loc.cli.system import toml
     from img2loc.errors import SourceError
     from img2loc.training import placed
@@ -98,7 +103,9 @@ def streetclip(
         raise SourceError(
             f"{source} is no CSV. Training StreetCLIP needs one, with photo, lat and lon, and the places' names if known."
         )
-    rows = list(placed.placed_photos(recipe.path, photos or recipe.photos, recipe.columns))
+    rows = list(placed.placed_photos(recipe.path, photos or recipe.photos, recipe.columns, recipe.licences))
+    if not on_terminal(sys.stderr):
+        disable_progress_bar()  # transformers has one of its own for what it writes.
     with _progress() as advance:
         total = settings.epochs * sum(isinstance(row, placed.PlacedPhoto) for row in rows)
         history = training.train(rows, settings, out, lambda done: advance("photos", done, total, ""))
@@ -121,7 +128,11 @@ def _settings(kind: str, options: dict[str, Any], values: list[str] | None, conf
     tables = Config.load(config)
     making.check(tables)
     given = {key: value for key, value in options.items() if value is not None}
-    tables.override("train", kind, {**dict(_assigned(text) for text in values or ()), **given}, "command line")
+    for key, value in map(_assigned, values or ()):
+        if key in given:
+            raise typer.BadParameter(f"{key} is given twice. Give it once.", param_hint="--set")
+        given[key] = value
+    tables.override("train", kind, given, "command line")
     table = tables.table("train", kind)
     make = making.class_of("train", kind, table)
     return tables, making.call("train", kind, make, making.arguments_of("train", kind, table, make))

@@ -29,6 +29,9 @@ class Measure:
             degrees = torch.from_numpy(gallery).float().to(device)
             towers = [normalize(parts.location_encoder(batch), dim=1) for batch in torch.split(degrees, _BATCH)]
         self._places = torch.cat(towers)
+        weights = [*parts.image_encoder.parameters(), parts.logit_scale]
+        self.finite = all(bool(torch.isfinite(tensor).all()) for tensor in (self._places, *weights))
+        """Whether the weights still give numbers: those of a training that diverged give none."""
 
     def shares(
         self, rows: NDArray[np.int64], features: Callable[[NDArray[np.int64]], NDArray[np.float32]], truth: Array

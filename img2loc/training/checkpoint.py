@@ -15,12 +15,24 @@ from img2loc.errors import ConfigError, first_line
 
 CHECKPOINT = "training.pt"
 HISTORY = "history.jsonl"
+_OF_A_MODEL = ("config.json", "*.safetensors", "*.bin", "*.pth", "*.pt")
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Hold a folder for one training; make it if need be. Raises ConfigError where another process trains into it."""
+def claimed(folder: Path, start: str = "") -> Iterator[None]:
+    """Hold a folder for one training, which starts from the weights `start`; make it if need be.
+
+    Raises ConfigError where another process trains into it, and where it holds a model that is not of our training.
+    """
     try:
+        if start and folder.exists() and Path(start).exists() and folder.samefile(start):
+            raise ConfigError(f"{folder} holds the weights that the training starts from. Choose another --out.")
+        foreign = sorted(path.name for pattern in _OF_A_MODEL for path in folder.glob(pattern))
+        if foreign and not (folder / CHECKPOINT).exists():
+            raise ConfigError(
+                f"{folder} holds a model that no training here has made ({foreign[0]}, and no {CHECKPOINT}), which would be "
+                "overwritten. Choose another --out."
+            )
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock")
         lock.acquire(timeout=0)
@@ -60,13 +72,22 @@ def resume(folder: Path, plan: Mapping[str, Any]) -> dict[str, Any] | None:
         content = torch.load(path, map_location="cpu", weights_only=True)
         before, state = content["plan"], content["state"]
     except Exception as error:  # A damaged file can make torch raise anything.
-        raise ConfigError(f"{path} cannot be read ({first_line(error)}). Delete it to train from the beginning.") from error
+        raise ConfigError(f"{path} cannot be read ({first_line(error)}). Delete {folder} to train from the beginning.") from error
     now = _plain(plan)
     changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
     if changed:
         told = "; ".join(f"{key} is {_told(before, key)} there and {_told(now, key)} now" for key in changed)
         raise ConfigError(f"{folder} holds another training: {told}. Choose another --out, or delete that folder.")
     return dict(state)
+
+
+def refuse_fewer(folder: Path, done: int, epochs: int) -> None:
+    """Raise ConfigError where a folder's training has more epochs behind it than are asked for."""
+    if done > epochs:
+        raise ConfigError(
+            f"{folder} holds a training of {done} epochs already, more than {epochs}. "
+            "Ask for as many or more, or choose another --out."
+        )
 
 
 def write_history(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Row = NDArray[np.float32]
 """Features of one photograph as the tower gives them, not of unit length, shape (dim,)."""
 _OPEN_SHARDS = 256
+_NO_FILE = (-1, -1)
 
 
 class Features:
@@ -85,10 +86,11 @@ class Features:
 def extract(source: Source, tower: TorchEncoder, progress: Callable[[int], None] = lambda done: None) -> Features:
     """The features of a source, taken now, or found where an earlier training left them (killed or not).
 
-    `progress` is called with how many entries of the source are done. Raises SourceError where no photograph can be used, and
-    ConfigError where the features cannot be written or another process is taking the same ones.
+    A shard is taken again where a photograph's file has come to have another size or time of change, or is there at last; a file
+    that has gone leaves its features. `progress` is called with how many entries of the source are done. Raises SourceError where
+    no photograph can be used, and ConfigError where the features cannot be written or another process is taking the same ones.
     """
-    mark = f"{source.fingerprint}\n{source.path.resolve()}\n{tower.name}"
+    mark = f"{source.fingerprint}\n{source.path.resolve()}\n{tower.name}\n{tower.dtype}"
     folder = assets.features() / hashlib.sha256(mark.encode()).hexdigest()[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -148,8 +150,10 @@ def _take(source: Source, tower: TorchEncoder, folder: Path, progress: Callable[
     entries, done, number = iter(source), 0, 0
     while shard := list(islice(entries, shard_size(done))):
         paths = _files(folder, number)
-        if not paths[0].exists():
-            _write(paths, shard, _rows(shard, tower, done, progress), tower.dim)
+        if not paths[0].exists() or _stale(paths[1], shard):
+            paths[0].unlink(missing_ok=True)
+            stamps = [_stamp(entry) for entry in shard]  # Before they are read, so that a later change is seen.
+            _write(paths, shard, stamps, _rows(shard, tower, done, progress), tower.dim)
         done, number = done + len(shard), number + 1
         progress(done)
     return number
@@ -172,7 +176,27 @@ def _prepared(tower: TorchEncoder, photo: Photo) -> torch.Tensor:
     return tower.prepare(photo.image())
 
 
-def _write(paths: tuple[Path, Path], entries: list[Item | Rejected], rows: Iterator[Row | str], dim: int) -> None:
+def _stamp(entry: Item | Rejected) -> tuple[int, int]:
+    """Size and time of change, in nanoseconds, of an entry's file; _NO_FILE where there is none, or none of its own."""
+    if isinstance(entry, Rejected) or entry.photo is NOT_A_PHOTO or entry.photo.data is not None:
+        return _NO_FILE
+    try:
+        found = entry.photo.path.stat()
+    except (OSError, ValueError):
+        return _NO_FILE
+    return found.st_size, found.st_mtime_ns
+
+
+def _stale(path: Path, entries: list[Item | Rejected]) -> bool:
+    """Whether a file of these entries is there that was not, or is another, since their features were taken."""
+    table = _read(path, ["size", "modified"])
+    before = zip(table["size"].to_pylist(), table["modified"].to_pylist(), strict=True)
+    return any(now not in (_NO_FILE, then) for then, now in zip(before, map(_stamp, entries), strict=True))
+
+
+def _write(
+    paths: tuple[Path, Path], entries: list[Item | Rejected], stamps: list[tuple[int, int]], rows: Iterator[Row | str], dim: int
+) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -182,6 +206,8 @@ def _write(paths: tuple[Path, Path], entries: list[Item | Rejected], rows: Itera
         "id": pa.array([entry.id for entry in entries], pa.string()),
         "lat": pa.array([lat for lat, _ in at], pa.float64()),
         "lon": pa.array([lon for _, lon in at], pa.float64()),
+        "size": pa.array([size for size, _ in stamps], pa.int64()),
+        "modified": pa.array([modified for _, modified in stamps], pa.int64()),
         "reason": pa.array([row if isinstance(row, str) else "" for row in taken], pa.string()),
     }
     pq.write_table(pa.table(columns), paths[1])
@@ -191,10 +217,10 @@ def _write(paths: tuple[Path, Path], entries: list[Item | Rejected], rows: Itera
     draft.replace(paths[0])  # Last: a shard is done when its features are there.
 
 
-def _read(path: Path) -> Any:
+def _read(path: Path, columns: list[str] | None = None) -> Any:
     import pyarrow.parquet as pq
 
-    return pq.read_table(path)
+    return pq.read_table(path, columns=columns)
 
 
 def _checked(row: Row) -> Row | str:

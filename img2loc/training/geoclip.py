@@ -26,12 +26,14 @@ from img2loc.training.accuracy import Measure
 from img2loc.training.augment import view
 from img2loc.training.features import Features, extract, through
 from img2loc.training.negatives import Queue, contrast, not_negatives, shifted
+from img2loc.training.rules import diverged, hold
 from img2loc.training.start import EPOCH, RANDOM, SAMPLE, START, VIEW, seed_of, split, starting_parts
 from img2loc.types import Photo
 
 Progress = Callable[[str, int, int, str], None]
 """Takes what is being done ("photos" or "steps"), how many are done, of how many, and a remark such as the loss."""
 _GALLERY, _MEASURED = 100_000, 10_000
+_REMEDY = "Lower [train.geoclip] lr, or sigma where it is not the paper's."
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,9 @@ class GeoClipTraining:
     `encoder` names the image tower; `weights` is what to start from: "random", or what `geoclip_towers.load` takes, to fine-tune.
     `gamma` multiplies the learning rate after each epoch. `queue` is how many points of past batches are negatives too.
     `noise_m` and `queue_noise_m` are standard deviations of the noise on positions, in metres, to the north and to the east each;
-    what lies closer than `same_place_m` (None: `noise_m`) to a photograph is no negative of it. `fraction` is the share of the
-    photographs to train on, `validation` a share to hold back, or a CSV of others. With `augment`, the tower sees random
-    views of the photographs in each epoch, in place of features that were taken once.
+    what lies closer than `same_place_m` (None: `noise_m`), or than a metre, to a photograph is no negative of it. `fraction` is
+    the share of the photographs to train on, `validation` a share to hold back, or a CSV of others. With `augment`, the tower
+    sees random views of the photographs in each epoch, in place of features that were taken once.
     """
 
     encoder: str = "clip-l14-hf"
@@ -81,11 +83,8 @@ class GeoClipTraining:
             "sigma": (len(self.sigma) > 0 and all(0 < sigma < math.inf for sigma in self.sigma), "numbers above 0"),
             "fraction": (0 < self.fraction <= 1, "above 0 and at most 1"),
             "validation": (0 <= share < 1, "a share below 1, or a CSV"),
-            "seed": (self.seed >= 0, "0 or more"),
         }
-        for key, (holds, rule) in rules.items():
-            if not holds:
-                raise ConfigError(f"[train.geoclip] {key} = {getattr(self, key)!r}: should be {rule}.")
+        hold("geoclip", self, rules)
 
 
 def train(
@@ -101,8 +100,9 @@ def train(
     epoch, the mean loss, learning rate and scale that it ended with, seconds, and the shares of training and validation
     photographs placed within 1, 25, 200, 750 and 2500 km, by arg-max over the training photographs' coordinates (at most 10,000
     photographs over 100,000 coordinates). Killed at any moment and called again, it ends at the same weights; more `epochs` go
-    on from there. Raises ConfigError for a tower that gives no features, for a folder that holds another training or is in use,
-    and where it cannot be written; SourceError where no photograph can be used.
+    on from there. Raises ConfigError for a tower that gives no features, for a folder that holds another training or model or is
+    in use, where it cannot be written, and where the loss is not finite or no photograph has a negative; the last checkpoint
+    stays. Raises SourceError where fewer than two photographs can be used.
     """
     if not isinstance(tower, TorchEncoder):
         raise ConfigError(f"{tower.name!r} cannot be the image tower of GeoCLIP: it gives no features before unit length.")
@@ -112,7 +112,7 @@ def train(
     if apart is not None:
         plan["validation"] = f"{settings.validation} ({apart.fingerprint})"
     try:
-        with checkpoint.claimed(folder):
+        with checkpoint.claimed(folder, "" if settings.weights in (RANDOM, geoclip_towers.PACKAGE) else settings.weights):
             state = checkpoint.resume(folder, plan)  # Another training's folder is refused before any work.
             found = extract(source, tower, partial(_photos_done, progress, len(source)))
             found.write_skipped(folder)
@@ -177,20 +177,32 @@ class _Training:
             group["lr"] = rate
         order = self._rows[torch.randperm(len(self._rows), generator=random).numpy()]
         starts = range(0, len(order), settings.batch_size)
-        losses = []
+        losses, told_apart = [], False
         for step, start in enumerate(starts, 1):
             rows = order[start : start + settings.batch_size]
-            losses.append(self._step(rows, epoch, random) * len(rows))
+            loss, negatives = self._step(rows, epoch, random)
+            if not math.isfinite(loss):
+                raise diverged(epoch, rate, _REMEDY)
+            losses.append(loss * len(rows))
+            told_apart = told_apart or negatives
             progress(
                 epoch * len(starts) + step, settings.epochs * len(starts), f"epoch {epoch + 1}, loss {losses[-1] / len(rows):.3f}"
             )
+        if not told_apart:
+            raise ConfigError(
+                f"In epoch {epoch + 1} no photograph had a negative, so that there was nothing to learn: all others lie "
+                f"closer than {max(self._near, 1):g} metres. Lower [train.geoclip] same_place_m or noise_m, or add other places."
+            )
+        accuracies = self._accuracies()
+        if accuracies is None:
+            raise diverged(epoch, rate, _REMEDY)  # By the epoch's last step, which no loss has seen.
         self.history.append(
             {
                 "epoch": epoch + 1,
                 "loss": sum(losses) / len(order),
                 "learning_rate": rate,
                 "scale": float(self._parts.logit_scale.detach().exp()),
-                **self._accuracies(),
+                **accuracies,
                 "seconds": round(time.monotonic() - began, 3),
             }
         )
@@ -210,13 +222,9 @@ class _Training:
         if state["photos"] != len(self._found):
             raise ConfigError(
                 f"{folder} holds a training on {state['photos']:,} photographs, and {len(self._found):,} can be used now. "
-                "Bring them back, or choose another --out."
+                "Make them the same again, or choose another --out."
             )
-        if len(state["history"]) > self._settings.epochs:
-            raise ConfigError(
-                f"{folder} holds a training of {len(state['history'])} epochs already, more than {self._settings.epochs}. "
-                "Ask for as many or more, or choose another --out."
-            )
+        checkpoint.refuse_fewer(folder, len(state["history"]), self._settings.epochs)
         self._parts.load_state_dict(state["parts"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._queue = Queue(self._settings.queue, state["queue"])
@@ -227,11 +235,16 @@ class _Training:
         geoclip_towers.save(self._parts, folder, {"encoder": self._tower.name})
         checkpoint.write_history(folder, self.history)
 
-    def _step(self, rows: NDArray[np.int64], epoch: int, random: torch.Generator) -> float:
+    @property
+    def _near(self) -> float:
+        settings = self._settings
+        return settings.noise_m if settings.same_place_m is None else settings.same_place_m
+
+    def _step(self, rows: NDArray[np.int64], epoch: int, random: torch.Generator) -> tuple[float, bool]:
+        """Learn from a batch; its loss, and whether any photograph of it had a negative."""
         settings, parts = self._settings, self._parts
         points = torch.from_numpy(self._found.points[rows])
-        near = settings.noise_m if settings.same_place_m is None else settings.same_place_m
-        excluded = not_negatives(points, self._queue.points, near)
+        excluded = not_negatives(points, self._queue.points, self._near)
         noisy = [shifted(points, settings.noise_m, random), shifted(self._queue.points, settings.queue_noise_m, random)]
         places = parts.location_encoder(torch.cat(noisy).float().to(self._device))
         images = parts.head(torch.from_numpy(self._features(rows, epoch)).to(self._device))
@@ -242,7 +255,7 @@ class _Training:
         with torch.no_grad():
             parts.logit_scale.clamp_(0, math.log(100))  # As CLIP: beyond, training turns unstable.
         self._queue.push(points)
-        return float(loss.detach())
+        return float(loss.detach()), int((~excluded).sum()) > len(rows)  # Each has its own place.
 
     def _features(self, rows: NDArray[np.int64], epoch: int) -> NDArray[np.float32]:
         """What the frozen tower makes of these photographs, or of new views of them."""
@@ -257,9 +270,12 @@ class _Training:
     def _view(self, photo: Photo, seed: int) -> torch.Tensor:
         return self._tower.prepare(view(photo.image(), self._tower.size, seed))
 
-    def _accuracies(self) -> dict[str, Any]:
+    def _accuracies(self) -> dict[str, Any] | None:
+        """The shares of both sets; None where the towers give numbers that are none."""
         gallery = self._found.points[self._sample(self._rows, _GALLERY)]
         measure = Measure(self._parts, np.unique(gallery, axis=0), self._device)
+        if not measure.finite:
+            return None
         return {name: measure.shares(rows, of.__getitem__, of.points[rows]) for name, (of, rows) in self._sets.items()}
 
     def _sample(self, rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:

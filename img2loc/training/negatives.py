@@ -13,6 +13,8 @@ from torch.nn.functional import cross_entropy, normalize
 from img2loc.geo import EARTH_RADIUS_KM
 
 _EARTH_RADIUS_M = EARTH_RADIUS_KM * 1000
+_ONE_PLACE_M = 1.0
+"""Closer points are of one place in any case; in double precision a cosine tells apart what is a few centimetres apart."""
 
 
 def shifted(points: torch.Tensor, metres: float, random: torch.Generator) -> torch.Tensor:
@@ -33,17 +35,16 @@ def shifted(points: torch.Tensor, metres: float, random: torch.Generator) -> tor
 
 
 def same_place(a: torch.Tensor, b: torch.Tensor, metres: float) -> torch.Tensor:
-    """Which points of `b` lie closer than so many metres to which of `a`: booleans of shape (len(a), len(b))."""
-    if metres <= 0:
-        return torch.zeros(len(a), len(b), dtype=torch.bool)
-    return (_on_the_sphere(a) @ _on_the_sphere(b).T) > math.cos(min(metres / _EARTH_RADIUS_M, math.pi))
+    """Which points of `b` lie closer than so many metres, or than 1, to which of `a`: booleans of shape (len(a), len(b))."""
+    angle = min(max(metres, _ONE_PLACE_M) / _EARTH_RADIUS_M, math.pi)
+    return (_on_the_sphere(a) @ _on_the_sphere(b).T) > math.cos(angle)
 
 
 def not_negatives(batch: torch.Tensor, queue: torch.Tensor, metres: float) -> torch.Tensor:
     """Which of the batch's and the queue's points a photograph must not be pushed away from: (n, n + len(queue)) booleans.
 
-    They are those closer than so many metres to its own position, but for its own position itself. The paper leaves open what
-    becomes of two photographs of one place; as each other's negatives they would unlearn what they teach.
+    They are those closer than so many metres, or than 1, to its own position, but for its own position itself. The paper leaves
+    open what becomes of two photographs of one place; as each other's negatives they would unlearn what they teach.
     """
     excluded = same_place(batch, torch.cat([batch, queue]), metres)
     excluded[range(len(batch)), range(len(batch))] = False

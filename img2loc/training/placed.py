@@ -1,13 +1,13 @@
 """A CSV of photographs → photographs with the names of their places: the CSV's own, else those of the nearest town."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from img2loc.places import place_at
-from img2loc.sources import CsvSource
-from img2loc.tables import CsvTable
-from img2loc.types import Photo, Rejected
+from img2loc.sources import CsvSource, location_of
+from img2loc.tables import USUAL, CsvTable
+from img2loc.types import Item, Photo, Rejected
 
 NAMES = ("city", "region", "country")
 
@@ -23,22 +23,21 @@ class PlacedPhoto:
 
 
 def placed_photos(
-    path: Path, photos: Path | None = None, columns: Mapping[str, str] | None = None
+    path: Path, photos: Path | None = None, columns: Mapping[str, str] | None = None, licences: Sequence[str] = ()
 ) -> Iterator[PlacedPhoto | Rejected]:
     """One for each row of the CSV, in its order, or the reason why it is of no use. Raises SourceError.
 
-    Names are those of the columns city, region (or state) and country; a row that names no country gets all three from the town
-    nearest to its coordinates, by GeoNames, as far as that is within 100 km.
+    With `licences` only rows whose licence holds one of these phrases are taken, as `CsvSource` does. Names are those of the
+    columns city, region (or state) and country; a row that names no country gets all three from the town nearest to its
+    coordinates, by GeoNames, as far as that is within 100 km.
     """
-    source = CsvSource(path, photos, columns)
-    named = {role: header for role, header in CsvTable(path, ("photo", "lat", "lon"), columns).columns.items() if role in NAMES}
-    cells = iter(CsvTable(path, tuple(named), {**(columns or {}), **named}, ("photo", "lat", "lon", *NAMES)))
-    for entry in source:
-        row = next(cells)
+    rows = (row[1] for row in CsvTable(path, ("photo", "lat", "lon"), columns, (*USUAL, *NAMES)) if not isinstance(row, Rejected))
+    for entry in CsvSource(path, photos, columns, licences):
         if isinstance(entry, Rejected):
             yield entry
             continue
-        names = {role: "" if isinstance(row, Rejected) else row[1].get(role, "") for role in NAMES}
+        cells = next(row for row in rows if _is_of(row, entry))
+        names = {role: cells.get(role, "") for role in NAMES}
         if not names["country"]:
             place = place_at(entry.location)
             if place is None:
@@ -46,3 +45,13 @@ def placed_photos(
                 continue
             names = {"city": place.name, "region": place.region, "country": place.country}
         yield PlacedPhoto(entry.photo, **names)
+
+
+def _is_of(row: Mapping[str, str], item: Item) -> bool:
+    """Whether an item is made of this row. No row before its own can be the same in all of these: it would be the item."""
+    return (
+        bool(row["photo"])
+        and item.id == (row.get("id") or row["photo"])
+        and item.licence == row.get("licence", "")
+        and item.location == location_of(row["lat"], row["lon"])
+    )

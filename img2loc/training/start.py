@@ -29,14 +29,19 @@ def split(count: int, validation: float, fraction: float, seed: int) -> tuple[ND
     """Which of `count` rows to train on, and which to hold back: two sorted arrays without a row in common.
 
     `fraction` is of what is not held back. With one seed, the rows of a smaller fraction are among those of a larger one, and
-    the same rows are held back for both. Raises SourceError where nothing is left to train on.
+    the same rows are held back for both. Raises SourceError where fewer than two are left: one has no other's place to tell
+    its own from.
     """
     order = np.random.default_rng([seed, SPLIT]).permutation(count)
     held = math.ceil(validation * count)
     left = order[held:]
-    if not len(left):
-        raise SourceError(f"Of {count} usable photographs, {held} are held back for validation: none is left to train on.")
-    return np.sort(left[: max(1, round(fraction * len(left)))]), np.sort(order[:held])
+    taken = round(fraction * len(left))
+    if taken < 2:
+        raise SourceError(
+            f"Of {count} usable photographs, {held} are held back for validation, and a fraction of {fraction:g} of the others "
+            f"is {taken}: training needs 2 or more."
+        )
+    return np.sort(left[:taken]), np.sort(order[:held])
 
 
 def starting_parts(weights: str, tower: TorchEncoder, sigmas: Sequence[float], seed: int) -> GeoClipParts:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from img2loc.encoders.transformers import TransformersClip
 from img2loc.errors import ConfigError, SourceError, UnreadablePhoto
 from img2loc.training import checkpoint
 from img2loc.training.placed import PlacedPhoto
+from img2loc.training.rules import diverged, hold
 from img2loc.types import Rejected
 
 if TYPE_CHECKING:
@@ -55,13 +57,15 @@ class StreetClipTraining:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "accumulate"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"[train.streetclip] {name} is {getattr(self, name)}; it must be 1 or more.")
-        if not self.lr > 0 or self.weight_decay < 0:
-            raise ConfigError(f"[train.streetclip] lr is {self.lr} and weight_decay {self.weight_decay}; neither may be below 0.")
-        if self.dtype not in ("float32", "bfloat16"):
-            raise ConfigError(f"[train.streetclip] dtype is {self.dtype!r}; train in float32 or bfloat16.")
+        rules: dict[str, tuple[bool, str]] = {
+            "epochs": (self.epochs >= 1, "1 or more"),
+            "lr": (0 < self.lr < math.inf, "above 0"),
+            "batch_size": (self.batch_size >= 2, "2 or more: a photograph needs another's caption to be told from"),
+            "accumulate": (self.accumulate >= 1, "1 or more"),
+            "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
+            "dtype": (self.dtype in ("float32", "bfloat16"), '"float32" or "bfloat16"'),
+        }
+        hold("streetclip", self, rules)
         for template in filter(None, self.templates):
             check_template(template)
         if not any(self.templates):
@@ -93,15 +97,21 @@ def train(
     The folder gets `history.jsonl`, a checkpoint after every epoch and, at the end, the model, image processor and tokenizer in
     transformers' format: [encoder.streetclip] model = "FOLDER" names it. An epoch draws its order from seed and number alone, so
     that a training that was killed ends at the same weights. Unreadable photos are passed over and counted. `progress` is called
-    with how many photos are done, over all epochs. Raises ConfigError for a folder of another training or in use, SourceError
-    without photos, MissingWeights without a model to start from.
+    with how many photos are done, over all epochs; more `epochs` go on from there. Raises ConfigError for a folder that holds
+    another training or model or is in use, and where the loss is not finite, in which case the last checkpoint stays; SourceError
+    without two photos whose captions differ, MissingWeights without a model to start from.
     """
     rows = [row for row in source_rows if isinstance(row, PlacedPhoto) and any(settings.captions(row))]
     if not rows:
         raise SourceError(
             "There is not one photograph with a place to train on. The CSV needs a photo and coordinates in each row."
         )
-    with checkpoint.claimed(folder):
+    if all(len(set(filter(None, level))) < 2 for level in zip(*map(settings.captions, rows), strict=True)):
+        raise SourceError(
+            f"The {len(rows)} photographs with a place have the same captions, so that there is nothing to learn. "
+            "Training needs two or more, of different places."
+        )
+    with checkpoint.claimed(folder, settings.model):
         run = _Run(settings, rows)
         plan = {**_plan(settings), "photos": run.fingerprint, "base": run.base}
         state = checkpoint.resume(folder, plan)
@@ -109,6 +119,7 @@ def train(
         if state is not None:
             run.restore(state)
             history = list(state["history"])
+            checkpoint.refuse_fewer(folder, len(history), settings.epochs)
         for epoch in range(len(history), settings.epochs):
             history.append(run.epoch(epoch, progress) | {"skipped": len(source_rows) - len(rows)})
             checkpoint.save(folder, plan, {**run.state(), "history": history})
@@ -120,7 +131,7 @@ def train(
 
 def _plan(settings: StreetClipTraining) -> dict[str, Any]:
     """What decides the weights; where it is computed does not, up to rounding."""
-    return {key: value for key, value in asdict(settings).items() if key not in ("device", "model")}
+    return {key: value for key, value in asdict(settings).items() if key not in ("device", "model", "epochs")}
 
 
 class _Run:
@@ -167,12 +178,29 @@ class _Run:
                 decoded = list(decoding)
                 decoding = pool.map(self._pixels, batches[count] if count < len(batches) else ())  # While this one is learned.
                 parts = min(accumulate, len(batches) - (count - 1) // accumulate * accumulate)
-                self._backward(batch, decoded, parts, tally)
+                if not math.isfinite(self._backward(batch, decoded, parts, tally)):
+                    raise self._diverged(number)
                 if count % accumulate == 0 or count == len(batches):
                     self._step()
                 done += len(batch)
                 progress(done)
-        return {"epoch": number + 1, **tally.told()}
+        told = tally.told()
+        if not self._gives_numbers():
+            raise self._diverged(number)  # By the epoch's last step, which no loss has seen.
+        return {"epoch": number + 1, **told}
+
+    def _diverged(self, number: int) -> ConfigError:
+        return diverged(number, self._settings.lr, "Lower [train.streetclip] lr.")
+
+    def _gives_numbers(self) -> bool:
+        """Whether weights and both towers are still finite, the towers for one input."""
+        import torch
+
+        side = self._clip.size
+        with torch.no_grad():
+            image = self._clip.features(torch.zeros(1, 3, side, side, device=self._clip.device))
+            text = self._clip.text_features([next(filter(None, self._captions[0]))])
+            return all(bool(torch.isfinite(tensor).all()) for tensor in (image, text, *self._network.parameters()))
 
     def _step(self) -> None:
         import torch
@@ -188,15 +216,15 @@ class _Run:
         except UnreadablePhoto:
             return None
 
-    def _backward(self, batch: Sequence[int], decoded: Sequence[torch.Tensor | None], parts: int, tally: _Tally) -> None:
-        """Add one batch's gradient: each photo against the distinct captions of its batch, level by level."""
+    def _backward(self, batch: Sequence[int], decoded: Sequence[torch.Tensor | None], parts: int, tally: _Tally) -> float:
+        """Add one batch's gradient: each photo against the distinct captions of its batch, level by level; its loss."""
         import torch
         from torch.nn.functional import cross_entropy, normalize
 
         readable = [(row, pixels) for row, pixels in zip(batch, decoded, strict=True) if pixels is not None]
         tally.unreadable += len(batch) - len(readable)
         if not readable:
-            return
+            return 0.0
         device = self._clip.device
         with torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=self._settings.dtype == "bfloat16"):
             images = normalize(self._clip.features(torch.stack([pixels for _, pixels in readable]).to(device)).float(), dim=-1)
@@ -215,6 +243,7 @@ class _Run:
         loss = torch.stack(losses).mean()
         tally.losses.append(float(loss.detach()))
         (loss / parts).backward()  # type: ignore[no-untyped-call]
+        return tally.losses[-1]
 
 
 class _Tally:
