@@ -198,6 +198,9 @@ def test_published_rows_stand_beside_the_benchmark_itself_alone(tmp_path: Path) 
         folder = run_folder(tmp_path / name, truth=facts)
         assert ("GeoGuessNet" in report(folder, "--format", "csv")) is published, name
         assert ("published figures do not compare" in flags(folder)) is not published
+        report(folder, "--out", tmp_path / "r.html")
+        heading = "Beside what is published on im2gps3k" if published else "Accuracy"
+        assert heading in Page((tmp_path / "r.html").read_text(encoding="utf-8")).words
     unsummed = run_folder(tmp_path / "gws", benchmark="gws15k", truth={"rows_sha256": ""})
     assert "GeoCLIP" not in report(unsummed, "--format", "csv")
 
