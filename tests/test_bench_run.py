@@ -80,6 +80,16 @@ def test_a_run_holds_what_the_contract_says(cli: Bench, toy: tuple[Path, ...], t
     assert facts.items() <= about["truth"].items()
 
 
+def test_another_truth_under_a_benchmarks_name_is_noted_in_the_run(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
+    truth.write_text(truth.read_text() + "zero.jpg,0,0,x\n")
+    files = ("--truth", truth, "--photos", truth.parent)
+    code, err = cli("bench", "run", "im2gps3k", *files, "--locator", "retrieval", "--out", "R", *toy)
+    assert code == 0, err
+    facts = Run.open(Path("R")).about["truth"]
+    assert (facts["shipped"], facts["left_out"], facts["rows"]) == (True, 1, 9)
+    assert facts["doubts"] == ["im2gps3k has 2,997 rows, and this file 9."]
+
+
 def test_what_was_not_kept_out_is_not_said_to_have_been(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
     cli("bench", "run", truth, "--locator", "retrieval", "--out", "R", "--limit", "2", "--no-exclude", *toy)
     assert [(line["excluded"], line["photographer_checked"]) for line in lines(Path("R"))] == [(None, False)] * 2
