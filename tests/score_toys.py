@@ -52,7 +52,7 @@ def random_outcomes(n: int, seed: int = 0, name: str = "toy", photographers: int
     return outcomes(truth, predictions, name)
 
 
-def write_run(folder: Path, truth: list[Truth], predictions: Mapping[str, Mapping[str, Any]], **about: Any) -> Path:
+def write_run(folder: Path, truth: list[Truth], predictions: Mapping[str, Mapping[str, Any]], /, **about: Any) -> Path:
     """A run folder as `bench run` leaves it."""
     folder.mkdir(parents=True)
     told = {"format": 1, "benchmark": "toy", "locator": "retrieval", "lmm": None, "n": len(truth), **about}

@@ -7,8 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from img2loc.bench.ablate import Remembering, variants
-from img2loc.bench.runs import Run
+from img2loc.bench.ablate import Ablation, Remembering, Variant, variants
+from img2loc.bench.runs import Run, writing
+from img2loc.bench.session import Session, prepare
+from img2loc.bench.truth import find
+from img2loc.config import Config
 from img2loc.gallery import Gallery
 from img2loc.types import Embedding, Photo, Rejected
 from tests.bench_toys import benchmark
@@ -17,6 +20,7 @@ from tests.server import ChatServer
 from tests.toys import PixelEncoder
 
 Bench = Callable[..., tuple[int, str]]
+ENDS = ("nearest", "nearest-farthest", "nearest-places", "nearest-farthest-places")
 
 
 @pytest.fixture
@@ -36,11 +40,12 @@ def test_each_variant_is_a_run_of_its_own(cli: Bench, tmp_path: Path, chat: Chat
     command += ("-k", "4,8")
     code, err = cli(*command)
     assert code == 1
-    assert "7 runs of 3 photos each" in err
+    assert "9 runs of 3 photos each" in err
+    assert "27 photos, in 9 runs, go to the LMM" in err
     assert chat.requests == []
     code, err = cli(*command, "--yes")
     assert code == 0, err
-    names = ["none", *(f"{ends}-{k}" for ends in ("nearest", "nearest-farthest", "nearest-farthest-places") for k in (4, 8))]
+    names = ["none", *(f"{ends}-{k}" for ends in ENDS for k in (4, 8))]
     assert sorted(path.name for path in Path("A").iterdir()) == sorted(names)
     for name in names:
         run = Run.open(Path("A") / name)
@@ -53,6 +58,43 @@ def test_each_variant_is_a_run_of_its_own(cli: Bench, tmp_path: Path, chat: Chat
     assert asked == 3 * len(names)
     assert cli(*command, "--yes")[0] == 0
     assert len(chat.requests) == asked
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> tuple[Config, Session]:
+    """A session over three photographs, whose LMM has a price and is never asked."""
+    path = tmp_path / "toy.toml"
+    path.write_text('[lmm.told]\nkind = "openai"\nmodel = "m"\n[price.m]\ninput = 1.0\noutput = 2.0\n')
+    return Config.load(path), prepare(find(str(benchmark(tmp_path / "b", 3))), most_usd=1.0)
+
+
+def test_the_question_is_about_all_runs_together(toy: tuple[Config, Session], tmp_path: Path) -> None:
+    config, session = toy
+    rows = [Variant("few", {"kind": "zeroshot", "lmm": "told"}), Variant("more", {"kind": "zeroshot", "lmm": "told"})]
+    long = tmp_path / "long.txt"
+    long.write_text("word " * 1000)
+    rows[1].table["prompt"] = str(long)
+    alone = [Ablation(config, session).quote([row], tmp_path / "A") for row in rows]
+    both = Ablation(config, session).quote(rows, tmp_path / "A")
+    assert alone[0] is not None and alone[1] is not None and both is not None
+    assert alone[1].total.input_tokens > 2 * alone[0].total.input_tokens
+    assert both.photos == 6
+    assert both.total.cost_usd == pytest.approx((alone[0].total.cost_usd or 0) + (alone[1].total.cost_usd or 0))
+
+
+def test_the_budget_is_for_all_runs_together(
+    toy: tuple[Config, Session], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, session = toy
+    rows = [Variant(name, {"kind": "zeroshot", "lmm": "told"}) for name in ("a", "b", "c")]
+    for name, spent in (("a", 0.25), ("b", 0.5)):
+        with writing(tmp_path / name, {}, session.truths) as run:
+            run.append({"id": "100.jpg", "status": "failed", "cost_usd": spent})
+    budgets: list[float | None] = []
+    monkeypatch.setattr(Session, "run", lambda self, *words, **more: budgets.append(self.most_usd))
+    for row in rows:
+        Ablation(config, session).run(row, rows, tmp_path)
+    assert budgets == [0.5, 0.75, 0.25]
 
 
 def test_the_rows_of_the_table() -> None:

@@ -62,7 +62,7 @@ def test_rows_of_the_same_photo_and_photographer_are_not_seen(gallery: Gallery, 
     ada = {name for name in everything if name.startswith("ada")}
     asked = {
         make_photo("q1.jpg", 1): (Truth("x", Location(1, 1), "ada", "e1_55_4763369508.jpg"), set(ONE_PHOTO) | ada, 10),
-        make_photo("q2.jpg", 2): (Truth("y", Location(1, 1), "", "99999999.jpg"), set(), None),
+        make_photo("q2.jpg", 2): (Truth("y", Location(1, 1), "", "99999999.jpg"), set(), 0),
         make_photo("q3.jpg", 3): (Truth("3.jpg", Location(1, 1), "bob", "3.jpg"), {"3.jpg"}, 1),
         make_photo("q4.jpg", 4): (Truth("4763369508", Location(1, 1), "p0", "z.jpg"), set(ONE_PHOTO), 5),
     }
@@ -72,10 +72,20 @@ def test_rows_of_the_same_photo_and_photographer_are_not_seen(gallery: Gallery, 
     for photo, (truth, hidden, number) in asked.items():
         assert seen(gallery, leaks, photo) == everything - hidden
         assert leaks.excluded(truth) == number
+        assert leaks.photographer_checked(truth) is bool(truth.author)
     assert seen(gallery, leaks, make_photo("other.jpg", 7)) == everything
+
+
+def test_rows_of_the_same_plain_name_are_counted_without_photographers(gallery: Gallery, make_photo: MakePhoto) -> None:
+    photo = make_photo("q.jpg", 1)
+    truth = Truth("3.jpg", Location(1, 1), "", "3.jpg")
+    leaks = Leaks(gallery, [(truth, photo)])
+    assert (leaks.ids_known, leaks.authors_known) == (True, False)
+    assert (leaks.excluded(truth), leaks.photographer_checked(truth)) == (1, False)
+    assert "3.jpg" not in seen(gallery, leaks, photo)
 
 
 def test_what_cannot_be_checked_is_said(gallery: Gallery, tmp_path: Path) -> None:
     truth = Truth("a", Location(1, 1), "", "a.jpg")
     leaks = Leaks(gallery, [(truth, tmp_path / "a.jpg")])
-    assert (leaks.ids_known, leaks.authors_known, leaks.excluded(truth)) == (False, False, None)
+    assert (leaks.ids_known, leaks.authors_known, leaks.photographer_checked(truth)) == (False, False, False)

@@ -9,13 +9,17 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from img2loc.bench.predict import line_of
+from img2loc.bench.costs import Estimate
+from img2loc.bench.predict import Tally, line_of
 from img2loc.bench.runs import Run, writing
-from img2loc.bench.truth import Truth
-from img2loc.errors import RunError
+from img2loc.bench.session import Quote
+from img2loc.bench.truth import Truth, find, rows_sha256
+from img2loc.cli import bench
+from img2loc.errors import ConfigError, RunError
 from img2loc.types import Guess, Location, Photo, Reply, Usage
 from tests.bench_toys import PLACES, benchmark, lines
 from tests.conftest import Cli, MakePhoto
@@ -66,11 +70,50 @@ def test_a_run_holds_what_the_contract_says(cli: Bench, toy: tuple[Path, ...], t
     line = run.predictions["100.jpg"]
     assert list(line) == [
         *("id", "status", "lat", "lon", "radius_km", "nearest", "farthest", "prompts", "replies", "seconds", "input_tokens"),
-        *("output_tokens", "cost_usd", "detail", "photo", "top_similarity", "excluded"),
+        *("output_tokens", "cost_usd", "detail", "photo", "top_similarity", "excluded", "photographer_checked"),
     ]
     assert line["top_similarity"] == line["nearest"][0]["similarity"]
     assert (line["lat"], line["lon"]) in PLACES
-    assert line["excluded"] == 0  # Its photographer is known, and has no row in the gallery.
+    assert (line["excluded"], line["photographer_checked"]) == (0, True)  # Its photographer has no row in the gallery.
+    assert about["config"]["gallery"]["of"] == "photos"
+    facts = {"shipped": False, "doubts": [], "left_out": 0, "rows_sha256": rows_sha256(find(str(truth)).load()[0])}
+    assert facts.items() <= about["truth"].items()
+
+
+def test_another_truth_under_a_benchmarks_name_is_noted_in_the_run(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
+    truth.write_text(truth.read_text() + "zero.jpg,0,0,x\n")
+    files = ("--truth", truth, "--photos", truth.parent)
+    code, err = cli("bench", "run", "im2gps3k", *files, "--locator", "retrieval", "--out", "R", *toy)
+    assert code == 0, err
+    facts = Run.open(Path("R")).about["truth"]
+    assert (facts["shipped"], facts["left_out"], facts["rows"]) == (True, 1, 9)
+    assert facts["doubts"] == ["im2gps3k has 2,997 rows, and this file 9."]
+
+
+def test_what_was_not_kept_out_is_not_said_to_have_been(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
+    cli("bench", "run", truth, "--locator", "retrieval", "--out", "R", "--limit", "2", "--no-exclude", *toy)
+    assert [(line["excluded"], line["photographer_checked"]) for line in lines(Path("R"))] == [(None, False)] * 2
+
+
+def test_a_gallery_over_its_own_photos_counts_the_rows_that_it_leaves_out(
+    cli: Bench, toy: tuple[Path, ...], tmp_path: Path
+) -> None:
+    bare = (tmp_path / "gallery" / "all.csv").read_text().splitlines()
+    (tmp_path / "gallery" / "bare.csv").write_text("\n".join(line.rpartition(",")[0] for line in bare))
+    cli("bench", "run", tmp_path / "gallery/bare.csv", "--locator", "retrieval", "--out", "R", *toy)
+    found = lines(Path("R"))
+    assert [(line["excluded"], line["photographer_checked"]) for line in found] == [(1, False)] * 12
+    assert all(line["id"] not in {near["id"] for near in line["nearest"]} for line in found)
+    assert Run.open(Path("R")).about["leaks"]["ids_known"] is True
+
+
+def test_a_run_that_lost_its_truth_does_not_send_one_round_in_circles(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
+    command = ("bench", "run", truth, "--locator", "retrieval", "--out", "R", "--limit", "2", *toy)
+    cli(*command)
+    Path("R/truth.csv").unlink()
+    code, err = cli(*command)
+    assert code == 1
+    assert "The run R has lost its truth.csv. Restore it, or choose another --out." in err
 
 
 def test_the_same_command_goes_on_and_another_is_refused(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
@@ -186,6 +229,37 @@ def test_the_money_is_not_overspent(cli: Bench, toy: tuple[Path, ...], truth: Pa
     assert len(chat.requests) == len(lines(Path("R"))) < 9
     assert cli(*command, "--max-cost", "1")[0] == 0
     assert len(lines(Path("R"))) == len(chat.requests) == 9
+
+
+def test_what_was_asked_twice_is_paid_twice(tmp_path: Path) -> None:
+    truth = [Truth("a", Location(1, 2)), Truth("b", Location(1, 2))]
+    line: dict[str, Any] = {"id": "a", "status": "failed", "lat": None, "lon": None, "replies": [{}], "cost_usd": 0.25}
+    with writing(tmp_path / "R", {}, truth) as run:
+        run.append(line)
+        run.append(line | {"cost_usd": 0.5})
+        assert Tally.of(run).cost_usd == 0.75
+    again = Run.open(tmp_path / "R")
+    assert Tally.of(again).cost_usd == Tally.of(again, truth).cost_usd == again.spent_usd == 0.75
+    assert (Tally.of(again).done, Tally.of(again, truth).done) == (1, 0)
+
+
+def test_at_a_terminal_the_question_is_asked_with_max_cost_as_well(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quote = Quote("gpt", "http://lmm.invalid", 9, Estimate(1000, 40, 0.5), True)
+    asked: list[str] = []
+    monkeypatch.setattr("typer.confirm", lambda text, **options: asked.append(text))
+    monkeypatch.setattr(bench, "on_terminal", lambda stream: True)
+    bench._agreement(True, None)(quote)
+    assert asked == []
+    bench._agreement(False, 2.0)(quote)
+    assert asked == ["Go on?"]
+    assert "about 0.50 US dollars, and no more than 2.00 in all" in capsys.readouterr().err
+    monkeypatch.setattr(bench, "on_terminal", lambda stream: False)
+    bench._agreement(False, 2.0)(quote)
+    assert asked == ["Go on?"]
+    with pytest.raises(ConfigError, match="nobody is here to ask"):
+        bench._agreement(False, None)(quote)
 
 
 def test_a_price_that_is_not_known_cannot_be_kept_to(

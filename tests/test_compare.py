@@ -39,7 +39,8 @@ def test_differences_sides_and_regressions() -> None:
     assert row["gained"] == ["30.jpg", "31.jpg", "32.jpg"]
     assert row["p"] == pytest.approx(2 * sum(math.comb(9, k) for k in range(4)) / 2**9)
     assert row["interval"][0] < -7.5 < row["interval"][1]
-    assert found["intervals"]["clusters"] == 20
+    assert (found["intervals"]["clusters"], found["intervals"]["photographers"]) == (20, 20)
+    assert found["not_run"] == {"first": 10, "second": 9}
     regressions = [(entry["id"], entry["second_km"], entry["second_status"]) for entry in found["regressions"]]
     assert [name for name, _, _ in regressions] == ["4.jpg", "5.jpg", "3.jpg", "2.jpg", "1.jpg", "0.jpg"]
     assert regressions[0][1:] == (None, "missing")
@@ -88,7 +89,8 @@ def test_ablation_table_has_a_row_a_run_against_the_first() -> None:
     assert rows[0]["against_first"] is None
     assert rows[1]["against_first"]["thresholds"]["25"]["difference"] == -7.5
     table = ablation_table(rows)
-    assert "| first | 40 | 75.0 % | 0.00 | 75.00 |" in table
+    assert "| first | 40 | 10 | 75.0 % | 0.00 | 75.00 |" in table
+    assert "Photos that were not run count as wrong" in table
     assert "67.50 (-7.50 [" in table
 
 
@@ -103,5 +105,10 @@ def test_compare_on_the_command_line(tmp_path: Path) -> None:
     assert max(map(len, shown.stdout.splitlines())) <= 80
     both = CliRunner().invoke(app, ["bench", "compare", str(a), str(b), "--bootstrap", "both", "--json"])
     assert [one["intervals"]["over"] for one in json.loads(both.stdout)["comparisons"]] == ["photographers", "photos"]
+    assert "were not run" not in shown.stdout
+    del records["0.jpg"]
+    part = write_run(tmp_path / "part", TRUTH, records)
+    shown = CliRunner().invoke(app, ["bench", "compare", str(a), str(part)])
+    assert shown.stdout.splitlines()[0] == "1 of these photos were not run in the second: they count as wrong."
     missing = CliRunner().invoke(app, ["bench", "compare", str(a), str(tmp_path / "none")])
     assert isinstance(missing.exception, RunError)

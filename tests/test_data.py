@@ -1,8 +1,12 @@
 """Recipes, truth files, and `img2loc data`: list, fetch, verify."""
 
+import errno
 import hashlib
 import io
+import os
+import random
 import tarfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +17,8 @@ from werkzeug import Request, Response
 
 from img2loc import assets
 from img2loc.bench import truth as benchmarks
-from img2loc.bench.fetch import FetchError, fetch, unpack
-from img2loc.bench.truth import Truth, rows_sha256
+from img2loc.bench.fetch import FetchError, fetch, fetch_photos, unpack
+from img2loc.bench.truth import Mirror, Truth, rows_sha256
 from img2loc.errors import SourceError
 from img2loc.types import Location
 from tests.bench_toys import benchmark
@@ -208,3 +212,63 @@ def test_an_archive_cannot_write_elsewhere(tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text("<html>sign in</html>")
     with pytest.raises(FetchError, match="neither a tar nor a zip"):
         unpack(tmp_path / "page.html", tmp_path / "into")
+
+
+def packed(kind: str, folder: Path) -> Path:
+    """An archive that is damaged in the given way, but looks like one."""
+    path = folder / "a"
+    if kind in ("gz", "xz", "bz2"):
+        with tarfile.open(path, f"w:{kind}") as tar:  # type: ignore[call-overload]
+            entry = tarfile.TarInfo("a.bin")
+            content = bytes(random.Random(0).choices(b"geolocation", k=300_000))
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+        damaged = bytearray(path.read_bytes())
+        damaged[len(damaged) // 2 : len(damaged) // 2 + 5000] = bytes(5000)
+        path.write_bytes(damaged)
+        return path
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("a.bin", b"content " * 1000)
+    written = bytearray(path.read_bytes())
+    central = written.index(b"PK\x01\x02")
+    if kind == "deflate":
+        written[35:60] = bytes(25)
+    elif kind == "password":
+        written[6] |= 1
+        written[central + 8] |= 1
+    else:  # A way of compression that nobody knows.
+        written[8] = written[central + 10] = 77
+    path.write_bytes(written)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["gz", "xz", "bz2", "deflate", "password", "method"])
+def test_a_damaged_archive_is_a_sentence_and_is_deleted(kind: str, tmp_path: Path) -> None:
+    recipe = benchmarks.Benchmark("damaged")
+    recipe.home.mkdir(parents=True)
+    archive = packed(kind, tmp_path).replace(recipe.home / "photos.archive")
+    with pytest.raises(FetchError, match=r"cannot be unpacked|neither a tar nor a zip"):
+        fetch_photos(recipe, Mirror("photos", "http://mirror.invalid/a"))
+    assert not archive.exists()
+    assert list(recipe.home.iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EACCES])
+def test_a_full_disk_keeps_the_download(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = benchmarks.Benchmark("full")
+    recipe.home.mkdir(parents=True)
+    archive = recipe.home / "photos.archive"
+    with zipfile.ZipFile(archive, "w") as zipped:
+        zipped.writestr("a.jpg", b"content")
+
+    def full(self: zipfile.ZipFile, folder: Path) -> None:
+        folder.mkdir()
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zipfile.ZipFile, "extractall", full)
+        with pytest.raises(SourceError, match="the archive is kept") as caught:
+            fetch_photos(recipe, Mirror("photos", "http://mirror.invalid/a"))
+    assert not isinstance(caught.value, FetchError)  # Another mirror would not help.
+    assert [path.name for path in recipe.home.iterdir()] == ["photos.archive"]
+    assert (fetch_photos(recipe, Mirror("photos", "http://mirror.invalid/a")) / "a.jpg").read_bytes() == b"content"

@@ -84,7 +84,7 @@ def test_over_photographers_is_visibly_wider_on_im2gps3k(tmp_path: Path) -> None
     with (tmp_path / "p.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "lat", "lon"])
-        writer.writerows([row.id, 48.86, 2.35] for row in read_truth(path))  # Paris for everything: no photograph is needed.
+        writer.writerows([row.id, 48.86, 2.35] for row in read_truth(path)[0])  # Paris for everything: no photograph is needed.
     scores = score(match(tmp_path / "p.csv", path).outcomes, units=("photographers", "photos"))
     over = scores["intervals"]
     assert (over["photographers"]["clusters"], over["photos"]["clusters"]) == (198, 2997)

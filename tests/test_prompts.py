@@ -13,9 +13,15 @@ FAR = Neighbour(Location(-33.8568, 151.2153), -0.1, "x")
 
 
 def test_the_prompts_that_ship() -> None:
-    assert known() == ["nearest", "nearest-farthest", "nearest-farthest-places", "zeroshot"]
+    assert known() == ["nearest", "nearest-farthest", "nearest-farthest-places", "nearest-places", "zeroshot"]
     both = ["nearest", "farthest"]
-    given = {"nearest-farthest": both, "nearest-farthest-places": both, "nearest": ["nearest"], "zeroshot": []}
+    given = {
+        "nearest-farthest": both,
+        "nearest-farthest-places": both,
+        "nearest": ["nearest"],
+        "nearest-places": ["nearest"],
+        "zeroshot": [],
+    }
     for name, variables in given.items():
         Template.load(name).require(variables)
 
@@ -56,7 +62,8 @@ def test_a_prompt_of_ones_own(tmp_path: Path) -> None:
     path.write_text("Where? $nearest")
     assert Template.load(str(path)).variables == {"nearest"}
     with pytest.raises(
-        UnknownName, match=r"no prompt named 'nonsense'. Known: nearest, nearest-farthest, nearest-farthest-places, zeroshot"
+        UnknownName,
+        match=r"no prompt named 'nonsense'. Known: nearest, nearest-farthest, nearest-farthest-places, nearest-places, zeroshot",
     ):
         Template.load("nonsense")
     path.write_bytes(b"\xff\xfe")

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,25 @@ def test_every_row_is_a_curve_with_a_source(row: published.Published) -> None:
 def test_rows_are_in_the_order_of_the_city_threshold() -> None:
     at_25 = [row.accuracy.get("25", 0.0) for row in rows_of("yfcc4k")]
     assert at_25 == sorted(at_25, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words"),
+    [
+        (lambda row: row.method in ("PIGEON", "PIGEOTTO"), ("6378.137", "<=")),
+        (lambda row: row.method == "GeoCLIP" and row.source.startswith("G3"), ("WGS84", "<=")),
+        (lambda row: row.method == "GeoCLIP" and row.benchmark == "im2gps", ("WGS84",)),
+        (lambda row: row.method in ("VLM-VPR", "GeoSURGE"), ("photographer were kept out", "without an answer")),
+    ],
+)
+def test_a_method_is_flagged_alike_on_every_benchmark(
+    wanted: Callable[[published.Published], bool], words: tuple[str, ...]
+) -> None:
+    rows = [row for row in rows_of() if wanted(row)]
+    assert rows
+    for row in rows:
+        for word in words:
+            assert word in " ".join(row.differs), (row.name, row.benchmark)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from img2loc.bench import truth as benchmarks
 from img2loc.bench.worldmap import great_circle, outlines
 from img2loc.cli import app
 from img2loc.errors import SourceError
@@ -70,7 +71,7 @@ def run_folder(folder: Path, hostile: str = "plain", n: int = 12, **about: Any) 
         for number, row in enumerate(truth[:-2])
     }
     predictions[truth[-2].id] = {"status": "refused", "lat": None, "lon": None, **evidence}
-    return write_run(folder, truth, predictions, **({"benchmark": "im2gps3k"} | about))
+    return write_run(folder, truth, predictions, **({"benchmark": "im2gps3k", "truth": {"shipped": True}} | about))
 
 
 def report(*arguments: Path | str) -> str:
@@ -154,13 +155,84 @@ def test_published_rows_stand_below_ours_with_their_flags(tmp_path: Path) -> Non
     folder = run_folder(tmp_path / "mine", selection={"limit": "12", "shuffle": False, "seed": None})
     text = report(folder, "--format", "md")
     lines = text.splitlines()
-    assert lines[2].startswith("| mine | this run | 83.3 % |")
-    assert any(line.startswith("| Img2Loc (GPT-4V) | paper |  | 17.1 | 45.14 | 57.87 | 72.91 | 84.68 |") for line in lines)
+    assert lines[2].startswith("| mine | im2gps3k | this run | 12 | 83.3 % |")
+    published = "| Img2Loc (GPT-4V) | im2gps3k | paper |  |  | 17.1 | 45.14 | 57.87 | 72.91 | 84.68 |"
+    assert any(line.startswith(published) and "k and the model's version are not stated" in line for line in lines)
     assert "GeoGuessNet" in (report(folder, "--format", "csv"))
     notes = dict(re.findall(r"^(\d+)\. (.*)$", text, re.MULTILINE))
-    marked = {notes[mark] for mark in lines[2].split("|")[-3].replace(" ", "").split(",")}
+    marked = {notes[mark] for mark in lines[2].split("|")[-4].replace(" ", "").split(",")}
     assert "part of the benchmark's photos (--limit 12)" in marked
     assert "not finished: 1 photos were not run, and count as wrong" in marked
+
+
+def flags(folder: Path) -> str:
+    """The last column of a run's own row."""
+    return next(csv.DictReader(io.StringIO(report(folder, "--format", "csv"))))["differs"]
+
+
+def test_a_run_says_what_its_truth_and_its_exclusions_were(tmp_path: Path) -> None:
+    facts = {"shipped": True, "doubts": ["im2gps3k has 2,997 rows, and this file 3."], "left_out": 2}
+    own = flags(run_folder(tmp_path / "a", truth=facts, leaks={"exclude": False}))
+    assert "another truth file: im2gps3k has 2,997 rows, and this file 3." in own
+    assert "2 rows of the truth file could not be used" in own
+    assert "rows of the photo's own id and photographer were searched" in own
+    assert "for 100.0 % of the photos gallery rows by their photographer" in flags(run_folder(tmp_path / "b"))
+    points: dict[str, Any] = {"gallery": "g", "config": {"gallery": {"of": "points"}}}
+    for number, about in enumerate(({"gallery": None}, points)):
+        folder = run_folder(tmp_path / f"c{number}", **about)
+        assert "photographer" not in flags(folder)
+        report(folder, "--out", tmp_path / "r.html")
+        assert ("no gallery was searched", "the gallery that was searched holds points, no photos")[number] in (
+            " ".join(Page((tmp_path / "r.html").read_text(encoding="utf-8")).words)
+        )
+
+
+def test_published_rows_stand_beside_the_benchmark_itself_alone(tmp_path: Path) -> None:
+    recipe = benchmarks.find("im2gps3k")
+    for name, facts, published in (
+        ("recipe", {"shipped": True}, True),
+        ("same", {"shipped": False, "rows_sha256": recipe.rows_sha256}, True),
+        ("other", {"shipped": False, "rows_sha256": "0" * 64}, False),
+        ("unknown", {}, False),
+    ):
+        folder = run_folder(tmp_path / name, truth=facts)
+        assert ("GeoGuessNet" in report(folder, "--format", "csv")) is published, name
+        assert ("published figures do not compare" in flags(folder)) is not published
+        report(folder, "--out", tmp_path / "r.html")
+        heading = "Beside what is published on im2gps3k" if published else "Accuracy"
+        assert heading in Page((tmp_path / "r.html").read_text(encoding="utf-8")).words
+    unsummed = run_folder(tmp_path / "gws", benchmark="gws15k", truth={"rows_sha256": ""})
+    assert "GeoCLIP" not in report(unsummed, "--format", "csv")
+
+
+def test_rows_of_two_benchmarks_are_told_apart(tmp_path: Path) -> None:
+    folders = [run_folder(tmp_path / name, benchmark=name) for name in ("yfcc4k", "im2gps3k")]
+    lines = report(*folders, "--format", "md").splitlines()
+    column = [line.split(" | ")[1] for line in lines[2:] if line.startswith("| ")]
+    assert column == sorted(column, reverse=True)
+    assert set(column) == {"yfcc4k", "im2gps3k"}
+    report(*folders, "--out", tmp_path / "r.html")
+    page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
+    words = [word.strip() for word in page.words]
+    assert "Beside what is published on yfcc4k, im2gps3k" in words
+    assert words.count("im2gps3k") > 20
+
+
+def test_shares_without_an_interval_are_rounded(tmp_path: Path) -> None:
+    truth = truths([(10.0, 10.0)] * 3, ["one"] * 3)
+    folder = write_run(tmp_path / "one", truth, {"0.jpg": away(10.0, 10.0, 0.5, 90.0)})
+    assert "| 33.33 | 33.33 |" in report(folder, "--format", "md")
+
+
+def test_the_list_of_photos_has_heads_and_begins_with_the_unanswered(tmp_path: Path) -> None:
+    report(run_folder(tmp_path / "a"), run_folder(tmp_path / "b"), "--out", tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    heads = re.search(r'<div class="photo heads">(.*?)</div>', text, re.DOTALL)
+    assert heads
+    assert re.findall(r"<span[^>]*>(.*?)</span>", heads[1]) == ["photo", "country", "a", "b"]
+    assert "worst: (a, b) => (key(b) ?? 1e9) - (key(a) ?? 1e9)" in text
+    assert "2 not run" not in text
+    assert "1 not run in b: they count as wrong" in text
 
 
 def test_csv_and_json_hold_the_same_figures(tmp_path: Path) -> None:

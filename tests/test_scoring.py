@@ -17,7 +17,8 @@ from img2loc.bench.outcomes import of_run
 from img2loc.bench.predictions import match, read_truth
 from img2loc.bench.runs import Run
 from img2loc.bench.scoring import continents, score
-from img2loc.bench.truth import Truth
+from img2loc.bench.tables import score_table
+from img2loc.bench.truth import Truth, find
 from img2loc.cli import app
 from img2loc.errors import SourceError
 from tests.conftest import SHARED
@@ -47,7 +48,7 @@ def expected(distances: list[float], n: int) -> dict[str, float]:
 
 
 def test_planned_distances_score_as_planned(benchmark_csv: Path, tmp_path: Path) -> None:
-    truth = read_truth(benchmark_csv)
+    truth, _ = read_truth(benchmark_csv)
     plan = list(planned(len(truth)))
     with (tmp_path / "p.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -158,6 +159,59 @@ def test_near_duplicates_are_scored_apart() -> None:
     assert (leaks["rows_excluded"], leaks["exclusion_unchecked"]["n"]) == (3, 1)
 
 
+def leak_lines(records: list[dict[str, Any]], authors: tuple[str, ...] = (), **about: Any) -> list[str]:
+    truth = truths([(10.0, 10.0)] * len(records), authors)
+    made = outcomes(truth, {row.id: record for row, record in zip(truth, records, strict=True)}, **about)
+    lines = score_table(score(made)).splitlines()
+    assert max(map(len, lines)) <= 80
+    return lines[next(number for number, line in enumerate(lines) if line.startswith("Leaks")) :]
+
+
+def test_the_table_says_whose_photographer_could_not_be_checked() -> None:
+    records = [located(10.0, 10.0, top_similarity=0.5, excluded=2, photographer_checked=False)] * 3
+    assert leak_lines([*records, records[0] | {"photographer_checked": True}]) == [
+        "Leaks: 0 photos have a gallery row of similarity ≥ 0.95 (0.0 %).",
+        "  Rows kept out: 8; photographer not checked for 3 photos (75.0 %).",
+    ]
+    unknown = [record | {"top_similarity": None} for record in records]
+    assert leak_lines(unknown) == [
+        "Leaks: similarity to a gallery not known for any photo.",
+        "  Rows kept out: 6; photographer not checked for 3 photos (100.0 %).",
+    ]
+
+
+def test_a_run_that_kept_nothing_out_says_so() -> None:
+    lines = leak_lines([located(10.0, 10.0, top_similarity=0.5, excluded=None)], leaks={"exclude": False})
+    assert lines[1:] == ["  Rows of the photo's own id and photographer were searched (--no-exclude)."]
+
+
+@pytest.mark.parametrize(
+    ("about", "says"),
+    [
+        ({"gallery": None, "gallery_rows": 0}, "no gallery was searched"),
+        ({"gallery": "g", "config": {"gallery": {"of": "points"}}}, "holds points, no photos"),
+        ({"gallery": "g", "config": {"gallery": {"of": "texts"}}}, "holds texts, no photos"),
+    ],
+)
+def test_where_no_photos_are_searched_there_are_no_leaks(about: dict[str, Any], says: str) -> None:
+    lines = leak_lines([located(10.0, 10.0, top_similarity=0.99)], **about)
+    assert len(lines) == 1
+    assert says in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("authors", "says"),
+    [
+        (("", "", ""), "over 3 single photos: photographers are not known"),
+        (("a", "a", ""), "over 1 photographers and 1 photos without a known one"),
+        (("a", "b", "b"), "over 2 photographers"),
+    ],
+)
+def test_intervals_are_over_photographers_only_where_these_are_known(authors: tuple[str, ...], says: str) -> None:
+    truth = truths([(10.0, 10.0)] * 3, authors)
+    assert f"intervals {says} Per cent" in " ".join(score_table(score(outcomes(truth, {}))).split())
+
+
 def test_calibration_counts_truths_inside_the_radius() -> None:
     radius = np.array([1.0, 2.0, 3.0, 4.0, np.nan, 5.0])
     errors = np.array([0.5, 2.0, 3.1, 9.0, 0.1, np.nan])
@@ -197,7 +251,7 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-TRUTH = "file,lat,lon,author\na/1.jpg,10,20,x\nb/2.jpg,-10,179.5,y\nc/3.jpg,0,0,\n"
+TRUTH = "file,lat,lon,author\na/1.jpg,10,20,x\nb/2.jpg,-10,179.5,y\nc/3.jpg,0,1,\n"
 
 
 @pytest.mark.parametrize(
@@ -237,14 +291,14 @@ def test_rows_without_a_point_on_earth_are_unanswered_and_counted(tmp_path: Path
     truth = write(tmp_path / "t.csv", "id,lat,lon\n" + "".join(f"{n},1,1\n" for n in range(8)))
     text = "id,lat,lon\n0,,\n1,NaN,nan\n2,91,0\n3,0,180.1\n4,north,5\n5,0,0\n6,1,1\nother,1,1\n"
     matched = match(write(tmp_path / "p.csv", text), truth)
-    assert (matched.empty, matched.out_of_range, matched.at_zero, matched.without_row) == (2, 3, 1, 1)
+    assert (matched.empty, matched.not_numbers, matched.out_of_range, matched.at_zero, matched.without_row) == (2, 1, 2, 1, 1)
     assert matched.unknown == ("other",)
     scores = score(matched.outcomes, units=())
     assert (scores["n"], scores["answered"], scores["accuracy"]["1"]) == (8, 2, 12.5)
     told = CliRunner().invoke(app, ["bench", "score", "--predictions", str(tmp_path / "p.csv"), "--truth", str(truth), "--json"])
     printed = json.loads(told.stdout)
     assert (printed["n"], printed["answered"], printed["accuracy"]["1"]) == (8, 2, 12.5)
-    assert len(printed["notes"]) == 5
+    assert len(printed["notes"]) == 6
 
 
 @pytest.mark.parametrize(
@@ -258,7 +312,9 @@ def test_rows_without_a_point_on_earth_are_unanswered_and_counted(tmp_path: Path
         ("name,file,lat,lon\n1,1,1,1\n", "2 columns for the id"),
         ("id,pred_lat,lon\n1,1,1\n", "no pair"),
         ("id,lat,lon\na/1.jpg,1,1\nRome, Italy.jpg,1,1\n", "line 3 has more cells"),
-        ("", "no column"),
+        ("", "is empty"),
+        ("\n\n", "is empty"),
+        ("id|lat|lon\na/1.jpg|1|1\n", "parted by comma or semicolon or tab"),
     ],
 )
 def test_what_cannot_be_matched_is_a_sentence(text: str, says: str, tmp_path: Path) -> None:
@@ -273,11 +329,56 @@ def test_ambiguous_names_are_not_matched(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"), [("id,lat,lon\n1,95,1\n", "no point"), ("id,lat,lon\n1,1,1\n1,2,2\n", "twice"), ("id,lat,lon\n", "no rows")]
+    ("text", "says"), [("id,lat,lon\n1,95,1\n", "no point"), ("id,lat,lon\n1,0,0\n", "placeholder"), ("id,lat,lon\n", "no rows")]
 )
 def test_a_damaged_truth_is_a_sentence(text: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=says):
         read_truth(write(tmp_path / "t.csv", text))
+
+
+def test_a_truth_is_read_by_the_rules_of_a_run(tmp_path: Path) -> None:
+    text = "file,lat,lon,author\na/1.jpg,1,1,x\na_1.jpg,2,2,y\nb.jpg,0,0,y\nc.jpg,3,3,z\nd.jpg,95,3,z\n"
+    path = write(tmp_path / "t.csv", text)
+    rows, left_out = read_truth(path)
+    run_rows, run_left_out = find(str(path)).load()
+    assert [(row.id, row.location, row.author) for row in rows] == [(row.id, row.location, row.author) for row in run_rows]
+    assert [row.id for row in rows] == ["a/1.jpg", "c.jpg"]
+    assert [line.split(":")[0] for line in left_out] == [line.split(":")[0] for line in run_left_out]
+    matched = match(write(tmp_path / "p.csv", "id,lat,lon\na/1.jpg,1,1\n"), path)
+    assert matched.notes()[0].startswith("3 rows of the truth cannot be used; the first: a_1.jpg")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ("104123223_7410c654ba_19_19355699@N00.jpg", "104123223.jpg"),
+        ("4763369508.jpg", "e1_55_4763369508.jpg"),
+        ("e1/55/4763369508.jpg", "4763369508"),
+    ],
+)
+def test_the_names_of_a_flickr_photo_match(ours: str, theirs: str, tmp_path: Path) -> None:
+    truth = write(tmp_path / "t.csv", f"file,lat,lon\n{ours},1,1\n99999999.jpg,2,2\n")
+    matched = match(write(tmp_path / "p.csv", f"id,lat,lon\n{theirs},1,1\n"), truth)
+    assert matched.outcomes.status == ("located", "missing")
+
+
+@pytest.mark.parametrize("header", ["id,file", "id,photo_id", "id,image_name", "id,img_name"])
+def test_a_row_number_as_id_gives_way_to_the_photos_name(header: str, tmp_path: Path) -> None:
+    truth = write(tmp_path / "t.csv", TRUTH)
+    matched = match(write(tmp_path / "p.csv", f"{header},lat,lon\n7,1.jpg,10,20\n8,2.jpg,1,1\n"), truth)
+    assert matched.outcomes.status == ("located", "located", "missing")
+    assert matched.outcomes.guess[0].tolist() == [10.0, 20.0]
+    numbered = write(tmp_path / "n.csv", "id,file,lat,lon\n0,a/1.jpg,10,20\n1,b/2.jpg,1,1\n")
+    found = match(write(tmp_path / "q.csv", "file,lat,lon\n2.jpg,1,1\n"), numbered).outcomes
+    assert (found.ids, found.status) == (("0", "1"), ("missing", "located"))
+
+
+def test_decimal_commas_are_told_from_points_that_are_not_on_earth(tmp_path: Path) -> None:
+    text = "id;lat;lon\n1.jpg;10,5;20,1\n2.jpg;91;0\n"
+    notes = match(write(tmp_path / "p.csv", text), write(tmp_path / "t.csv", TRUTH)).notes()
+    assert "1 rows have coordinates that are no numbers, such as lat '10,5', lon '20,1' of 1.jpg: unanswered." in notes[1]
+    assert "decimal comma" in notes[1]
+    assert "1 rows have coordinates that are no point on Earth, such as lat '91', lon '0' of 2.jpg" in notes[2]
 
 
 def test_nothing_to_score_is_a_sentence() -> None:

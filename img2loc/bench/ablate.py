@@ -1,13 +1,14 @@
 """The table that no paper publishes: the same photographs with no neighbours, the nearest only, and both ends of the gallery."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from img2loc import build, galleries
 from img2loc.bench.predict import Tally
+from img2loc.bench.runs import ABOUT, Run
 from img2loc.bench.session import Progress, Quote, Session
 from img2loc.config import Config
 from img2loc.gallery import Gallery
@@ -26,11 +27,12 @@ class Variant:
 
 
 def variants(gallery: str, lmm: str, counts: Sequence[int] = COUNTS, places: bool = True) -> list[Variant]:
-    """The rows of the table: none; then for each number of neighbours nearest, nearest + farthest, and these with place names."""
+    """The rows of the table: none; then for each number of neighbours nearest, nearest + farthest, and both with place names."""
     asked = {"lmm": lmm}
     found = [Variant("none", {"kind": "zeroshot", "prompt": "zeroshot", **asked})]
     ends = {"nearest": ("nearest", 0), "nearest-farthest": ("nearest-farthest", 1)}
     if places:
+        ends["nearest-places"] = ("nearest-places", 0)
         ends["nearest-farthest-places"] = ("nearest-farthest-places", 1)
     for name, (prompt, farthest) in ends.items():
         for count in counts:
@@ -48,15 +50,30 @@ class Ablation:
         self._session = session
         self._encoder: Remembering | None = None
 
-    def run(
-        self, row: Variant, folder: Path, *, agree: Callable[[Quote], None], progress: Progress = lambda tally: None
-    ) -> Tally:
-        """Run one variant into a folder, or go on there: an ordinary run, to be scored and compared like any other."""
+    def quote(self, rows: Sequence[Variant], folder: Path) -> Quote | None:
+        """What is left to be asked of the LMM in the runs below a folder, all together; None where nothing is."""
+        found = None
+        for row in rows:
+            self._config.override("locator", row.name, row.table, "ablation")
+            if (one := self._session.quote(self._config, row.name, folder / row.name)) is not None:
+                found = one if found is None else replace(one, photos=found.photos + one.photos, total=found.total + one.total)
+        return found
+
+    def run(self, row: Variant, rows: Sequence[Variant], folder: Path, *, progress: Progress = lambda tally: None) -> Tally:
+        """Run one variant of the table's `rows` below a folder, or go on there: an ordinary run, to be scored like any other.
+
+        The session's `most_usd` is for all rows together: what the others have cost is taken off.
+        """
         self._config.override("locator", row.name, row.table, "ablation")
+        session = self._session
+        if session.most_usd is not None:
+            others = (folder / other.name for other in rows if other is not row)
+            spent = sum(Run.open(other).spent_usd for other in others if (other / ABOUT).exists())
+            session = replace(session, most_usd=session.most_usd - spent)
         if self._encoder is None and "gallery" in row.table:
             _, gallery = galleries.open_gallery(self._config, row.table["gallery"])
             self._encoder = Remembering(gallery, partial(build.encoder_of, self._config, gallery))
-        return self._session.run(self._config, row.name, folder, agree=agree, progress=progress, encoder=self._encoder)
+        return session.run(self._config, row.name, folder / row.name, progress=progress, encoder=self._encoder)
 
 
 class Remembering:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from img2loc.bench.intervals import LEVEL, RESAMPLES, Unit, bootstrap, mcnemar
+from img2loc.bench.intervals import LEVEL, RESAMPLES, Unit, bootstrap, known_authors, mcnemar
 from img2loc.bench.outcomes import DISTANCES, Distance, Outcomes
 from img2loc.bench.scoring import THRESHOLDS_KM, geoguessr, hits, score
 from img2loc.errors import SourceError
@@ -28,7 +28,8 @@ def compare(
     """How the second run differs from the first over the photographs that both have, as JSON.
 
     Differences are second less first, in points of per cent of all common photographs, with a paired bootstrap interval and
-    McNemar's exact p. Raises SourceError where the runs share no photograph, or disagree about where one was taken.
+    McNemar's exact p. A photograph that was not run counts as wrong; `not_run` says how many.
+    Raises SourceError where the runs share no photograph, or disagree about where one was taken.
     """
     first, second, only = common(first, second)
     errors = first.errors_km(distance), second.errors_km(distance)
@@ -57,8 +58,16 @@ def compare(
         "only_first": only[0],
         "only_second": only[1],
         "distance": {"model": DISTANCES[distance], "compare": "<="},
-        "intervals": {"over": unit, "level": LEVEL, "resamples": resamples, "seed": seed, "clusters": draws.clusters},
+        "intervals": {
+            "over": unit,
+            "level": LEVEL,
+            "resamples": resamples,
+            "seed": seed,
+            "clusters": draws.clusters,
+            **known_authors(first.authors),
+        },
         "answered": {"first": int(first.answered.sum()), "second": int(second.answered.sum())},
+        "not_run": {"first": first.status.count("missing"), "second": second.status.count("missing")},
         "thresholds": thresholds,
         "geoguessr": {"difference": float(points.mean()), "interval": intervals[-1]},
         "regressions": _regressions(first, second, *errors),
@@ -109,6 +118,7 @@ def take(outcomes: Outcomes, rows: NDArray[np.intp]) -> Outcomes:
         radius_km=outcomes.radius_km[rows],
         similarity=outcomes.similarity[rows],
         excluded=outcomes.excluded[rows],
+        checked=outcomes.checked[rows],
     )
 
 

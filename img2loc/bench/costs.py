@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from img2loc.bench.plan import Plan
 from img2loc.lmm.endpoint import is_loopback
@@ -19,11 +20,21 @@ REPLY_TOKENS = 40
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Tokens for one photograph, and their price in US dollars where it is known."""
+    """Tokens for one photograph or for several, and their price in US dollars where it is known."""
 
     input_tokens: int
     output_tokens: int
     cost_usd: float | None
+
+    def __mul__(self, photos: int) -> Self:
+        """For so many times as many photographs."""
+        cost = None if self.cost_usd is None else self.cost_usd * photos
+        return type(self)(self.input_tokens * photos, self.output_tokens * photos, cost)
+
+    def __add__(self, other: Self) -> Self:
+        """Both together; at no known price where either has none."""
+        cost = None if self.cost_usd is None or other.cost_usd is None else self.cost_usd + other.cost_usd
+        return type(self)(self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens, cost)
 
 
 def is_paid(plan: Plan) -> bool:

@@ -1,9 +1,12 @@
 """A mirror's address → the file, whole and checked; a download that was cut off goes on where it stopped."""
 
+import errno
 import hashlib
+import lzma
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from http.client import HTTPException, HTTPResponse
@@ -18,6 +21,11 @@ CHUNK = 1 << 20
 TIMEOUT = 60.0
 """Seconds without a byte after which a server is given up."""
 Progress = Callable[[int, int | None], None]
+
+_NOT_ITS_FAULT = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EFBIG),
+}
+"""What the disk may say of a sound archive."""
 
 
 class FetchError(SourceError):
@@ -75,7 +83,11 @@ def fetch_truth(benchmark: Benchmark, mirror: Mirror, progress: Progress = lambd
 
 
 def fetch_photos(benchmark: Benchmark, mirror: Mirror, progress: Progress = lambda done, total: None) -> Path:
-    """Download an archive of a benchmark's photographs and unpack it into its home. Raises FetchError."""
+    """Download an archive of a benchmark's photographs and unpack it into its home.
+
+    Raises FetchError where the mirror does not give a sound archive, SourceError where there is no room for what is in it: then
+    the archive is kept.
+    """
     archive = benchmark.home / "photos.archive"
     folder, draft = benchmark.home / "photos", benchmark.home / "photos.unpacking"
     if folder.exists():
@@ -85,8 +97,10 @@ def fetch_photos(benchmark: Benchmark, mirror: Mirror, progress: Progress = lamb
     shutil.rmtree(draft, ignore_errors=True)
     try:
         unpack(archive, draft)
-    except FetchError:
-        archive.unlink()
+    except SourceError as error:
+        shutil.rmtree(draft, ignore_errors=True)
+        if isinstance(error, FetchError):
+            archive.unlink()
         raise
     draft.replace(folder)
     archive.unlink()
@@ -94,18 +108,32 @@ def fetch_photos(benchmark: Benchmark, mirror: Mirror, progress: Progress = lamb
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a tar (of any compression) or a zip; nothing lands outside the folder. Raises FetchError."""
+    """Unpack a tar (of any compression) or a zip; nothing lands outside the folder.
+
+    Raises FetchError for an archive that is damaged or none, SourceError where the folder cannot take what is in it.
+    """
     try:
         if tarfile.is_tarfile(archive):
             with tarfile.open(archive) as tar:
                 tar.extractall(folder, filter="data")
+                while tar.fileobj is not None and tar.fileobj.read(CHUNK):
+                    pass  # A compressed file tells at its end alone whether its checksum holds.
         elif zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as zipped:
                 zipped.extractall(folder)
         else:
             raise FetchError(f"{archive} is neither a tar nor a zip: a web page in its place, perhaps. It was deleted.")
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno in _NOT_ITS_FAULT:
+            raise SourceError(
+                f"{archive} cannot be unpacked into {folder} ({error.strerror}). Make room there, or mend its rights; the "
+                "archive is kept, and the same command unpacks it."
+            ) from error
         raise FetchError(f"{archive} cannot be unpacked ({first_line(error)}). It was deleted.") from error
+
+
+# RuntimeError is a zip with a password, NotImplementedError a way of compression that is not known.
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, RuntimeError, NotImplementedError)
 
 
 def _receive(answer: HTTPResponse, part: Path, note: Path, have: int, progress: Progress) -> None:

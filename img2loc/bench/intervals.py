@@ -92,6 +92,11 @@ def bootstrap(authors: Sequence[str], unit: Unit, resamples: int = RESAMPLES, se
     return Bootstrap(np.array(clusters, dtype=np.intp), resamples, seed)
 
 
+def known_authors(authors: Sequence[str]) -> dict[str, int]:
+    """How many photographers are known, and of how many photographs none is."""
+    return {"photographers": len(set(authors) - {""}), "without_photographer": sum(not author for author in authors)}
+
+
 def mcnemar(lost: int, gained: int) -> float:
     """The exact two-sided p of McNemar's test: how unlikely so uneven a change of sides is, if each side were as likely.
 

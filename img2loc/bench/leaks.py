@@ -33,7 +33,8 @@ class Leaks:
         self._by_name: dict[str, set[str]] = defaultdict(set)
         self._by_author: dict[str, set[str]] = defaultdict(set)
         gallery_has_ids, gallery_has_authors = self._scan(gallery, flickr, names, authors)
-        self.ids_known = gallery_has_ids and bool(flickr)
+        # Plain names are of one kind on both sides where at least one of them is on both.
+        self.ids_known = (gallery_has_ids and bool(flickr)) or bool(self._by_name)
         self.authors_known = gallery_has_authors and bool(authors)
 
     def __call__(self, photo: Photo) -> tuple[Collection[str], Collection[str]]:
@@ -43,11 +44,13 @@ class Leaks:
             return (), ()
         return self._same(truth), (truth.author,) if truth.author in self._by_author else ()
 
-    def excluded(self, truth: Truth) -> int | None:
-        """How many rows it must not see; None where its photographer, or the gallery's, are not known."""
-        if not (self.authors_known and truth.author):
-            return None
+    def excluded(self, truth: Truth) -> int:
+        """How many rows it must not see: those of its own id, and of its photographer where that could be checked."""
         return len(self._same(truth) | self._by_author.get(truth.author, set()))
+
+    def photographer_checked(self, truth: Truth) -> bool:
+        """Whether its photographer is known, and the gallery's are."""
+        return self.authors_known and bool(truth.author)
 
     def _same(self, truth: Truth) -> set[str]:
         found = set(self._by_flickr.get(_flickr(truth) or "", ()))

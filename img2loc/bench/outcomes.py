@@ -29,6 +29,7 @@ class Outcomes:
 
     `truth` and `guess` are degrees of shape (n, 2); a guess is NaN exactly where there is no answer. `radius_km`,
     `similarity` (of the nearest gallery row) and `excluded` (gallery rows kept out for this photo) are NaN where unknown.
+    `checked` is where rows of the photo's photographer could be kept out, shape (n,).
     """
 
     name: str
@@ -40,6 +41,7 @@ class Outcomes:
     radius_km: Array
     similarity: Array
     excluded: Array
+    checked: NDArray[np.bool_]
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -99,8 +101,18 @@ def gather(name: str, truth: Sequence[Truth], predictions: Mapping[str, Mapping[
         radius_km=column("radius_km"),
         similarity=column("top_similarity"),
         excluded=column("excluded"),
+        checked=np.array([record.get("photographer_checked", record.get("excluded") is not None) is True for record in records]),
         about=about,
     )
+
+
+def searched(about: Mapping[str, Any]) -> str | None:
+    """What the gallery of a run is of: "photos", "points", "texts"; "nothing" without one; None where it is not known."""
+    if "gallery" not in about:
+        return None
+    if about["gallery"] is None and not about.get("gallery_rows"):
+        return "nothing"
+    return str(((about.get("config") or {}).get("gallery") or {}).get("of") or "photos")
 
 
 def _number(value: object) -> float:

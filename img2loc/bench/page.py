@@ -10,6 +10,7 @@ import numpy as np
 from img2loc.bench import plots
 from img2loc.bench.outcomes import DISTANCES, Distance
 from img2loc.bench.scoring import THRESHOLDS_KM
+from img2loc.bench.tables import NO_PHOTOS
 from img2loc.geo import Array, distances_km
 from img2loc.places import country_codes, place_at
 from img2loc.types import Location
@@ -44,6 +45,8 @@ def render(
     text = template.render(
         scored=scored,
         rows=rows,
+        benchmarks=list(dict.fromkeys(row.benchmark for row in rows)),
+        no_photos=NO_PHOTOS,
         notes=notes,
         marks={note: number for number, note in enumerate(notes, 1)},
         differences=differences,

@@ -37,7 +37,7 @@ class Plan:
         if self.lmm is not None:
             tables["lmm"] = {**config.table("lmm", self.lmm), "endpoint": self.endpoint}
         if gallery is not None:
-            tables["gallery"] = {fact: gallery.manifest.get(fact) for fact in _GALLERY_FACTS}
+            tables["gallery"] = {**{fact: gallery.manifest.get(fact) for fact in _GALLERY_FACTS}, "of": gallery.of}
         for key in ("encoder", "verifier"):
             if isinstance(name := self.arguments.get(key), str) and config.has("encoder", name):
                 tables[key] = config.table("encoder", name)

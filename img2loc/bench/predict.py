@@ -37,15 +37,12 @@ class Tally:
 
     @classmethod
     def of(cls, run: Run, waiting: Collection[Truth] = ()) -> Self:
-        """How a run stands whose photographs in `waiting` are asked for again; what they have cost stays spent."""
+        """How a run stands whose photographs in `waiting` are asked for again; what any line of its file has cost stays spent."""
         tally, again = cls(len(run.truth)), {truth.id for truth in waiting}
         for truth in run.truth:
-            if (line := run.predictions.get(truth.id)) is None:
-                continue
-            if truth.id in again:
-                tally.cost_usd += line["cost_usd"] or 0.0
-            else:
+            if truth.id not in again and (line := run.predictions.get(truth.id)) is not None:
                 tally.count(line, truth.location)
+        tally.cost_usd = run.spent_usd
         return tally
 
     def count(self, record: dict[str, Any], truth: Location) -> None:
@@ -59,7 +56,7 @@ class Tally:
             self.within_city += distance_km(Location(record["lat"], record["lon"]), truth) <= CITY_KM
 
 
-def left(run: Writer, retry_failed: bool = False) -> list[Truth]:
+def left(run: Run, retry_failed: bool = False) -> list[Truth]:
     """The photographs of a run that are still to be asked for."""
     again = AGAIN if retry_failed else ()
     return [truth for truth in run.truth if (line := run.predictions.get(truth.id)) is None or line["status"] in again]
@@ -98,7 +95,8 @@ def predict(
                 now = time.monotonic()
                 record = line_of(truth, guess, now - clock)
                 if leaks is not None:
-                    record["excluded"] = leaks.excluded(truth) if exclude else 0
+                    record["excluded"] = leaks.excluded(truth) if exclude else None
+                    record["photographer_checked"] = exclude and leaks.photographer_checked(truth)
                 clock = now
                 run.append(record)
                 new.append(truth.id)
@@ -137,6 +135,7 @@ def line_of(truth: Truth, guess: Guess, seconds: float) -> dict[str, Any]:
         "photo": str(guess.photo.path),
         "top_similarity": max((entry.similarity for entry in near), default=None),
         "excluded": None,
+        "photographer_checked": False,
     }
 
 

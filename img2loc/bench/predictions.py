@@ -12,12 +12,16 @@ from typing import Any
 from img2loc.bench.outcomes import STATUSES, Outcomes, gather
 from img2loc.bench.truth import Truth
 from img2loc.errors import SourceError
+from img2loc.identity import author_in, key, plain_name
+from img2loc.sources import location_of
 from img2loc.tables import COLUMN_NAMES
 from img2loc.types import Location
 
+NOT_NUMBERS, OUT_OF_RANGE = "not a number", "out of range"
 # Of each role's lists of names the first that a file has is taken: a predicted latitude rather than the true one beside it.
 _GUESSED = ("pred_{}", "{}_pred", "predicted_{}", "{}_predicted", "prediction_{}", "guess_{}")
-_IDS = (("id",), COLUMN_NAMES["photo"])
+_PHOTO = (*COLUMN_NAMES["photo"], "photo_id", "image_name", "img_name")
+_IDS = (("id",), _PHOTO)
 
 
 def _guessed(role: str) -> tuple[tuple[str, ...], ...]:
@@ -31,9 +35,10 @@ _OPTIONAL = {
     "author": (COLUMN_NAMES["author"],),
     "status": (("status",),),
     "radius_km": (("radius_km",),),
-    "file": (COLUMN_NAMES["photo"],),
+    "file": (_PHOTO,),
 }
-_ALIKE: tuple[Callable[[str], str], ...] = (lambda name: PurePosixPath(name).name, lambda name: PurePosixPath(name).stem)
+_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
+_ALIKE: tuple[Callable[[str], str], ...] = (lambda name: PurePosixPath(name).name, lambda name: PurePosixPath(name).stem, key)
 """What ids may agree in when they are not the same, in this order."""
 
 
@@ -47,19 +52,31 @@ class Matched:
     """Photographs of the truth that the file does not name."""
     empty: int
     """Rows without coordinates, or with NaN."""
+    not_numbers: int
+    """Rows whose coordinates are no numbers."""
     out_of_range: int
-    """Rows whose coordinates are no point on Earth, or no numbers."""
+    """Rows whose coordinates are numbers, but no point on Earth."""
     at_zero: int
     """Rows at exactly 0, 0, which some programs write in place of no answer; they are scored as they stand."""
     unknown: tuple[str, ...]
     """Ids that the truth does not have."""
+    examples: Mapping[str, str]
+    """The first row of each oddity, as it is written."""
+    truth_left_out: tuple[str, ...] = ()
+    """Rows of the truth that cannot be used, and why."""
 
     def notes(self) -> list[str]:
         """What a reader of the scores should know, in sentences."""
+        like = {odd: f", such as {row}" for odd, row in self.examples.items()}
         told = [
+            (len(self.truth_left_out), f"rows of the truth cannot be used; the first: {''.join(self.truth_left_out[:1])}."),
             (self.without_row, "photos of the truth have no row: unanswered."),
             (self.empty, "rows have no coordinates: unanswered."),
-            (self.out_of_range, "rows have coordinates that are no point on Earth: unanswered."),
+            (
+                self.not_numbers,
+                f"rows have coordinates that are no numbers{like.get(NOT_NUMBERS, '')}: unanswered. A decimal comma is not read.",
+            ),
+            (self.out_of_range, f"rows have coordinates that are no point on Earth{like.get(OUT_OF_RANGE, '')}: unanswered."),
             (self.at_zero, "rows are at exactly 0, 0, which may stand for no answer; they are scored as they stand."),
             (len(self.unknown), f"ids are not in the truth and were left out: {', '.join(self.unknown[:3])} …"),
         ]
@@ -67,18 +84,19 @@ class Matched:
 
 
 def match(predictions: Path, truth: Path) -> Matched:
-    """Read both files and match them: by id, else by file name, else by its stem where only one photograph has it.
+    """Read both files and match them: by id, else by file name, else by its stem or Flickr id where only one photograph has it.
 
-    Raises SourceError for a file that cannot be read, a photograph predicted twice, and files that have nothing in common.
+    Of a column of ids and one of photographs in either file those are taken by which more rows match. Raises
+    SourceError for a file that cannot be read, a photograph predicted twice, and files that have nothing in common.
     """
-    known = read_truth(truth)
+    known, left_out = read_truth(truth)
     rows = _read(predictions, _PREDICTION)
-    names = [row["id"] for row in rows]
+    column, target = _paired(rows, known)
+    names = [row[column] for row in rows]
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise SourceError(
             f"{predictions} has {len(repeated):,} ids more than once, such as {repeated[0]!r}. Keep one row for each photo."
         )
-    target = _pair(names, [row.id for row in known])
     if not target:
         raise SourceError(
             f"No id of {predictions} (such as {names[0] if names else ''!r}) is in {truth} (such as {known[0].id!r}). "
@@ -93,35 +111,66 @@ def match(predictions: Path, truth: Path) -> Matched:
         )
     records: dict[str, dict[str, Any]] = {}
     odd: Counter[str] = Counter()
+    examples: dict[str, str] = {}
     for row in rows:
-        if row["id"] in target:
+        if row[column] in target:
             record = _record(row)
             odd[record["odd"]] += 1
-            records[target[row["id"]]] = record
+            examples.setdefault(record["odd"], f"lat {row['lat']!r}, lon {row['lon']!r} of {row[column]}")
+            records[target[row[column]]] = record
     return Matched(
         gather(predictions.stem, known, records, {"truth": {"file": truth.name, "rows": len(known)}}),
         rows=len(rows),
         without_row=len(known) - len(records),
         empty=odd["empty"],
-        out_of_range=odd["out of range"],
+        not_numbers=odd[NOT_NUMBERS],
+        out_of_range=odd[OUT_OF_RANGE],
         at_zero=odd["zero"],
         unknown=tuple(name for name in names if name not in target),
+        examples=examples,
+        truth_left_out=tuple(left_out),
     )
 
 
-def read_truth(path: Path) -> list[Truth]:
-    """The rows of a truth CSV: id (or file name), lat, lon, and author where there is one. Raises SourceError."""
+def read_truth(path: Path) -> tuple[list[Truth], list[str]]:
+    """The rows of a truth CSV (id or file name, lat, lon, and author where there is one), and why others were left out.
+
+    By the rules of `Benchmark.load`: 0, 0 and what is no point on Earth is left out, and of rows of one id all but the first.
+    Raises SourceError where no row is left.
+    """
     found: dict[str, Truth] = {}
+    left_out: list[str] = []
     for number, row in enumerate(_read(path, _TRUTH), 1):
-        at = _degrees(row["lat"], row["lon"])
-        if not isinstance(at, Location):
-            raise SourceError(f"{path}, row {number}: lat {row['lat']!r}, lon {row['lon']!r} is no point on Earth. Mend it.")
-        if not row["id"] or row["id"] in found:
-            raise SourceError(f"{path}, row {number}: the id {row['id']!r} is empty or there twice. Mend it.")
-        found[row["id"]] = Truth(row["id"], at, row.get("author", ""), row.get("file") or row["id"])
+        at = location_of(row["lat"], row["lon"])
+        name = row["id"]
+        if not name:
+            left_out.append(f"row {number}: no id")
+        elif isinstance(at, str):
+            left_out.append(f"{name}: row {number}: {at}")
+        elif plain_name(name) in found:
+            left_out.append(f"{name}: row {number}: duplicate id")
+        else:
+            author, photo = row.get("author", ""), row.get("file") or name
+            found[plain_name(name)] = Truth(name, at, author_in(author) or author or author_in(photo), photo)
     if not found:
-        raise SourceError(f"{path} has no rows below its header.")
-    return list(found.values())
+        raise SourceError(f"{path} has no rows that can be used ({(left_out or ['none below its header'])[0]}). Mend the CSV.")
+    return list(found.values()), left_out
+
+
+def _paired(rows: Sequence[Mapping[str, str]], known: Sequence[Truth]) -> tuple[str, dict[str, str]]:
+    """The column by which most rows match, ids before photographs, and its values → ids of the truth."""
+    best: tuple[str, dict[str, str]] = ("id", {})
+    photos = {row.photo: row.id for row in known}
+    sides = [{row.id: row.id for row in known}]
+    if len(photos) == len(known):
+        sides.append(photos)
+    for column in ("id", "file"):
+        names = [row[column] for row in rows if row.get(column)]
+        for ids in sides:
+            target = {name: ids[theirs] for name, theirs in _pair(names, list(ids)).items()}
+            if len(target) > len(best[1]):
+                best = column, target
+    return best
 
 
 def _pair(names: Sequence[str], known: Sequence[str]) -> dict[str, str]:
@@ -155,13 +204,17 @@ def _record(row: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _degrees(lat: str, lon: str) -> Location | str:
-    """The location, or "empty" or "out of range"."""
+    """The location, or "empty", "not a number" or "out of range"."""
     if {lat.lower(), lon.lower()} & {"", "nan", "none", "null"}:
         return "empty"
     try:
-        return Location(float(lat), float(lon))
+        degrees = float(lat), float(lon)
     except ValueError:
-        return "out of range"
+        return NOT_NUMBERS
+    try:
+        return Location(*degrees)
+    except ValueError:
+        return OUT_OF_RANGE
 
 
 def _float(text: str) -> float | None:
@@ -180,8 +233,10 @@ def _read(path: Path, roles: Mapping[str, tuple[tuple[str, ...], ...]]) -> list[
         raise SourceError(f"{path} cannot be read: {error.strerror}. Name a CSV file.") from error
     except UnicodeDecodeError as error:
         raise SourceError(f"{path} is not UTF-8 text ({error}). Save it as UTF-8.") from error
+    if not text.strip():
+        raise SourceError(f"{path} is empty. Name a CSV file with a header and rows.")
     header = text.split("\n", 1)[0]
-    delimiter = max(",;\t", key=header.count)
+    delimiter = max(_DELIMITERS, key=header.count)
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         columns = _columns(path, reader.fieldnames or [], roles)
@@ -209,7 +264,10 @@ def _columns(path: Path, header: Sequence[str], roles: Mapping[str, tuple[tuple[
                 break
         if role in roles and role not in found:
             expected = ", ".join(name for names in lists[::-1] for name in names[:8])
-            raise SourceError(f"{path} has no column for the {role}: none of {expected}. It has: {', '.join(header)}.")
+            parted = (
+                f" Cells are parted by {' or '.join(_DELIMITERS.values())}; nothing else is read." if len(header) == 1 else ""
+            )
+            raise SourceError(f"{path} has no column for the {role}: none of {expected}. It has: {', '.join(header)}.{parted}")
     if kinds["lat"] != kinds["lon"]:
         raise SourceError(f"{path}: {found['lat']} and {found['lon']} are no pair. Rename one of them.")
     return found

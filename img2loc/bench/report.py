@@ -14,9 +14,12 @@ from img2loc.bench.outcomes import Distance, Outcomes, of_run
 from img2loc.bench.published import rows_of
 from img2loc.bench.runs import Run
 from img2loc.bench.scoring import THRESHOLDS_KM, Scores, score
+from img2loc.bench.tables import NO_PHOTOS, not_excluded
+from img2loc.bench.truth import find, known
 from img2loc.errors import SourceError
 
 Form = Literal["html", "md", "csv", "json"]
+OURS = "this run"
 _COLUMNS = [str(km) for km in THRESHOLDS_KM]
 
 
@@ -66,7 +69,7 @@ def render(
         scored.append(Scored(run, outcomes, score(outcomes, distance)))
     rows = table(scored)
     if form == "json":
-        published = [asdict(row) for row in rows if row.whose != "this run"]
+        published = [asdict(row) for row in rows if row.whose != OURS]
         content = {"runs": [{**one.scores, "about": one.run.about} for one in scored], "published": published}
         return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     if form == "csv":
@@ -79,40 +82,51 @@ def render(
 
 
 def table(scored: Sequence[Scored]) -> list[Row]:
-    """The runs, and then what is published on their benchmarks, best within 25 km first."""
+    """Benchmark by benchmark the runs, and then what is published on it, best within 25 km first."""
     rows = []
-    for one in scored:
-        scores = one.scores
-        over = scores["intervals"]["photographers"]["accuracy"]
-        rows.append(
-            Row(
-                one.outcomes.name,
-                one.benchmark,
-                "this run",
-                scores["accuracy"],
-                over,
-                scores["n"],
-                scores["answered_share"],
-                "",
-                "",
-                _own_flags(one),
-            )
-        )
     for benchmark in dict.fromkeys(one.benchmark for one in scored):
-        for row in rows_of(benchmark):
-            rows.append(Row(row.name, benchmark, row.whose, row.accuracy, {}, None, None, row.source, row.protocol, row.differs))
+        runs = [one for one in scored if one.benchmark == benchmark]
+        rows += [_own_row(one) for one in runs]
+        if any(_is_published(one) for one in runs):
+            for row in rows_of(benchmark):
+                about = (row.source, row.protocol, row.differs)
+                rows.append(Row(row.name, benchmark, row.whose, row.accuracy, {}, None, None, *about))
     return rows
+
+
+def _own_row(one: Scored) -> Row:
+    scores = one.scores
+    over = scores["intervals"]["photographers"]["accuracy"]
+    shares = (scores["accuracy"], over, scores["n"], scores["answered_share"])
+    return Row(one.outcomes.name, one.benchmark, OURS, *shares, "", "", _own_flags(one))
+
+
+def _is_published(one: Scored) -> bool:
+    """Whether a run is over the benchmark that its name says: by our recipe, or by rows that are the recipe's."""
+    facts = one.run.about.get("truth") or {}
+    if facts.get("shipped"):
+        return True
+    return one.benchmark in known() and facts.get("rows_sha256") == (find(one.benchmark).rows_sha256 or "not known")
 
 
 def _own_flags(one: Scored) -> tuple[str, ...]:
     """Where a run of ours is not the whole benchmark, or not under its rules."""
     about, flags = one.run.about, []
+    facts, leaks = about.get("truth") or {}, one.scores["leaks"]
+    flags += [f"another truth file: {doubt}" for doubt in facts.get("doubts") or ()]
+    if left_out := facts.get("left_out"):
+        flags.append(f"{left_out:,} rows of the truth file could not be used and were left out")
+    if rows_of(one.benchmark) and not _is_published(one):
+        flags.append(f"its truth is not known to be that of {one.benchmark}: published figures do not compare with it")
     if limit := (about.get("selection") or {}).get("limit"):
         flags.append(f"part of the benchmark's photos (--limit {limit})")
     if missing := one.scores["status"]["missing"]["n"]:
         flags.append(f"not finished: {missing:,} photos were not run, and count as wrong")
-    if unchecked := one.scores["leaks"]["exclusion_unchecked"]["share"]:
-        flags.append(f"for {unchecked:.1f} % of the photos leaks from the gallery could not be kept out")
+    if leaks["searched"] not in NO_PHOTOS:
+        if not_excluded(leaks):
+            flags.append("rows of the photo's own id and photographer were searched (--no-exclude)")
+        elif unchecked := leaks["exclusion_unchecked"]["share"]:
+            flags.append(f"for {unchecked:.1f} % of the photos gallery rows by their photographer could not be kept out")
     return tuple(flags)
 
 
@@ -158,15 +172,17 @@ def _as_csv(rows: Sequence[Row]) -> str:
 
 def _as_markdown(rows: Sequence[Row], scored: Sequence[Scored]) -> str:
     notes = list(dict.fromkeys(flag for row in rows for flag in row.differs))
+    thresholds = " | ".join(f"{km} km" for km in _COLUMNS)
     lines = [
-        f"| method | whose | answered | {' | '.join(f'{km} km' for km in _COLUMNS)} | differs | source |",
-        "|---" * (len(_COLUMNS) + 5) + "|",
+        f"| method | benchmark | whose | n | answered | {thresholds} | differs | protocol | source |",
+        "|---" * (len(_COLUMNS) + 8) + "|",
     ]
     for row in rows:
-        shares = [_with_interval(row.accuracy.get(km), row.interval.get(km)) for km in _COLUMNS]
+        shares = [_share(row, km) for km in _COLUMNS]
+        n = "" if row.n is None else f"{row.n:,}"
         answered = "" if row.answered_share is None else f"{row.answered_share:.1f} %"
         marks = ", ".join(str(notes.index(flag) + 1) for flag in row.differs)
-        cells = [row.name, row.whose, answered, *shares, marks, row.source]
+        cells = [row.name, row.benchmark, row.whose, n, answered, *shares, marks, row.protocol, row.source]
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     model = scored[0].scores["distance"]
     lines += [
@@ -177,7 +193,10 @@ def _as_markdown(rows: Sequence[Row], scored: Sequence[Scored]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _with_interval(value: float | None, interval: Sequence[float] | None) -> str:
+def _share(row: Row, km: str) -> str:
+    value, interval = row.accuracy.get(km), row.interval.get(km)
     if value is None:
         return "–"
-    return f"{value:.2f} [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else f"{value}"
+    if row.whose != OURS:
+        return f"{value}"  # With the digits that are reported.
+    return f"{value:.2f} [{interval[0]:.1f}, {interval[1]:.1f}]" if interval else f"{value:.2f}"

@@ -20,13 +20,24 @@ ABOUT, TRUTH, PREDICTIONS = "run.json", "truth.csv", "predictions.jsonl"
 
 
 class Run:
-    """A run: `about` is run.json, `truth` its photographs, `predictions` the last line of each by id."""
+    """A run: `about` is run.json, `truth` its photographs, `predictions` the last line of each by id.
 
-    def __init__(self, folder: Path, about: dict[str, Any], truth: list[Truth], predictions: dict[str, dict[str, Any]]) -> None:
+    `spent_usd` is what all lines have cost, those that a later one stands for as well.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        about: dict[str, Any],
+        truth: list[Truth],
+        predictions: dict[str, dict[str, Any]],
+        spent_usd: float = 0.0,
+    ) -> None:
         self.folder = folder
         self.about = about
         self.truth = truth
         self.predictions = predictions
+        self.spent_usd = spent_usd
 
     @classmethod
     def open(cls, folder: Path) -> Self:
@@ -37,20 +48,21 @@ class Run:
                 rows = list(csv.DictReader(file))
             content = (folder / PREDICTIONS).read_bytes() if (folder / PREDICTIONS).exists() else b""
         except FileNotFoundError as error:
-            raise RunError(
-                f"{folder} is no run: it has no {Path(str(error.filename)).name}. Make one: img2loc bench run."
-            ) from error
+            lost = Path(str(error.filename)).name
+            if (folder / ABOUT).exists():
+                raise RunError(f"The run {folder} has lost its {lost}. Restore it, or choose another --out.") from error
+            raise RunError(f"{folder} is no run: it has no {lost}. Make one: img2loc bench run.") from error
         except (OSError, ValueError) as error:
             raise RunError(f"The run {folder} cannot be read ({error}).") from error
         if not isinstance(about, dict) or about.get("format") != FORMAT:
             raise RunError(f"{folder / ABOUT} is not of format {FORMAT}. Run it again with this version, into another folder.")
         try:
             places = ((row["id"], Location(float(row["lat"]), float(row["lon"])), row["author"]) for row in rows)
-            predictions, _ = _read_lines(folder / PREDICTIONS, content)
+            predictions, _, spent = _read_lines(folder / PREDICTIONS, content)
             truth = [Truth(*place, photo=str(predictions.get(place[0], {}).get("photo", ""))) for place in places]
         except (KeyError, ValueError, TypeError) as error:
             raise RunError(f"{folder / TRUTH} is damaged ({error!r}). Restore it, or run into another folder.") from error
-        return cls(folder, about, truth, predictions)
+        return cls(folder, about, truth, predictions, spent)
 
 
 class Writer(Run):
@@ -69,6 +81,7 @@ class Writer(Run):
         except OSError as error:
             raise _cannot_write(self.folder, error) from error
         self.predictions[record["id"]] = record
+        self.spent_usd += _cost(record)
 
     def forget(self, ids: Collection[str]) -> None:
         """Take the lines of these photographs away: they were not done after all. Raises RunError."""
@@ -118,7 +131,7 @@ def _begin(folder: Path, about: dict[str, Any], truth: Sequence[Truth], indiffer
             if [(row.id, row.location, row.author) for row in before.truth] != [(t.id, t.location, t.author) for t in truth]:
                 raise RunError(f"{folder} holds a run over other photos. Choose another --out, or delete that folder.")
             _mend(folder / PREDICTIONS)
-            return Writer(folder, before.about, list(truth), before.predictions)
+            return Writer(folder, before.about, list(truth), before.predictions, before.spent_usd)
         if (folder / PREDICTIONS).exists():
             raise RunError(f"{folder} holds a {PREDICTIONS}, but no {ABOUT}. Choose another --out.")
         draft = (folder / TRUTH).with_suffix(".tmp")
@@ -140,11 +153,11 @@ def _cannot_write(folder: Path, error: OSError) -> RunError:
     )
 
 
-def _read_lines(path: Path, content: bytes) -> tuple[dict[str, dict[str, Any]], int]:
-    """The last line of each id, and how many bytes of the content are whole lines."""
+def _read_lines(path: Path, content: bytes) -> tuple[dict[str, dict[str, Any]], int, float]:
+    """The last line of each id, how many bytes of the content are whole lines, and what all of them have cost."""
     found: dict[str, dict[str, Any]] = {}
     lines = content.splitlines(keepends=True)
-    whole = 0
+    whole, spent = 0, 0.0
     for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line) if line.endswith(b"\n") else None
@@ -156,7 +169,13 @@ def _read_lines(path: Path, content: bytes) -> tuple[dict[str, dict[str, Any]], 
             raise RunError(f"{path}, line {number} is damaged. Delete that line: its photo is asked for again.") from error
         found[record["id"]] = record
         whole += len(line)
-    return found, whole
+        spent += _cost(record)
+    return found, whole, spent
+
+
+def _cost(record: Mapping[str, Any]) -> float:
+    cost = record.get("cost_usd")
+    return float(cost) if isinstance(cost, int | float) else 0.0
 
 
 def _mend(path: Path) -> None:
@@ -165,7 +184,7 @@ def _mend(path: Path) -> None:
         return
     with path.open("r+b") as file:
         content = file.read()
-        _, whole = _read_lines(path, content)
+        _, whole, _ = _read_lines(path, content)
         if whole < len(content):
             file.truncate(whole)
 
@@ -176,12 +195,16 @@ def digest(about: Mapping[str, Any], indifferent: Collection[str] = ()) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
+_DERIVED = ("versions.", "truth.doubts", "truth.left_out", "truth.rows_sha256", "truth.shipped", "config.gallery.of")
+"""Beginnings of names in run.json that follow from others, or make no other run."""
+
+
 def _decisive(about: Mapping[str, Any], indifferent: Collection[str]) -> dict[str, Any]:
-    """What makes a run another run, with dotted names: all but versions, and keys of configuration tables that do not matter."""
+    """What makes a run another run, with dotted names; without keys of configuration tables that do not matter."""
     return {
         name: value
         for name, value in _flat(about).items()
-        if not name.startswith("versions.") and not (name.startswith("config.") and set(indifferent) & set(name.split(".")))
+        if not name.startswith(_DERIVED) and not (name.startswith("config.") and set(indifferent) & set(name.split(".")))
     }
 
 

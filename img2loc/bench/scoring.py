@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from img2loc import assets
 from img2loc.bench.confidence import calibration, risk_coverage
-from img2loc.bench.intervals import LEVEL, RESAMPLES, Unit, bootstrap
-from img2loc.bench.outcomes import DISTANCES, STATUSES, Distance, Outcomes
+from img2loc.bench.intervals import LEVEL, RESAMPLES, Unit, bootstrap, known_authors
+from img2loc.bench.outcomes import DISTANCES, STATUSES, Distance, Outcomes, searched
 from img2loc.geo import Array
 from img2loc.places import country_codes
 
@@ -105,6 +105,7 @@ def _intervals(outcomes: Outcomes, errors: Array, right: Chosen, unit: Unit, res
         "resamples": resamples,
         "seed": seed,
         "clusters": draws.clusters,
+        **known_authors(outcomes.authors),
         "accuracy": dict(zip(named, found[:m], strict=True)),
         "accuracy_answered": dict(zip(named, found[m : 2 * m], strict=True)),
         "geoguessr": found[-3],
@@ -142,16 +143,19 @@ def continents() -> dict[str, str]:
 
 def _leaks(outcomes: Outcomes, errors: Array, right: Chosen) -> Scores:
     """Photographs with a near-duplicate in the gallery, scored apart, and what could not be checked."""
-    unchecked = np.isnan(outcomes.similarity)
-    near = outcomes.similarity >= NEAR_DUPLICATE
-    kept_out = outcomes.excluded
+    gallery = searched(outcomes.about)
+    # A photograph is no duplicate of a point or of a text, however similar they are.
+    similarity = outcomes.similarity if gallery in ("photos", None) else np.full(len(outcomes), np.nan)
+    unchecked = np.isnan(similarity)
+    near = similarity >= NEAR_DUPLICATE
     return {
+        "searched": gallery,
         "similarity": NEAR_DUPLICATE,
         "near_duplicates": _share(near),
         "unchecked": _share(unchecked),
         "scores_near_duplicates": _summary(errors, right, near),
-        "scores_without": _summary(errors, right, ~near),
-        "rows_excluded": int(np.nansum(kept_out)),
-        "exclusion_unchecked": _share(np.isnan(kept_out)),
+        "scores_without": _summary(errors, right, ~near & ~unchecked),
+        "rows_excluded": None if np.isnan(outcomes.excluded).all() else int(np.nansum(outcomes.excluded)),
+        "exclusion_unchecked": _share(~outcomes.checked),
         "settings": outcomes.about.get("leaks"),
     }

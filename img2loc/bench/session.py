@@ -12,8 +12,8 @@ from img2loc.bench.leaks import SIMILARITY, Leaks
 from img2loc.bench.photos import Album
 from img2loc.bench.plan import Plan, plan
 from img2loc.bench.predict import Tally, left, predict
-from img2loc.bench.runs import digest, writing
-from img2loc.bench.truth import Benchmark, Truth, select
+from img2loc.bench.runs import ABOUT, Run, digest, writing
+from img2loc.bench.truth import Benchmark, Truth, rows_sha256, select
 from img2loc.config import Config
 from img2loc.errors import ConfigError, SourceError
 from img2loc.protocols import Encoder
@@ -23,12 +23,12 @@ Progress = Callable[[Tally], None]
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What is about to be asked of an LMM: `photos` are left, each for about `each`."""
+    """What is about to be asked of an LMM: so many photographs are left, for about `total`."""
 
     lmm: str
     endpoint: str
     photos: int
-    each: Estimate
+    total: Estimate
     paid: bool
 
 
@@ -40,6 +40,7 @@ class Session:
     truths: list[Truth]
     album: Album
     selection: dict[str, Any]
+    facts: dict[str, Any]
     notes: list[str] = field(default_factory=list)
     exclude: bool = True
     cache: Path | None = None
@@ -50,12 +51,12 @@ class Session:
     def about(self, config: Config, made: Plan, leaks: Leaks | None) -> dict[str, Any]:
         """What run.json says, but for the number of photographs."""
         path = self.benchmark.truth_file()
-        truth = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "rows": self.selection["rows"]}
+        truth = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), **self.facts}
         return {
             "benchmark": self.benchmark.name,
             **made.about(config),
             "truth": truth,
-            "selection": {key: value for key, value in self.selection.items() if key != "rows"},
+            "selection": self.selection,
             "leaks": {
                 "exclude": self.exclude,
                 "similarity": SIMILARITY,
@@ -72,13 +73,23 @@ class Session:
         return Path("runs") / f"{names}-{digest(about, build.NOT_IN_A_REPLY)[:8]}"
 
     def leaks(self, made: Plan) -> Leaks | None:
-        """The rows of the locator's gallery that the photographs must not see; None where it searches no gallery."""
-        if made.gallery is None:
+        """The rows of the locator's gallery that the photographs must not see; None where it searches no photographs."""
+        if made.gallery is None or made.gallery.of != "photos":
             return None
         folder = made.gallery.folder
         if folder not in self._leaks:  # A pass over millions of rows takes seconds, and serves every locator.
             self._leaks[folder] = Leaks(made.gallery, [(truth, self.album.path(truth)) for truth in self.truths])
         return self._leaks[folder]
+
+    def quote(self, config: Config, locator: str, folder: Path) -> Quote | None:
+        """What is left to be asked of an LMM for a run in that folder; None where nothing is. Raises RunError and its like."""
+        photos = len(left(Run.open(folder), self.retry_failed) if (folder / ABOUT).exists() else self.truths)
+        return self._quote(plan(config, locator), photos) if photos else None
+
+    def _quote(self, made: Plan, photos: int) -> Quote | None:
+        if made.lmm is None or made.endpoint is None:
+            return None
+        return Quote(made.lmm, made.endpoint, photos, estimate(made) * photos, is_paid(made))
 
     def run(
         self,
@@ -109,8 +120,8 @@ class Session:
                 tally = Tally.of(run)
                 progress(tally)
                 return tally
-            if made.lmm is not None and made.endpoint is not None:
-                agree(Quote(made.lmm, made.endpoint, len(waiting), each, is_paid(made)))
+            if (quote := self._quote(made, len(waiting))) is not None:
+                agree(quote)
             exclusions = leaks if self.exclude else None
             built = build.locator(config, locator, cache=self.cache, exclusions=exclusions, encoder_made=encoder)
             return predict(
@@ -139,7 +150,15 @@ def prepare(
 ) -> Session:
     """A session over a benchmark's photographs. Raises SourceError where the truth or all of the photographs are missing."""
     rows, left_out = benchmark.load()
-    notes = benchmark.doubts(rows)
+    doubts = benchmark.doubts(rows)
+    facts = {
+        "rows": len(rows),
+        "rows_sha256": rows_sha256(rows),
+        "shipped": benchmark.shipped,
+        "doubts": doubts,
+        "left_out": len(left_out),
+    }
+    notes = list(doubts)
     if left_out:
         notes.append(f"{len(left_out):,} rows of the truth file cannot be used; the first: {left_out[0]}.")
     chosen = select(rows, limit, shuffle, seed)
@@ -152,5 +171,5 @@ def prepare(
             f"{len(missing):,} of {len(chosen):,} photos are not in {album.folder}; they count as unanswered. See: img2loc data "
             f"verify {benchmark.name}"
         )
-    selection = {"limit": limit, "shuffle": shuffle, "seed": seed if shuffle else None, "rows": len(rows)}
-    return Session(benchmark, chosen, album, selection, notes, exclude, cache, retry_failed, most_usd)
+    selection = {"limit": limit, "shuffle": shuffle, "seed": seed if shuffle else None}
+    return Session(benchmark, chosen, album, selection, facts, notes, exclude, cache, retry_failed, most_usd)

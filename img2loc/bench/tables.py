@@ -31,7 +31,9 @@ def _score_lines(scores: Scores) -> Iterator[str]:
             value = _cell(scores[f"{key}_km"], drawn and drawn[f"{key}_km"], " km")
             yield f"{key:>8}  {value} (answered photos only)"
         if drawn:
-            yield f"  [ ]: {drawn['level']} % bootstrap intervals over {drawn['clusters']:,} {unit}"
+            yield textwrap.fill(
+                f"  [ ]: {drawn['level']} % bootstrap intervals {over(drawn, unit)}", 80, subsequent_indent="    "
+            )
     yield ""
     yield "Per cent of all photos within …, by where they were taken:"
     yield f"{'photos of':<16} {'n':>5} {'answered':>8}    1 km     25    200    750   2500"
@@ -54,23 +56,55 @@ def _trust_lines(scores: Scores) -> Iterator[str]:
             f"Risk–coverage at 25 km: area {area['area']:.1f} % (random order {area['area_random']:.1f}, "
             f"best {area['area_best']:.1f})."
         )
+    if leaks["searched"] not in ("photos", None):
+        yield f"Leaks: none to look for; {NO_PHOTOS[leaks['searched']]}."
+        return
     near, unchecked = leaks["near_duplicates"], leaks["unchecked"]
     if unchecked["n"] == scores["n"]:
-        yield "Leaks: not checked; no similarity to a gallery is known."
-        return
-    yield (
-        f"Leaks: {near['n']:,} photos have a gallery row of similarity ≥ {leaks['similarity']} ({near['share']:.1f} %); "
-        f"{unchecked['share']:.1f} % not checked."
-    )
+        yield "Leaks: similarity to a gallery not known for any photo."
+    else:
+        yield f"Leaks: {near['n']:,} photos have a gallery row of similarity ≥ {leaks['similarity']} ({near['share']:.1f} %)."
+        if unchecked["n"]:
+            yield f"  Similarity not known for {unchecked['n']:,} photos ({unchecked['share']:.1f} %)."
     if near["n"]:
         apart = [leaks[key]["accuracy"]["25"] for key in ("scores_near_duplicates", "scores_without")]
-        yield f"  Within 25 km: {_percent(apart[0])} of those, {_percent(apart[1])} of all others."
+        yield f"  Within 25 km: {_percent(apart[0])} of those, {_percent(apart[1])} of those known to have none."
+    if not_excluded(leaks):
+        yield f"  {NOT_EXCLUDED}"
+        return
+    alone = leaks["exclusion_unchecked"]
+    rows = "not known" if leaks["rows_excluded"] is None else f"{leaks['rows_excluded']:,}"
+    yield f"  Rows kept out: {rows}; photographer not checked for {alone['n']:,} photos ({alone['share']:.1f} %)."
+
+
+NO_PHOTOS = {
+    "nothing": "no gallery was searched",
+    "points": "the gallery that was searched holds points, no photos",
+    "texts": "the gallery that was searched holds texts, no photos",
+}
+NOT_EXCLUDED = "Rows of the photo's own id and photographer were searched (--no-exclude)."
+
+
+def not_excluded(leaks: Scores) -> bool:
+    """Whether a run let photographs see rows of their own id and photographer."""
+    return (leaks["settings"] or {}).get("exclude") is False
+
+
+def over(drawn: Scores, unit: str) -> str:
+    """What a bootstrap drew, in words: photographers, as far as they are known."""
+    known, alone = drawn["photographers"], drawn["without_photographer"]
+    if unit == "photos":
+        return f"over {drawn['clusters']:,} photos"
+    if not known:
+        return f"over {drawn['clusters']:,} single photos: photographers are not known"
+    return f"over {known:,} photographers" + (f" and {alone:,} photos without a known one" if alone else "")
 
 
 def comparison_table(found: dict[str, Any], listed: int = 10) -> str:
     """The differences of two runs, and the worst regressions."""
     drawn = found["intervals"]
     lines = [
+        *_not_run(found),
         f"first:  {found['first']} ({found['answered']['first']:,} answered)",
         f"second: {found['second']} ({found['answered']['second']:,} answered)",
         f"{found['n']:,} photos in both; {found['only_first']:,} only in the first, {found['only_second']:,} only in the second.",
@@ -88,7 +122,7 @@ def comparison_table(found: dict[str, Any], listed: int = 10) -> str:
     points = found["geoguessr"]
     lines += [
         f"GeoGuessr points: {points['difference']:+.1f} {_interval(points['interval'], '+.1f')}",
-        f"Intervals: paired bootstrap over {drawn['clusters']:,} {drawn['over']}.",
+        textwrap.fill(f"Intervals: paired bootstrap {over(drawn, drawn['over'])}.", 80, subsequent_indent="  "),
         "p: McNemar, exact, as if photos were independent.",
     ]
     if worst := found["regressions"][:listed]:
@@ -103,7 +137,7 @@ def comparison_table(found: dict[str, Any], listed: int = 10) -> str:
 def ablation_table(rows: Sequence[dict[str, Any]]) -> str:
     """Several runs against the first, as Markdown: accuracy, and the difference with its interval and p."""
     thresholds = [str(km) for km in THRESHOLDS_KM]
-    lines = [f"| run | n | answered | {' | '.join(f'{km} km' for km in thresholds)} |", "|---" * 8 + "|"]
+    lines = [f"| run | n | not run | answered | {' | '.join(f'{km} km' for km in thresholds)} |", "|---" * 9 + "|"]
     for row in rows:
         scores, against = row["scores"], row["against_first"]
         cells = []
@@ -113,10 +147,20 @@ def ablation_table(rows: Sequence[dict[str, Any]]) -> str:
                 change = against["thresholds"][km]
                 cell += f" ({change['difference']:+.2f} {_interval(change['interval'], '+.2f')}, p {change['p']:.3f})"
             cells.append(cell)
-        lines.append(f"| {row['name']} | {scores['n']:,} | {scores['answered_share']:.1f} % | {' | '.join(cells)} |")
-    return "\n".join(
-        [*lines, "", "Per cent of all photos; in brackets the difference from the first row, its 95 % interval and McNemar's p."]
-    )
+        counts = f"{scores['n']:,} | {scores['status']['missing']['n']:,} | {scores['answered_share']:.1f} %"
+        lines.append(f"| {row['name']} | {counts} | {' | '.join(cells)} |")
+    lines += ["", "Per cent of all photos; in brackets the difference from the first row, its 95 % interval and McNemar's p."]
+    if any(row["scores"]["status"]["missing"]["n"] for row in rows):
+        lines.append("Photos that were not run count as wrong: such rows are not to be compared.")
+    return "\n".join(lines)
+
+
+def _not_run(found: dict[str, Any]) -> list[str]:
+    return [
+        f"{count:,} of these photos were not run in the {which}: they count as wrong."
+        for which, count in found["not_run"].items()
+        if count
+    ]
 
 
 def _place_line(name: str, held: Scores) -> str:

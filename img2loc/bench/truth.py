@@ -38,7 +38,10 @@ class Mirror:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """What is known about a benchmark. `truth` is its CSV and `photos` the folder of its photographs, where they are here."""
+    """What is known about a benchmark. `truth` is its CSV and `photos` the folder of its photographs, where they are here.
+
+    `shipped` is whether its recipe is one of ours, and not somebody's file of the same name.
+    """
 
     name: str
     description: str = ""
@@ -52,6 +55,7 @@ class Benchmark:
     mirrors: tuple[Mirror, ...] = ()
     truth: Path | None = None
     photos: Path | None = None
+    shipped: bool = False
 
     @property
     def home(self) -> Path:
@@ -142,7 +146,7 @@ def find(name: str, truth: Path | None = None, photos: Path | None = None) -> Be
     if path.suffix == ".toml":
         found = _read(path)
     elif name in known():
-        found = _read(shipped)
+        found = replace(_read(shipped), shipped=True)
     elif path.is_file():
         found = Benchmark(path.resolve().stem, truth=path)
     elif "/" in name or path.suffix:

@@ -85,30 +85,30 @@ def run(
     folder = out or prepared.folder(settings, chosen)
     typer.echo(f"{len(prepared.truths):,} photos of {prepared.benchmark.name}, by {chosen}, into {folder}", err=True)
     with _progress() as show:
-        tally = prepared.run(settings, chosen, folder, agree=_agreement(yes or max_cost is not None), progress=show)
+        tally = prepared.run(settings, chosen, folder, agree=_agreement(yes, max_cost), progress=show)
     return _conclude(tally, folder)
 
 
-def _agreement(agreed: bool, runs: int = 1) -> "Callable[[Quote], None]":
-    """Asks, once, whether a quote is accepted."""
+def _agreement(yes: bool, most_usd: float | None, runs: int = 1) -> "Callable[[Quote], None]":
+    """Asks whether a quote is accepted; where nobody is there to be asked, --max-cost is answer enough."""
     from img2loc.errors import ConfigError
 
-    settled = [agreed]
-
     def agree(quote: "Quote") -> None:
-        each, photos = quote.each, quote.photos * (1 if settled[0] else runs)
-        cost = f", about {each.cost_usd * photos:,.2f} US dollars" if each.cost_usd is not None else ", at a price not known"
+        total = quote.total
+        cost = f", about {total.cost_usd:,.2f} US dollars" if total.cost_usd is not None else ", at a price not known"
+        most = "" if most_usd is None else f", and no more than {most_usd:,.2f} in all"
+        often = f", in {runs} runs," if runs > 1 else ""
         typer.echo(
-            f"{photos:,} photos go to the LMM {quote.lmm} at {quote.endpoint}, without metadata or file name: about "
-            f"{each.input_tokens * photos:,} tokens in and {each.output_tokens * photos:,} out{cost if quote.paid else ''}.",
+            f"{quote.photos:,} photos{often} go to the LMM {quote.lmm} at {quote.endpoint}, without metadata or file name: about "
+            f"{total.input_tokens:,} tokens in and {total.output_tokens:,} out{cost + most if quote.paid else ''}.",
             err=True,
         )
-        if settled[0] or not quote.paid:
+        if yes or not quote.paid:
             return
-        if not (on_terminal(sys.stdin) and on_terminal(sys.stderr)):
+        if on_terminal(sys.stdin) and on_terminal(sys.stderr):
+            typer.confirm("Go on?", err=True, abort=True)
+        elif most_usd is None:
             raise ConfigError("This run may cost money, and nobody is here to ask. Say --yes, or --max-cost USD.")
-        typer.confirm("Go on?", err=True, abort=True)
-        settled[0] = True
 
     return agree
 
@@ -170,7 +170,7 @@ def ablate(
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder of the runs; by default below runs/.")] = None,
     retry_failed: Retry = False,
-    max_cost: Annotated[float | None, typer.Option(metavar="USD", min=0, help="The same, for each run.")] = None,
+    max_cost: Annotated[float | None, typer.Option(metavar="USD", min=0, help="The same, for all runs together.")] = None,
     yes: Yes = False,
     no_exclude: NoExclude = False,
     no_cache: NoCache = False,
@@ -211,11 +211,12 @@ def ablate(
     typer.echo(f"{len(rows)} runs of {len(prepared.truths):,} photos each, into {folder}", err=True)
     code = 0
     ablation = ablations.Ablation(settings, prepared)
-    agree = _agreement(yes or max_cost is not None, len(rows))
+    if (quote := ablation.quote(rows, folder)) is not None:
+        _agreement(yes, max_cost, len(rows))(quote)
     for row in rows:
         typer.echo(row.name, err=True)
         with _progress() as show:
-            tally = ablation.run(row, folder / row.name, agree=agree, progress=show)
+            tally = ablation.run(row, rows, folder, progress=show)
         code = max(code, _conclude(tally, folder / row.name))
     done = [replace(outcomes.of_run(Run.open(folder / row.name)), name=row.name) for row in rows]
     typer.echo(tables.ablation_table(compare.ablation(done)))
