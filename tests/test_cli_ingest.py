@@ -6,30 +6,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from img2loc import indexing
-from img2loc.cli import _run
 from img2loc.mixture import open_source
 from tests.archives import make_mp16, make_pairs
+from tests.conftest import Cli
 from tests.test_indexing import TABLE, contents
 from tests.toys import PixelEncoder
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["img2loc", *map(str, words)])
-        code = _run(debug=False)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.fixture
@@ -39,7 +25,7 @@ def toy(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("toy")
-def test_from_download_to_gallery_in_parts_with_additions_and_out_again(run: Run, tmp_path: Path) -> None:
+def test_from_download_to_gallery_in_parts_with_additions_and_out_again(run: Cli, tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     folder = make_mp16(tmp_path / "MP16-Pro", range(1, 131), table_only=[200, 201])
@@ -73,7 +59,7 @@ def test_from_download_to_gallery_in_parts_with_additions_and_out_again(run: Run
 
 
 @pytest.mark.usefixtures("toy")
-def test_mistakes_are_sentences(run: Run, tmp_path: Path) -> None:
+def test_mistakes_are_sentences(run: Cli, tmp_path: Path) -> None:
     make_pairs(tmp_path / "t.tar", range(3))
     build = ("index", "build", tmp_path / "t.tar", "--encoder", "toy")
     for words, message in [
