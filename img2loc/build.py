@@ -12,6 +12,7 @@ from img2loc.config import Config, Table
 from img2loc.errors import (
     ConfigError,
     MissingWeights,
+    WrongEncoder,
 )
 from img2loc.galleries import STARTER, best_gallery, encoder_tables, open_gallery, weights_facts, weights_of
 from img2loc.gallery import Exclusions, Gallery
@@ -164,8 +165,8 @@ def encoder(config: Config, name: str) -> Encoder:
 def encoder_of(config: Config, gallery: Gallery) -> Encoder:
     """The encoder that built a gallery: as it is configured under its name; where that is not here, as the gallery remembers it.
 
-    A gallery is data of anybody's: it may name our own kinds of encoder only. Raises WrongEncoder where the configured one is
-    another now, such as one with newer weights: to search with the old one in silence would give another model's answers.
+    A gallery is data of anybody's: it may name our own kinds of encoder only. Raises WrongEncoder where the configured one is of
+    the same kind and yet another, such as one with newer weights: the old one would in silence give another model's answers.
     """
     tables = encoder_tables(config, gallery.manifest["encoder"])
     for number, (alias, table) in enumerate(tables, 1):
@@ -175,6 +176,9 @@ def encoder_of(config: Config, gallery: Gallery) -> Encoder:
             return made
         except MissingWeights:
             if number == len(tables):
+                raise
+        except WrongEncoder:
+            if number == len(tables) or table.get("kind") == tables[-1][1].get("kind"):
                 raise
     alias, kind = gallery.manifest["encoder"].get("alias"), gallery.manifest["encoder"]["table"].get("kind")
     raise ConfigError(

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,6 +77,11 @@ class TorchEncoder(ABC):
         taken from it, so that it need not wait for them.
         """
         upcoming = iter(photos)
+        first = list(islice(upcoming, 2))
+        if len(first) < 2:
+            yield from self._alone(first)
+            return
+        upcoming = chain(first, upcoming)
         most_ahead = max(2 * self._batch_size, 2 * self._workers)
         ahead: deque[tuple[Photo, Future[torch.Tensor]]] = deque()
         with ThreadPoolExecutor(self._workers, thread_name_prefix="decode") as pool:
@@ -108,6 +113,16 @@ class TorchEncoder(ABC):
                 yield from running
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
+
+    def _alone(self, photos: list[Photo]) -> Iterator[Embedding | Rejected]:
+        """One photograph, without threads: torch's work in a second one would have its cores spin while the model runs."""
+        for photo in photos:
+            try:
+                rows = self._rows([self._decode(photo)])
+            except UnreadablePhoto as error:
+                yield Rejected(str(photo.path), str(error))
+            else:
+                yield from _as_they_come(rows, [photo], [None])
 
     def _decode(self, photo: Photo) -> torch.Tensor:
         return self.prepare(photo.image(shorter=math.ceil(_DECODED_AT_LEAST * self.size)))
