@@ -253,7 +253,8 @@ def test_a_process_that_is_killed_ends_at_the_same_weights(photos: Path, lite0: 
     train(GeoClipTraining(encoder="lite0", epochs=3, **SMALL), lite0, open_source(photos), whole)  # type: ignore[arg-type]
     options = ["--encoder", "lite0", "--epochs", "3", *(f"--set={key}={value}" for key, value in SMALL.items())]
     command = [sys.executable, "-m", "img2loc", "train", "geoclip", str(photos), "--out", str(killed), *options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    as_here = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # Sums come out otherwise with more threads.
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=as_here)
     while process.poll() is None and not (killed / "history.jsonl").exists():
         time.sleep(0.02)
     time.sleep(0.3)  # Into the second epoch.

@@ -140,7 +140,9 @@ def test_sigkill_and_again(rows: list[PlacedPhoto], quick: StreetClipTraining, t
         f"train(rows, {short!r}, Path(sys.argv[1]), lambda done: time.sleep(0.2 if done > 36 else 0))"
     )
     folder = tmp_path / "killed"
-    process = subprocess.Popen([sys.executable, "-c", script, str(folder)], cwd=Path(__file__).resolve().parents[1])
+    as_here = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # Sums come out otherwise with more threads.
+    root = Path(__file__).resolve().parents[1]
+    process = subprocess.Popen([sys.executable, "-c", script, str(folder)], cwd=root, env=as_here)
     while not (folder / checkpoint.CHECKPOINT).exists():
         assert process.poll() is None
         time.sleep(0.02)
