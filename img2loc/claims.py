@@ -51,7 +51,7 @@ def claim(folder: Path, plan: Mapping[str, Any]) -> None:
     write_json(folder / PLAN, plan)
 
 
-_OPTIONAL = {"of": None, "part": None}
+_OPTIONAL = {"of": None, "part": None, "views": None}
 """Keys of a plan that are left out where nothing is said."""
 
 

@@ -1,7 +1,7 @@
 """Embeddings for other uses: rows in the file's order, NaN for what has none, resumed where it was cut off."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ import pytest
 
 from img2loc.embedding import Inputs, embed
 from img2loc.errors import ConfigError, SourceError
-from img2loc.types import Embedding, Embeddings, Location, Photo, Rejected
+from img2loc.types import Embeddings, Location, Photo
 from tests.conftest import Cli, MakePhoto
 from tests.toys import PixelEncoder
 
@@ -21,9 +21,6 @@ class Compass:
 
     def __init__(self, stop_after: int = 10**9) -> None:
         self.seen, self._stop_after = 0, stop_after
-
-    def encode(self, photos: Iterable[Photo]) -> Iterator[Embedding | Rejected]:
-        raise NotImplementedError
 
     def encode_points(self, points: Sequence[Location]) -> Embeddings:
         if self.seen + len(points) > self._stop_after:

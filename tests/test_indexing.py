@@ -163,6 +163,18 @@ def test_another_source_encoder_or_spec_is_refused(source: CsvSource, tmp_path: 
         build(source, tmp_path / "g")
 
 
+def test_other_views_of_the_photographs_are_refused(source: CsvSource, tmp_path: Path) -> None:
+    """Either way round: a plan does not say what is usual."""
+    ten = PixelEncoder()
+    ten.views = "ten-crop"  # type: ignore[attr-defined]
+    indexing.build(source, ten, tmp_path / "ten", alias="toy", table=TABLE)
+    with pytest.raises(GalleryError, match="another views"):
+        build(source, tmp_path / "ten")
+    build(source, tmp_path / "single")
+    with pytest.raises(GalleryError, match="another views"):
+        indexing.build(source, ten, tmp_path / "single", alias="toy", table=TABLE)
+
+
 def test_two_builders_at_once_are_told(source: CsvSource, tmp_path: Path) -> None:
     from filelock import FileLock
 
