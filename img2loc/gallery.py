@@ -1,10 +1,10 @@
 """Unit vectors → coordinates in a FAISS index: build, open, and search both ends exactly.
 
-A gallery is a folder: `gallery.faiss` (vectors), `rows.arrow` (id, lat, lon, label, author, licence; row i is vector i)
+A gallery is a folder: `gallery.faiss` (vectors), `rows.arrow` (id, lat, lon, label and so on; row i is vector i)
 and `manifest.json` (what made it), which is written last: where it exists, the gallery is whole.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 from zipfile import BadZipFile
@@ -17,9 +17,9 @@ from img2loc.errors import GalleryError, WrongEncoder, first_line
 from img2loc.manifest import FORMAT, MANIFEST, read_manifest, write_json
 from img2loc.rows import ROWS, Rows
 from img2loc.sketch import Sketch
-from img2loc.types import Embedding, Embeddings, Item, Neighbour, Neighbours, Photo
-from img2loc.vectors import LENGTH, matrix_of, products, read_index, refuse_graphs, resolve_spec, stored
-from img2loc.writing import VECTORS, write
+from img2loc.types import Embedding, Embeddings, Neighbour, Neighbours, Photo
+from img2loc.vectors import LENGTH, homes, matrix_of, products, read_index, refuse_graphs, resolve_spec, stored
+from img2loc.writing import VECTORS, Batches, write
 
 Exclusions = Callable[[Photo], tuple[Collection[str], Collection[str]]]
 """The ids of the rows, and the authors, that a photograph must not see among its neighbours."""
@@ -76,7 +76,7 @@ class Gallery:
     def build(
         cls,
         folder: Path,
-        batches: Iterable[tuple[Embeddings, Sequence[Item]]],
+        batches: Batches,
         *,
         encoder: Mapping[str, Any],
         rows: int,
@@ -84,7 +84,7 @@ class Gallery:
         about: Mapping[str, Any] | None = None,
         facts: Callable[[Self], Mapping[str, Any]] = lambda gallery: {},
     ) -> Self:
-        """Write a gallery from batches of unit rows and their items, then open it.
+        """Write a gallery from batches of unit rows, each with its table (`rows.table_of`), then open it.
 
         `encoder` is {"name", "alias", "table"}: its name, and the configuration that makes it again. `rows` is how many
         there will be. `spec` is a FAISS factory string. A spec that needs training reads the batches twice, so they must
@@ -206,6 +206,10 @@ class Gallery:
     def quantizer(self) -> Any:
         """The FAISS index over the lists' centres; None for what is no inverted file."""
         return self._index.quantizer if self.lists else None
+
+    def homes(self) -> NDArray[np.int32]:
+        """The number of the list that each row is in, shape (rows,), for an inverted file."""
+        return homes(self._index)
 
     def probe(self, probes: Mapping[str, int] | None) -> None:
         """Read so many lists from now on, {"near", "far"}; every list without it."""

@@ -8,9 +8,9 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,9 +23,12 @@ from img2loc.places import country_codes
 from img2loc.protocols import Encoder, Source
 from img2loc.shards import Progress, embed, require_tower, shard_paths
 from img2loc.tuning import measured, same_coordinates
-from img2loc.types import NOT_A_PHOTO, Embeddings, Item, Location, Rejected
-from img2loc.vectors import resolve_spec
+from img2loc.types import Embeddings, Rejected
+from img2loc.vectors import converted, lengths, resolve_spec
 from img2loc.verification import checksums
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def build(
@@ -94,7 +97,7 @@ def index(folder: Path, encoder: Mapping[str, Any], spec: str, about: Mapping[st
 
 
 class Shards:
-    """The shards of a folder, as batches of unit rows and their items; can be iterated again and again."""
+    """The shards of a folder, as batches of unit rows and their tables; can be iterated again and again."""
 
     def __init__(self, folder: Path, rows: int | None = None) -> None:
         """Raises GalleryError where one is missing, or where there are not as many rows as there should be."""
@@ -106,21 +109,29 @@ class Shards:
         if rows is not None and len(self) != rows:
             raise GalleryError(f"{folder} has embeddings of {len(self):,} rows, and the gallery {rows:,}. Build it again.")
 
-    def __iter__(self) -> Iterator[tuple[Embeddings, Sequence[Item]]]:
+    def __iter__(self) -> Iterator[tuple[Embeddings, "pa.Table"]]:
         """Batches in the source's order."""
         for paths in self._paths:
             try:
-                vectors = np.load(paths["img_emb"]).astype(np.float32)
+                vectors = converted(np.load(paths["img_emb"]), "float32")
             except (EOFError, ValueError) as error:
                 raise _unreadable(paths["img_emb"], error) from error
-            if not len(vectors):
-                continue
-            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-            yield vectors, _Entries(paths["metadata"])
+            if len(vectors):
+                vectors /= lengths(vectors)[:, None]
+                yield vectors, _read_parquet(paths["metadata"])
 
     def __len__(self) -> int:
         """Rows in all shards."""
-        return sum(len(_Entries(paths["metadata"])) for paths in self._paths)
+        import pyarrow.parquet as pq
+        from pyarrow import ArrowInvalid
+
+        rows = 0
+        for path in (paths["metadata"] for paths in self._paths):
+            try:
+                rows += int(pq.read_metadata(path).num_rows)
+            except ArrowInvalid as error:
+                raise _unreadable(path, error) from error
+        return rows
 
     def locations(self) -> Array:
         """(lat, lon) of every row, shape (n, 2), degrees."""
@@ -133,30 +144,6 @@ class Shards:
         for paths in self._paths:
             for entry in json.loads(paths["skipped"].read_text()):
                 yield Rejected(**entry)
-
-
-class _Entries(Sequence[Item]):
-    """The items of a shard, read when they are asked for: most passes want the vectors alone."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __len__(self) -> int:
-        import pyarrow.parquet as pq
-        from pyarrow import ArrowInvalid
-
-        try:
-            return int(pq.read_metadata(self._path).num_rows)
-        except ArrowInvalid as error:
-            raise _unreadable(self._path, error) from error
-
-    def __getitem__(self, place: Any) -> Any:
-        return list(self)[place]
-
-    def __iter__(self) -> Iterator[Item]:
-        for row in _read_parquet(self._path).to_pylist():
-            place = Location(row["lat"], row["lon"])
-            yield Item(row["id"], place, NOT_A_PHOTO, row["label"], row["author"], row["licence"])
 
 
 def _read_parquet(path: Path, columns: list[str] | None = None) -> Any:

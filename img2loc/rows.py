@@ -1,27 +1,53 @@
-"""The table of a gallery's rows, an Arrow file: id, lat, lon, label, author, licence; row i belongs to vector i."""
+"""The table of a gallery's rows, an Arrow file: id, lat, lon, label, author, licence, source; row i belongs to vector i."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from img2loc.types import Item, Location
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 ROWS = "rows.arrow"
+COLUMNS = ("id", "lat", "lon", "label", "author", "licence", "source")
+
+
+def schema() -> "pa.Schema":
+    """The columns and their types: coordinates are numbers, all else is text."""
+    import pyarrow as pa
+
+    return pa.schema([(name, pa.float64() if name in ("lat", "lon") else pa.string()) for name in COLUMNS])
+
+
+def table_of(items: Sequence[Item], source: str = "") -> "pa.Table":
+    """One row an item; `source` is the name of the source of those that do not say theirs."""
+    import pyarrow as pa
+
+    places = [item.location for item in items]
+    columns = {
+        "id": [item.id for item in items],
+        "lat": [at.lat for at in places],
+        "lon": [at.lon for at in places],
+        "label": [item.label for item in items],
+        "author": [item.author for item in items],
+        "licence": [item.licence for item in items],
+        "source": [item.source or source for item in items],
+    }
+    return pa.table(columns, schema=schema())
 
 
 class RowsFile:
-    """Takes items, batch by batch."""
+    """Takes rows, batch by batch."""
 
     def __init__(self, path: Path) -> None:
         import pyarrow as pa
 
-        text, number = pa.string(), pa.float64()
-        columns = [("id", text), ("lat", number), ("lon", number), ("label", text), ("author", text), ("licence", text)]
-        self._schema = pa.schema([pa.field(name, kind) for name, kind in columns])
+        self._schema = schema()
         self._sink = pa.OSFile(str(path), "wb")
         self._writer = pa.ipc.new_file(self._sink, self._schema)
 
@@ -32,12 +58,9 @@ class RowsFile:
         self._writer.close()
         self._sink.close()
 
-    def add(self, items: Sequence[Item]) -> None:
-        """Append one row an item."""
-        import pyarrow as pa
-
-        rows = [(i.id, i.location.lat, i.location.lon, i.label, i.author, i.licence) for i in items]
-        self._writer.write(pa.record_batch([list(column) for column in zip(*rows, strict=True)], schema=self._schema))
+    def add(self, rows: "pa.Table") -> None:
+        """Append rows."""
+        self._writer.write_table(rows.select(COLUMNS).cast(self._schema))
 
 
 class Rows:

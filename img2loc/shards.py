@@ -17,13 +17,13 @@ import numpy as np
 
 from img2loc.errors import ConfigError
 from img2loc.protocols import Encoder, Source
+from img2loc.rows import table_of
 from img2loc.types import Embedding, Item, Rejected
 
 Progress = Callable[[int], None]
 Encoded = tuple[Item, Embedding] | Rejected
 """An entry with its vector, or why it has none."""
 _TOWER_BATCH = 2048
-_COLUMNS = ("id", "lat", "lon", "label", "author", "licence", "source")
 _KINDS = {"img_emb": "npy", "metadata": "parquet", "skipped": "json"}
 
 
@@ -108,26 +108,24 @@ def write_shard(
     paths: Mapping[str, Path], encoded: Iterable[Encoded], dim: int, dtype: type[np.floating[Any]], source: str
 ) -> None:
     """Write the files of one shard; `source` is the name of the rows' source where they do not say. Raises OSError."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows: list[tuple[Item, Embedding]] = []
+    items: list[Item] = []
+    vectors: list[Embedding] = []
     skipped: list[Rejected] = []
     for entry in encoded:
         if isinstance(entry, Rejected):
             skipped.append(entry)
         else:
-            rows.append(entry)
+            items.append(entry[0])
+            vectors.append(entry[1])
     for path in paths.values():
         path.parent.mkdir(exist_ok=True)
     paths["img_emb"].unlink(missing_ok=True)
     paths["skipped"].write_text(json.dumps([{"id": entry.id, "reason": entry.reason} for entry in skipped], indent=1))
-    values = [(i.id, i.location.lat, i.location.lon, i.label, i.author, i.licence, i.source or source) for i, _ in rows]
-    types = [pa.string(), pa.float64(), pa.float64(), pa.string(), pa.string(), pa.string(), pa.string()]
-    columns = [pa.array([value[n] for value in values], kind) for n, kind in enumerate(types)]
-    pq.write_table(pa.table(dict(zip(_COLUMNS, columns, strict=True))), paths["metadata"])
+    pq.write_table(table_of(items, source), paths["metadata"])
     content = io.BytesIO()  # numpy, writing to a file itself, hides why it could not.
-    np.save(content, np.array([vector for _, vector in rows], dtype=dtype).reshape(len(rows), dim))
+    np.save(content, np.array(vectors, dtype=dtype).reshape(len(items), dim))
     draft = paths["img_emb"].with_suffix(".tmp")
     with draft.open("wb") as file:
         file.write(content.getbuffer())

@@ -55,19 +55,22 @@ class SketchFile:
 
     def add(self, vectors: NDArray[np.generic]) -> None:
         """Append rows of shape (n, dim), as they are stored."""
-        placed = vectors.astype(np.float32) @ self._basis.T
-        outside = (vectors.astype(np.float64) ** 2).sum(axis=1)
+        import torch
+
+        rows = torch.from_numpy(vectors).float()
+        placed = rows @ torch.from_numpy(self._basis.T)
+        outside = rows.double().square_().sum(dim=1)
         rest = []
         for number, (part, scale) in enumerate(zip(self._parts, self._scales, strict=True)):
             own = placed[:, part]
-            codes = np.rint(own / scale).clip(-_FINEST, _FINEST)
-            for kind, rows in enumerate((codes * scale, own - codes * scale)):
-                norms = np.linalg.norm(rows, axis=1)
-                self._largest[number, kind] = max(self._largest[number, kind], float(norms.max(initial=0)))
-            outside = np.maximum(outside - (own.astype(np.float64) ** 2).sum(axis=1), 0)
-            rest.append(np.sqrt(outside + 1e-6))  # The difference of two nearly equal sums is known to about 1e-6.
-            self._files[number].write(codes.astype(np.int8).tobytes())
-        self._outside.append(np.stack(rest).astype(np.float32))
+            codes = (own / scale).round_().clamp_(-_FINEST, _FINEST)
+            self._files[number].write(codes.to(torch.int8).numpy().data)
+            for kind, shares in enumerate((codes * scale, own - codes * scale)):
+                norms = torch.linalg.vector_norm(shares, dim=1)
+                self._largest[number, kind] = max(self._largest[number, kind], float(norms.max()))
+            outside = (outside - own.double().square_().sum(dim=1)).clamp_(min=0)
+            rest.append((outside + 1e-6).sqrt_())  # The difference of two nearly equal sums is known to about 1e-6.
+        self._outside.append(torch.stack(rest).float().numpy())
 
     def close(self) -> None:
         """Finish the files."""

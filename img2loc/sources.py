@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL.ExifTags import GPS, IFD
 
 from img2loc import images
@@ -161,10 +162,12 @@ class GridSource:
     def __iter__(self) -> Iterator[Item | Rejected]:
         """Items from the south to the north."""
         golden = math.pi * (3 - math.sqrt(5))
-        for number in range(self._points):
-            lat = math.degrees(math.asin(2 * (number + 0.5) / self._points - 1))
-            lon = math.degrees(number * golden) % 360 - 180
-            yield Item(str(number), Location(round(lat, 6), round(lon, 6)))
+        for start in range(0, self._points, _BLOCK):
+            numbers = np.arange(start, min(start + _BLOCK, self._points))
+            lats = np.degrees(np.arcsin(2 * (numbers + 0.5) / self._points - 1)).round(6)
+            lons = (np.degrees(numbers * golden) % 360 - 180).round(6)
+            for number, lat, lon in zip(numbers.tolist(), lats.tolist(), lons.tolist(), strict=True):
+                yield Item(str(number), Location(lat, lon))
 
 
 class FolderSource:

@@ -1,9 +1,9 @@
-"""The files of a gallery, from batches of unit rows and their items, in bounded memory."""
+"""The files of a gallery, from batches of unit rows and what they are rows of, in bounded memory."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -12,10 +12,14 @@ from img2loc.errors import GalleryError
 from img2loc.inverted import InvertedFile
 from img2loc.rows import ROWS, RowsFile
 from img2loc.sketch import SketchFile
-from img2loc.types import Embeddings, Item
-from img2loc.vectors import MatrixFile, WholeFile, check_unit, matrix_dtype, new_index, train
+from img2loc.types import Embeddings
+from img2loc.vectors import MatrixFile, WholeFile, check_unit, converted, matrix_dtype, new_index, train
 
-Batches = Iterable[tuple[Embeddings, Sequence[Item]]]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Batches = Iterable[tuple[Embeddings, "pa.Table"]]
+"""Unit rows of shape (n, dim), and the table of what they are rows of, as `rows.table_of` makes it."""
 VECTORS = "gallery.faiss"
 SKETCH_FROM = 50_000
 """Rows from which a matrix in half precision gets a sketch; fewer are read as quickly as they are."""
@@ -40,15 +44,15 @@ def write(folder: Path, batches: Batches, rows: int, spec: str) -> tuple[int, in
     dtype = matrix_dtype(spec)
     count = dim = 0
     with ExitStack() as stack, RowsFile(folder / ROWS) as named:
-        for vectors, items in batches:
-            check_unit(vectors, len(items))
+        for vectors, table in batches:
+            check_unit(vectors, len(table))
             if not files:
                 dim = vectors.shape[1]
                 files = _files(folder, batches, rows, spec, dim)
                 for file in files:
                     stack.callback(file.abandon)
-            named.add(items)
-            stored = vectors if dtype is None else vectors.astype(dtype)
+            named.add(table)
+            stored = vectors if dtype is None else converted(vectors, dtype.name)
             for file in files:
                 file.add(stored)
             count += len(vectors)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from img2loc.cli import _run
 from img2loc.gallery import Gallery
+from img2loc.rows import table_of
 from img2loc.types import Item, Location, Photo
 from tests.server import ChatServer, chat
 from tests.toys import PixelEncoder
@@ -213,4 +214,4 @@ def gallery(toy_photos: list[Path], tmp_path: Path) -> Gallery:
     items = [Item(photo.name, Location(seed, seed * 2), Photo(photo)) for seed, photo in enumerate(toy_photos)]
     rows = np.stack(list(encoder.encode(item.photo for item in items)))  # type: ignore[arg-type]
     stamp = {"name": encoder.name, "alias": "toy", "table": {}}
-    return Gallery.build(tmp_path / "g", [(rows, items)], encoder=stamp, rows=len(items))
+    return Gallery.build(tmp_path / "g", [(rows, table_of(items))], encoder=stamp, rows=len(items))

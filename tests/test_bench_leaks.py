@@ -10,6 +10,7 @@ from img2loc.bench.truth import Truth
 from img2loc.gallery import Gallery
 from img2loc.identity import author_in, flickr_id, key
 from img2loc.retriever import Retriever
+from img2loc.rows import table_of
 from img2loc.types import Item, Location, Neighbours, Photo
 from tests.conftest import MakePhoto
 from tests.toys import PixelEncoder
@@ -45,7 +46,7 @@ def gallery(tmp_path: Path, make_photo: MakePhoto) -> Gallery:
         for n, (identity, photo, author) in enumerate(zip(ids, photos, authors, strict=True))
     ]
     rows = np.stack(list(encoder.encode(photos)))  # type: ignore[arg-type]
-    batches = [(rows[:7], items[:7]), (rows[7:], items[7:])]
+    batches = [(rows[:7], table_of(items[:7])), (rows[7:], table_of(items[7:]))]
     return Gallery.build(tmp_path / "g", batches, encoder={"name": encoder.name, "table": {}}, rows=20)
 
 

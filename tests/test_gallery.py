@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from img2loc.errors import GalleryError, WrongEncoder
 from img2loc.gallery import Gallery
 from img2loc.geo import Array
+from img2loc.rows import table_of
 from img2loc.types import Embeddings, Item, Location, Photo
 
 ENCODER = {"name": "pixels/6", "alias": "pixels", "table": {"kind": "tests.toys:PixelEncoder"}}
@@ -41,9 +43,9 @@ class Batches:
     def __init__(self, rows: Embeddings, named: list[Item], size: int = 100) -> None:
         self.rows, self.named, self.size = rows, named, size
 
-    def __iter__(self) -> Iterator[tuple[Embeddings, list[Item]]]:
+    def __iter__(self) -> Iterator[tuple[Embeddings, pa.Table]]:
         for start in range(0, len(self.rows), self.size):
-            yield self.rows[start : start + self.size], self.named[start : start + self.size]
+            yield self.rows[start : start + self.size], table_of(self.named[start : start + self.size])
 
 
 def build(folder: Path, rows: Embeddings, spec: str = "auto") -> Gallery:

@@ -14,6 +14,7 @@ from img2loc.config import Config
 from img2loc.errors import ConfigError, GalleryError, WrongEncoder
 from img2loc.gallery import Gallery
 from img2loc.locators.hierarchy import Hierarchy
+from img2loc.rows import table_of
 from img2loc.types import Embedding, Embeddings, Item, Location, Photo, Rejected
 from tests.conftest import Cli, MakePhoto
 
@@ -43,7 +44,7 @@ def captions(folder: Path, rows: Embeddings, ids: Sequence[str], name: str = "gi
     items = [
         Item(identity, Location(number % 80, number % 170), label=f"label {identity}") for number, identity in enumerate(ids)
     ]
-    return Gallery.build(folder, [(rows, items)], encoder={"name": name, "alias": name, "table": {}}, rows=len(items))
+    return Gallery.build(folder, [(rows, table_of(items))], encoder={"name": name, "alias": name, "table": {}}, rows=len(items))
 
 
 def ids_of(countries: int = COUNTRIES, each: int = EACH) -> tuple[list[str], list[str]]:
