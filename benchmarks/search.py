@@ -206,7 +206,8 @@ def ours(name: str, spec: str, folder: Path, shards: Path, queries: Embeddings, 
     size = sum(path.stat().st_size for path in target.iterdir() if path.suffix in (".faiss", ".arrow", ".npy", ".npz"))
     note = f"built in {seconds:.0f} s, anonymous memory {memory.most / 1e6:.0f} MB; opened and first answer {first:.2f} s"
     if probes := gallery.manifest.get("probes"):
-        note += f"; reads {probes['near']} and {probes['far']} of {gallery.lists} lists; own recall {gallery.manifest['recall']}"
+        lists = gallery.manifest["recall"]["lists"]
+        note += f"; reads {probes['near']} and {probes['far']} of {lists} lists; own recall {gallery.manifest['recall']}"
     result = {"index": f"ours, {spec}", "ms": ms, "batch_ms": batch(search, queries), "near": shares[0], "far": shares[1]}
     return {**result, "mb": size / 1e6, "open_s": opened, "resident_mb": resident / 1e6, "note": note}
 

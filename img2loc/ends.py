@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2loc.sketch import Sketch
-from img2loc.types import Embedding
+from img2loc.types import Embedding, Embeddings
 from img2loc.vectors import products
 
 End = tuple[NDArray[np.int64], NDArray[np.float64]]
@@ -94,37 +94,92 @@ class Scalars:
 class Lists:
     """The most promising lists of an inverted file, of which the far end needs more than the near end.
 
-    `probes` has the two numbers, {"near", "far"}; without it every list is read.
+    A list promises what its best row is likely to be. Its rows lie around its centre c: with a mean similarity m to it, they have
+    the mean m · c and the spread √(1 − m²), so the best row for the query q is taken to have the similarity m · c·q plus `reach`
+    times the spread. `means` are the m, shape (lists,). `probes` has the numbers of lists to read for either end and the reaches,
+    {"near", "far", "near_reach", "far_reach"}; without it every list is read.
     """
 
-    def __init__(self, index: Any, probes: Mapping[str, int] | None) -> None:
+    def __init__(self, index: Any, means: Embedding, probes: Mapping[str, float] | None = None) -> None:
         self._index = index
         index.parallel_mode = 1  # One query's lists are shared among the cores; FAISS's usual way is to share the queries.
-        self.probes = (probes["near"], probes["far"]) if probes else (int(index.nlist), int(index.nlist))
+        self._centres: Embeddings = index.quantizer.reconstruct_n(0, index.nlist)
+        self._means, self._spread = means, np.sqrt(np.maximum(1 - means**2, 0))
+        if len(means) != index.nlist:
+            raise ValueError(f"{len(means)} means for {index.nlist} lists")
+        every = {"near": len(self), "far": len(self), "near_reach": 0.0, "far_reach": 0.0}
+        self._probes: Mapping[str, float] = probes or every
+
+    def __len__(self) -> int:
+        return int(self._index.nlist)
+
+    def sizes(self) -> NDArray[np.int64]:
+        """Rows of each list, shape (lists,)."""
+        return np.array([self._index.invlists.list_size(number) for number in range(len(self))])
+
+    def homes(self) -> NDArray[np.int64]:
+        """The number of the list that each row is in, shape (rows,)."""
+        import faiss
+
+        found, lists = np.empty(self._index.ntotal, dtype=np.int64), self._index.invlists
+        for number, size in enumerate(self.sizes()):
+            if size:
+                found[faiss.rev_swig_ptr(lists.get_ids(number), int(size))] = number
+        return found
+
+    def products(self, queries: Embeddings) -> Embeddings:
+        """Similarities of queries, shape (n, dim), to the lists' centres, shape (n, lists)."""
+        found: Embeddings = queries @ self._centres.T
+        return found
+
+    def promise(self, products: Embeddings, sign: int, reach: float) -> Embeddings:
+        """What the lists promise for the nearest (`sign` is 1) or the farthest (-1); the more the better, in products' shape."""
+        return np.asarray(sign * self._means * products + reach * self._spread, np.float32)
 
     def find(
         self, query: Embedding, near: int, far: int, excluded: Excluded, scale: float | None
     ) -> tuple[End, End, float | None]:
         """Both ends, as far as the lists that are read hold them."""
         available = self._index.ntotal - len(excluded)
-        counts = ((min(near, available), 1), (min(far, available), -1))
-        first, last = (self._end(query, k, sign, probes, excluded) for (k, sign), probes in zip(counts, self.probes, strict=True))
+        products = self.products(query[None].astype(np.float32))[0]
+        first, last = (
+            self._end(query, min(k, available), sign, int(self._probes[end]), self._probes[f"{end}_reach"], products, excluded)
+            for end, k, sign in (("near", near, 1), ("far", far, -1))
+        )
         return first, last, None
 
-    def _end(self, query: Embedding, k: int, sign: int, probes: int, excluded: Excluded) -> End:
-        import faiss
-
+    def _end(
+        self, query: Embedding, k: int, sign: int, probes: int, reach: float, products: Embedding, excluded: Excluded
+    ) -> End:
         if k == 0:
             return _NONE, np.empty(0)
-        signed = sign * query[None].astype(np.float32)
-        make: Any = faiss.SearchParametersIVF
+        promise = self.promise(products, sign, reach)
         while True:  # A handful of lists may hold fewer than k rows.
-            params = make(nprobe=probes, **_selector(excluded))
-            scores, found = self._index.search(signed, k + _MARGIN, params=params)
-            candidates, kept = found[0][found[0] >= 0], scores[0][found[0] >= 0]
-            if len(candidates) >= k or probes >= self._index.nlist:
-                return ordered(candidates, sign * kept.astype(np.float64), k, sign)
-            probes = min(2 * probes, self._index.nlist)
+            chosen = np.argpartition(-promise, probes - 1)[:probes]
+            rows, scores = self._read(sign * query, k + _MARGIN, chosen, sign * products[chosen], excluded)
+            if len(rows) >= k or probes >= len(self):
+                return ordered(rows, sign * scores, k, sign)
+            probes = min(2 * probes, len(self))
+
+    def _read(
+        self, query: Embedding, k: int, lists: NDArray[np.int64], products: Embedding, excluded: Excluded
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """The k rows of some lists most similar to a query, and their similarities."""
+        import faiss
+
+        make: Any = faiss.SearchParametersIVF
+        params = make(nprobe=len(lists), **_selector(excluded))
+        scores, rows = np.empty(k, dtype=np.float32), np.empty(k, dtype=np.int64)
+        arrays: list[NDArray[Any]] = [
+            np.ascontiguousarray(query, np.float32),
+            lists.astype(np.int64),
+            products.astype(np.float32),
+            scores,
+            rows,
+        ]
+        signed, *rest = (faiss.swig_ptr(array) for array in arrays)
+        self._index.search_preassigned_c(1, signed, k, *rest, False, params)  # The Python name knows no exclusions.
+        return rows[rows >= 0], scores[rows >= 0].astype(np.float64)
 
 
 def ordered(rows: NDArray[np.int64], scores: NDArray[np.float64], k: int, sign: int) -> End:

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from img2loc.ends import End, Ends, Lists, Matrix, Scalars
 from img2loc.errors import GalleryError, WrongEncoder, first_line
+from img2loc.inverted import MEANS
 from img2loc.manifest import FORMAT, MANIFEST, read_manifest, write_json
 from img2loc.rows import ROWS, Rows
 from img2loc.sketch import Sketch
 from img2loc.types import Embedding, Embeddings, Neighbour, Neighbours, Photo
-from img2loc.vectors import LENGTH, homes, matrix_of, products, read_index, refuse_graphs, resolve_spec, stored
+from img2loc.vectors import LENGTH, matrix_of, products, read_index, refuse_graphs, resolve_spec, stored
 from img2loc.writing import VECTORS, Batches, write
 
 Exclusions = Callable[[Photo], tuple[Collection[str], Collection[str]]]
@@ -44,7 +45,7 @@ class Gallery:
         if self._matrix is not None:
             self._ends = Matrix(self._matrix, sketch)
         elif isinstance(self._index, faiss.IndexIVF):
-            self._ends = Lists(self._index, manifest.get("probes"))
+            self._ends = Lists(self._index, np.load(folder / MEANS), manifest.get("probes"))
         else:
             self._ends = Scalars(self._index)
 
@@ -94,14 +95,16 @@ class Gallery:
         spec = resolve_spec(spec, rows)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MANIFEST).unlink(missing_ok=True)
-        count, dim = write(folder, batches, rows, spec)
+        told = dict(about or {})
+        # A sketch passes over rows, and the probabilities of points and texts come from every one.
+        count, dim = write(folder, batches, rows, spec, sketched=told.get("of", _OF[0]) == _OF[0])
         manifest = {
             "format": FORMAT,
             "rows": count,
             "dim": dim,
             "spec": spec,
             "encoder": dict(encoder),
-            **(about or {}),
+            **told,
         }
         manifest |= facts(cls._of(folder, manifest))
         write_json(folder / MANIFEST, manifest)
@@ -129,7 +132,10 @@ class Gallery:
                 f"{manifest['rows']} in the manifest. Build it again."
             )
         refuse_graphs(type(faiss.downcast_index(index)).__name__)
-        return cls(folder, manifest, index, rows, sketch)
+        try:
+            return cls(folder, manifest, index, rows, sketch)
+        except (OSError, ValueError) as error:
+            raise GalleryError(f"The gallery {folder} is damaged ({first_line(error)}). Build it again.") from error
 
     def require(self, encoder_name: str) -> None:
         """Raise WrongEncoder unless this encoder built the gallery."""
@@ -199,22 +205,14 @@ class Gallery:
         return first, last
 
     @property
-    def lists(self) -> int:
-        """How many lists an inverted file has; 0 for other indexes."""
-        return int(self._index.nlist) if isinstance(self._ends, Lists) else 0
+    def inverted(self) -> Lists | None:
+        """The lists of an inverted file; None for other indexes."""
+        return self._ends if isinstance(self._ends, Lists) else None
 
-    def quantizer(self) -> Any:
-        """The FAISS index over the lists' centres; None for what is no inverted file."""
-        return self._index.quantizer if self.lists else None
-
-    def homes(self) -> NDArray[np.int32]:
-        """The number of the list that each row is in, shape (rows,), for an inverted file."""
-        return homes(self._index)
-
-    def probe(self, probes: Mapping[str, int] | None) -> None:
-        """Read so many lists from now on, {"near", "far"}; every list without it."""
-        if self.lists:
-            self._ends = Lists(self._index, probes)
+    def probe(self, probes: Mapping[str, float] | None) -> None:
+        """Read so many lists of an inverted file from now on, as `Lists` says; every list without it."""
+        if self.inverted:
+            self._ends = Lists(self._index, np.load(self.folder / MEANS), probes)
 
     def vectors(self) -> Iterator[NDArray[np.generic]]:
         """Every stored vector, in batches of shape (n, dim), in no order that means anything."""

@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from img2loc import clusters
 from img2loc.types import Embeddings
 
+MEANS = "lists.npy"
+"""How similar the rows of each list are to its centre on average, shape (lists,); 1 for a list without rows."""
 _BATCH = 100_000
 _SPARSE, _FULL = b"sprs", b"full"  # How FAISS tells the lists' sizes: by (list, size) of those with rows, or one size a list.
 
@@ -21,17 +24,19 @@ class InvertedFile:
 
     def __init__(self, path: Path, index: Any) -> None:
         self._path, self._index = path, index
+        self._centres: Embeddings = index.quantizer.reconstruct_n(0, index.nlist)
         self._waiting = path.with_suffix(".tmp")
         self._file = self._waiting.open("wb")
         self._lists: list[NDArray[np.int64]] = []
+        self._similar = np.zeros(index.nlist)
 
     def add(self, vectors: Embeddings) -> None:
         """Append rows of shape (n, dim)."""
         import faiss
 
         rows = np.ascontiguousarray(vectors, dtype=np.float32)
-        _, nearest = self._index.quantizer.search(rows, 1)
-        lists = np.ascontiguousarray(nearest[:, 0])
+        lists, similar = clusters.nearest(rows, self._centres)
+        self._similar += np.bincount(lists, similar, len(self._centres))
         codes = np.empty((len(rows), self._index.code_size), dtype=np.uint8)
         self._index.encode_vectors(len(rows), *(faiss.swig_ptr(array) for array in (rows, lists, codes)))
         self._file.write(codes.tobytes())
@@ -41,7 +46,8 @@ class InvertedFile:
         """Sort the codes into their lists."""
         self._file.close()
         lists, width = np.concatenate(self._lists), int(self._index.code_size)
-        sizes = np.bincount(lists, minlength=int(self._index.nlist)).astype(np.int64)
+        sizes = np.bincount(lists, minlength=len(self._centres)).astype(np.int64)
+        np.save(self._path.with_name(MEANS), np.where(sizes, self._similar / np.maximum(sizes, 1), 1).astype(np.float32))
         header = self._header(sizes)
         starts = len(header) + (np.cumsum(sizes) - sizes) * (width + 8)  # A list is its rows' codes, then their numbers.
         filled = np.zeros_like(sizes)

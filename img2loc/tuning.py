@@ -1,12 +1,13 @@
 """How much of both ends a gallery's index finds, measured, and how many lists an inverted file must read for it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from img2loc.ends import Lists
 from img2loc.errors import GalleryError
 from img2loc.gallery import Gallery
 from img2loc.manifest import MANIFEST, write_json
@@ -21,6 +22,7 @@ _QUERIES = 200
 _PROVEN = 10  # Of so many queries one is enough where every row is looked at: it can find all by construction.
 _TWIN = 0.99  # Similarity from which two rows count as near-duplicates.
 _TIE = 1e-6
+_REACHES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 _HEADROOM = 0.25  # Share of what may be missed that is kept back, because other queries miss a little more.
 
 
@@ -52,25 +54,28 @@ def reference(batches: Batches, rows: int, k: int = _K, queries: int = _QUERIES)
     return Reference(chosen, vectors, (near.rows, far.rows), (near.scores, far.scores))
 
 
-def probes(gallery: Gallery, truth: Reference, near: float = NEAR, far: float = FAR) -> dict[str, int] | None:
-    """The least numbers of lists, {"near", "far"}, that hold these shares of both ends; None for what is no inverted file."""
-    quantizer, lists = gallery.quantizer(), gallery.lists
-    if quantizer is None:
-        return None
-    counts, homes = {}, gallery.homes()
+def probes(lists: Lists, truth: Reference, near: float = NEAR, far: float = FAR) -> dict[str, float]:
+    """How to read the fewest rows that hold these shares of both ends, as `Lists` takes it."""
+    homes, sizes, products = lists.homes(), lists.sizes(), lists.products(truth.vectors)
+    chosen: dict[str, float] = {}
     for end, sign, wanted, rows in zip(("near", "far"), (1, -1), (near, far), truth.rows, strict=True):
-        _, order = quantizer.search(sign * truth.vectors, lists)
-        ranks = np.argsort(order, axis=1)  # ranks[query, list]: how many lists come before it.
-        needed = np.sort(np.take_along_axis(ranks, homes[rows], axis=1).ravel())
         share = wanted + (1 - wanted) * _HEADROOM
-        counts[end] = int(needed[min(len(needed) - 1, int(np.ceil(share * len(needed))) - 1)]) + 1 if len(needed) else 1
-    return counts
+        least = np.inf
+        for reach in _REACHES:
+            order = np.argsort(-lists.promise(products, sign, reach), axis=1)
+            ranks = np.argsort(order, axis=1)  # ranks[query, list]: how many lists come before it.
+            needed = np.sort(np.take_along_axis(ranks, homes[rows], axis=1).ravel())
+            count = int(needed[min(len(needed) - 1, int(np.ceil(share * len(needed))) - 1)]) + 1 if len(needed) else 1
+            if (read := sizes[order[:, :count]].sum(axis=1).mean()) < least:
+                least = read
+                chosen |= {end: count, f"{end}_reach": reach}
+    return chosen
 
 
 def recall(gallery: Gallery, truth: Reference) -> dict[str, float]:
     """The shares of both ends that a gallery's search finds, {"near", "far", "k", "queries"}: of so many, for so many queries."""
     k, hits = truth.rows[0].shape[1], [0, 0]
-    asked = range(0, len(truth.queries), 1 if gallery.lists else _PROVEN)
+    asked = range(0, len(truth.queries), 1 if gallery.inverted else _PROVEN)
     for number in asked:
         row, vector = truth.queries[number], truth.vectors[number]
         ends = gallery.ends(vector / np.linalg.norm(vector), k, k, np.array([row]))
@@ -87,20 +92,22 @@ def measured(gallery: Gallery, batches: Batches, near: float = NEAR, far: float 
     if len(gallery) < 2:
         return {}
     truth = reference(batches, len(gallery))
-    chosen = probes(gallery, truth, near, far)
-    gallery.probe(chosen)
-    counted: Mapping[str, int] = {} if chosen is None else {"near_probes": chosen["near"], "far_probes": chosen["far"]}
+    chosen: dict[str, float] = {}
+    if lists := gallery.inverted:
+        chosen = probes(lists, truth, near, far)
+        gallery.probe(chosen)
+    counted = {"lists": len(lists), "near_probes": chosen["near"], "far_probes": chosen["far"]} if lists else {}
     twins = float(np.mean(truth.scores[0][:, 0] >= _TWIN))
     return {
-        **({} if chosen is None else {"probes": chosen}),
-        "recall": {**recall(gallery, truth), "lists": gallery.lists, **counted},
+        **({"probes": chosen} if lists else {}),
+        "recall": {**recall(gallery, truth), **counted},
         "near_duplicates": {"share": round(twins, 4), "similarity": _TWIN, "of_rows": len(truth.queries)},
     }
 
 
 def tune(gallery: Gallery, batches: Batches, near: float, far: float) -> dict[str, Any]:
     """Choose the probe counts of an inverted file anew and keep them in its manifest. Raises GalleryError for other indexes."""
-    if not gallery.lists:
+    if not gallery.inverted:
         raise GalleryError(
             f"The gallery {gallery.folder} has the index {gallery.manifest['spec']}, which reads every row: there is nothing to "
             "tune. Build it again with --spec IVF4096,SQfp16 for a quicker and less exact one."

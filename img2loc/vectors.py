@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from img2loc import clusters
 from img2loc.errors import GalleryError, first_line
 from img2loc.types import Embeddings
 
@@ -23,7 +24,7 @@ LENGTH = 1e-3
 """How far from 1 a unit vector's length may be."""
 _CHUNK = 65_536
 # Transforms (PCA, OPQ) shift vectors, so that the negated query is no longer the farthest; PQ loses the far end.
-_SERVES_BOTH_ENDS = re.compile(r"(?:IVF[1-9]\d{0,6}(?:_HNSW\d+)?,)?(?:Flat|SQfp16|SQbf16|SQ8|SQ6|SQ4)")
+_SERVES_BOTH_ENDS = re.compile(r"(?:IVF[1-9]\d{0,6},)?(?:Flat|SQfp16|SQbf16|SQ8|SQ6|SQ4)")
 
 
 def resolve_spec(spec: str, rows: int, of: str = "photos") -> str:
@@ -43,7 +44,6 @@ def resolve_spec(spec: str, rows: int, of: str = "photos") -> str:
 
 def refuse_graphs(name: str) -> None:
     """Raise GalleryError for the spec or class of a graph index."""
-    # "IVF4096_HNSW32" only chooses lists by a graph, which is fine: every list is read.
     if re.search(r"(^|,|Index)(HNSW|NSG|NNDescent)", name):
         raise GalleryError(
             f"{name!r} is a graph index: it finds the nearest but only one to three in ten of the farthest (measured). "
@@ -157,17 +157,6 @@ def stored(index: Any) -> Iterator[NDArray[np.generic]]:
         yield index.reconstruct_n(start, count) if matrix is None else matrix[start : start + count]
 
 
-def homes(index: Any) -> NDArray[np.int32]:
-    """The number of the list of an opened inverted file that each row is in, shape (rows,)."""
-    import faiss
-
-    found = np.empty(index.ntotal, dtype=np.int32)
-    for number in range(index.nlist):
-        if count := int(index.invlists.list_size(number)):
-            found[faiss.rev_swig_ptr(index.invlists.get_ids(number), count)] = number
-    return found
-
-
 def products(matrix: NDArray[np.generic], queries: Embeddings) -> Embeddings:
     """Inner products of queries (n, dim) with the rows of a matrix, shape (n, rows), in single precision; one pass over it."""
     import torch
@@ -193,6 +182,12 @@ def new_index(spec: str, dim: int) -> Any:
 
 def train(index: Any, spec: str, sample: Embeddings) -> None:
     """Train an index. Raises GalleryError for too few rows."""
+    import faiss
+
+    if isinstance(index, faiss.IndexIVF):
+        if len(sample) < index.nlist:
+            raise GalleryError(f"{len(sample):,} rows are too few for the {index.nlist:,} lists of {spec!r}. Choose Flat.")
+        index.quantizer.add(clusters.centres(sample, index.nlist))
     try:
         index.train(sample)
     except RuntimeError as error:

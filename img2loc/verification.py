@@ -9,12 +9,13 @@ import numpy as np
 from img2loc import sketch
 from img2loc.errors import GalleryError
 from img2loc.gallery import Gallery
+from img2loc.inverted import MEANS
 from img2loc.manifest import read_manifest
 from img2loc.rows import ROWS
 from img2loc.vectors import LENGTH
 from img2loc.writing import VECTORS
 
-FILES = (VECTORS, ROWS, *sketch.FILES)
+FILES = (VECTORS, ROWS, *sketch.FILES, MEANS)
 
 
 def checksums(folder: Path) -> dict[str, str]:

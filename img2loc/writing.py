@@ -9,7 +9,7 @@ import numpy as np
 
 from img2loc import sketch
 from img2loc.errors import GalleryError
-from img2loc.inverted import InvertedFile
+from img2loc.inverted import MEANS, InvertedFile
 from img2loc.rows import ROWS, RowsFile
 from img2loc.sketch import SketchFile
 from img2loc.types import Embeddings
@@ -23,7 +23,9 @@ Batches = Iterable[tuple[Embeddings, "pa.Table"]]
 VECTORS = "gallery.faiss"
 SKETCH_FROM = 50_000
 """Rows from which a matrix in half precision gets a sketch; fewer are read as quickly as they are."""
-_TRAINING_ROWS = 262_144
+_ROWS_A_LIST = 64
+"""Rows that the centre of a list is trained on."""
+_TRAINING_ROWS = 32_768
 
 
 class _Takes(Protocol):
@@ -32,13 +34,13 @@ class _Takes(Protocol):
     def abandon(self) -> None: ...
 
 
-def write(folder: Path, batches: Batches, rows: int, spec: str) -> tuple[int, int]:
-    """Write vectors, rows and, where it pays, a sketch; returns how many rows there were, and their length.
+def write(folder: Path, batches: Batches, rows: int, spec: str, sketched: bool = True) -> tuple[int, int]:
+    """Write vectors, rows and, where it pays and is wanted, a sketch; returns how many rows there were, and their length.
 
     `rows` is how many there will be. Raises GalleryError for rows that are not unit length or for none, and for batches that can
     be read but once where the spec must be trained first.
     """
-    for name in sketch.FILES:
+    for name in (*sketch.FILES, MEANS):
         (folder / name).unlink(missing_ok=True)
     files: list[_Takes] = []
     dtype = matrix_dtype(spec)
@@ -48,7 +50,7 @@ def write(folder: Path, batches: Batches, rows: int, spec: str) -> tuple[int, in
             check_unit(vectors, len(table))
             if not files:
                 dim = vectors.shape[1]
-                files = _files(folder, batches, rows, spec, dim)
+                files = _files(folder, batches, rows, spec, dim, sketched)
                 for file in files:
                     stack.callback(file.abandon)
             named.add(table)
@@ -66,17 +68,17 @@ def write(folder: Path, batches: Batches, rows: int, spec: str) -> tuple[int, in
     return count, dim
 
 
-def _files(folder: Path, batches: Batches, rows: int, spec: str, dim: int) -> list[_Takes]:
+def _files(folder: Path, batches: Batches, rows: int, spec: str, dim: int, sketched: bool) -> list[_Takes]:
     index = new_index(spec, dim)
     if not index.is_trained:
-        train(index, spec, _sample(batches, rows, _TRAINING_ROWS))
+        train(index, spec, _sample(batches, rows, max(_TRAINING_ROWS, _ROWS_A_LIST * getattr(index, "nlist", 0))))
     if spec.startswith("IVF"):
         return [InvertedFile(folder / VECTORS, index)]
     dtype = matrix_dtype(spec)
     if dtype is None:
         return [WholeFile(folder / VECTORS, index)]
     matrix = MatrixFile(folder / VECTORS, index, dtype)
-    if dtype.itemsize == 4 or rows < SKETCH_FROM or iter(batches) is batches:
+    if dtype.itemsize == 4 or rows < SKETCH_FROM or not sketched or iter(batches) is batches:
         return [matrix]
     return [matrix, SketchFile(folder, _sample(batches, rows, sketch.SAMPLE))]
 

@@ -30,6 +30,7 @@ LAYERS = [
         "stores",
         "sketch",
         "ends",
+        "clusters",
         "inverted",
         "writing",
     },

@@ -139,7 +139,7 @@ def test_indexes_that_lose_an_end_are_refused(tmp_path: Path, spec: str) -> None
 
 
 def test_too_few_rows_to_train_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(GalleryError, match="50 rows are too few to train"):
+    with pytest.raises(GalleryError, match="50 rows are too few for the 4,096 lists"):
         build(tmp_path / "g", vectors(50), "IVF4096,Flat")
 
 
