@@ -163,12 +163,14 @@ class Estimates:
         sketch, found, (coarse, fine) = self._sketch, self._found, self._columns
         worst = -sign * (2**31 - 1)
         found[excluded] = worst
-        leading = _leading(torch.from_numpy(found), k * _LEADING, sign, worst)
+        blocks = _Blocks(found, sign)
+        leading = blocks.leading(k * _LEADING)
+        leading = leading[found[leading] != worst]
         if len(leading) < k:
             return None
         needed = float(np.partition(sign * exact(leading), -k)[-k]) - coarse.lost - _SLACK
         least = math.floor((needed - coarse.outside * sketch.usual) / coarse.unit)
-        left: NDArray[np.int64] = np.flatnonzero(found >= least if sign > 0 else found <= -least)
+        left = blocks.from_(least)
         if len(left) > _USELESS * len(found):
             return None
         left = np.concatenate((left, sketch.unusual[sign * found[sketch.unusual] < least]))
@@ -178,21 +180,40 @@ class Estimates:
         if len(fine.codes):
             likely += torch._int_mm(torch.from_numpy(sketch.fine[left]), fine.codes)[:, 0].numpy() * (sign * fine.unit)
             left = left[likely + fine.outside * sketch.outside[1][left] >= needed - fine.lost]
-        return left
+        return np.asarray(left, np.int64)
 
 
-def _leading(found: Any, count: int, sign: int, worst: int) -> NDArray[np.int64]:
-    """The rows that look best: enough to know how good the k-th is at least."""
-    import torch
+class _Blocks:
+    """Rows in blocks of which only the best is looked at first, so that most are passed over together.
 
-    blocks = found[: len(found) // _BLOCK * _BLOCK].view(-1, _BLOCK)
-    best = blocks.amax(dim=1) if sign > 0 else blocks.amin(dim=1)
-    chosen = torch.topk(best, min(count, len(best)), largest=sign > 0, sorted=False).indices
-    rows = (chosen[:, None] * _BLOCK + torch.arange(_BLOCK)).reshape(-1)
-    values = found[rows]
-    among = torch.topk(values, min(count, len(rows)), largest=sign > 0, sorted=False)
-    rows_found: NDArray[np.int64] = rows[among.indices[among.values != worst]].numpy()
-    return rows_found
+    A block's rows lie far apart, one in each stretch of the gallery: the best of many blocks is then found from one row after the
+    other, as processors like it.
+    """
+
+    def __init__(self, found: NDArray[np.int32], sign: int) -> None:
+        import torch
+
+        self._found, self._sign, self._count = found, sign, len(found) // _BLOCK
+        grid = torch.from_numpy(found[: self._count * _BLOCK]).view(_BLOCK, self._count)
+        self._best = grid.amax(dim=0) if sign > 0 else grid.amin(dim=0)
+
+    def leading(self, count: int) -> NDArray[np.int64]:
+        """The rows that look best, or nearly so: enough to know how good the k-th is at least."""
+        import torch
+
+        chosen = torch.topk(self._best, min(count, self._count), largest=self._sign > 0, sorted=False).indices
+        rows = self._rows(chosen.numpy())
+        return rows[np.argsort(-self._sign * self._found[rows], kind="stable")[:count]]
+
+    def from_(self, least: int) -> NDArray[np.int64]:
+        """Every row that looks as good as this, in no order."""
+        best = self._best.numpy()
+        rows = self._rows(np.flatnonzero(best >= least if self._sign > 0 else best <= -least))
+        rows = np.concatenate((rows, np.arange(self._count * _BLOCK, len(self._found))))
+        return rows[self._sign * self._found[rows] >= least]
+
+    def _rows(self, blocks: NDArray[np.int64]) -> NDArray[np.int64]:
+        return (blocks + self._count * np.arange(_BLOCK)[:, None]).ravel()
 
 
 def _basis(sample: Embeddings) -> tuple[NDArray[np.float32], int]:
