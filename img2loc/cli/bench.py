@@ -13,7 +13,8 @@ from img2loc.cli.streams import on_terminal
 
 if TYPE_CHECKING:
     from img2loc.bench.predict import Tally
-    from img2loc.bench.session import Quote
+    from img2loc.bench.session import Quote, Session
+    from img2loc.bench.truth import Benchmark
 
 app = typer.Typer(help="Run benchmarks, score them, compare them.", no_args_is_help=True)
 app.command("score")(score.score)
@@ -60,8 +61,7 @@ def run(
     Each photo is one line in RUN/predictions.jsonl, with all that is needed to score and to audit it. `img2loc bench score RUN`
     scores it, as often as you like.
     """
-    from img2loc import assets, build, making
-    from img2loc.bench import session
+    from img2loc import build, making
     from img2loc.bench import truth as benchmarks
     from img2loc.config import Config
 
@@ -69,24 +69,42 @@ def run(
     making.check(settings)
     chosen = locator or build.default_locator(settings, gallery, lmm)
     build.override(settings, chosen, gallery=gallery, lmm=lmm)
-    kept = None if no_cache else assets.replies()
-    prepared = session.prepare(
-        benchmarks.find(name, truth, photos),
-        limit,
-        shuffle,
-        seed,
-        exclude=not no_exclude,
-        cache=kept,
-        retry_failed=retry_failed,
-        most_usd=max_cost,
-    )
-    for note in prepared.notes:
-        typer.echo(note, err=True)
+    benchmark = benchmarks.find(name, truth, photos)
+    prepared = _prepared(benchmark, limit, shuffle, seed, no_exclude, no_cache, retry_failed, max_cost)
     folder = out or prepared.folder(settings, chosen)
     typer.echo(f"{len(prepared.truths):,} photos of {prepared.benchmark.name}, by {chosen}, into {folder}", err=True)
     with _progress() as show:
         tally = prepared.run(settings, chosen, folder, agree=_agreement(yes, max_cost), progress=show)
     return _conclude(tally, folder)
+
+
+def _prepared(
+    benchmark: "Benchmark",
+    limit: str | None,
+    shuffle: bool,
+    seed: int,
+    no_exclude: bool,
+    no_cache: bool,
+    retry_failed: bool,
+    max_cost: float | None,
+) -> "Session":
+    """The session that the options of `run` and `ablate` ask for; says what is odd about the benchmark's files."""
+    from img2loc import assets
+    from img2loc.bench import session
+
+    prepared = session.prepare(
+        benchmark,
+        limit,
+        shuffle,
+        seed,
+        exclude=not no_exclude,
+        cache=None if no_cache else assets.replies(),
+        retry_failed=retry_failed,
+        most_usd=max_cost,
+    )
+    for note in prepared.notes:
+        typer.echo(note, err=True)
+    return prepared
 
 
 def _agreement(yes: bool, most_usd: float | None, runs: int = 1) -> "Callable[[Quote], None]":
@@ -182,9 +200,9 @@ def ablate(
     """
     from dataclasses import replace
 
-    from img2loc import assets, making
+    from img2loc import making
     from img2loc.bench import ablate as ablations
-    from img2loc.bench import compare, outcomes, session, tables
+    from img2loc.bench import compare, outcomes, tables
     from img2loc.bench import truth as benchmarks
     from img2loc.bench.runs import Run
     from img2loc.config import Config
@@ -193,19 +211,8 @@ def ablate(
     making.check(settings)
     usual = settings.table("locator", "img2loc")
     counts = _counts(k)
-    kept = None if no_cache else assets.replies()
-    prepared = session.prepare(
-        benchmarks.find(name, truth, photos),
-        limit,
-        shuffle,
-        seed,
-        exclude=not no_exclude,
-        cache=kept,
-        retry_failed=retry_failed,
-        most_usd=max_cost,
-    )
-    for note in prepared.notes:
-        typer.echo(note, err=True)
+    benchmark = benchmarks.find(name, truth, photos)
+    prepared = _prepared(benchmark, limit, shuffle, seed, no_exclude, no_cache, retry_failed, max_cost)
     rows = ablations.variants(gallery or usual["gallery"], lmm or usual["lmm"], counts, not no_places)
     folder = out or Path("runs") / f"{prepared.benchmark.name}-ablation-{lmm or usual['lmm']}"
     typer.echo(f"{len(rows)} runs of {len(prepared.truths):,} photos each, into {folder}", err=True)
