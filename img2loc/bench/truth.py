@@ -3,15 +3,14 @@
 import hashlib
 import random
 import re
-import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from img2loc import assets
 from img2loc.errors import SourceError, UnknownName
 from img2loc.identity import author_in, key
+from img2loc.recipes import content_of
 from img2loc.sources import CsvSource
 from img2loc.types import Item, Location
 
@@ -167,17 +166,7 @@ _TYPES: dict[str, type] = {
 
 
 def _read(path: Path) -> Benchmark:
-    try:
-        content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SourceError(f"There is no recipe {path}. Copy eval/template.toml and fill it in.") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SourceError(f"The recipe {path} cannot be read: {error}.") from error
-    for name, value in content.items():
-        if name not in _TYPES:
-            raise SourceError(f"The recipe {path} has no key {name!r}. Known: {', '.join(_TYPES)}.")
-        if not isinstance(value, _TYPES[name]):
-            raise SourceError(f"The recipe {path}: {name} = {value!r} should be a {_TYPES[name].__name__}.")
+    content = content_of(path, _TYPES, "Copy eval/template.toml and fill it in.")
     try:
         mirrors = tuple(Mirror(**mirror) for mirror in content.pop("mirrors", ()))
     except TypeError as error:
