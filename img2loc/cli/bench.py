@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from img2loc.bench.truth import Benchmark
 
 app = typer.Typer(help="Run benchmarks, score them, compare them.", no_args_is_help=True)
-app.command("score")(score.score)
-app.command("compare")(score.compare)
-app.command("report")(score.report)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A benchmark's name, a TOML recipe, or a CSV of your own.")]
 Lmm = Annotated[str | None, typer.Option(metavar="NAME", help="Which model to ask: an [lmm.NAME] table.")]
@@ -37,7 +34,6 @@ NoCache = Annotated[bool, typer.Option("--no-cache", help="Do not keep the LMM's
 ConfigFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")]
 
 
-@app.command()
 def run(
     name: Name,
     locator: Annotated[str | None, typer.Option(metavar="NAME", help="How to decide: a [locator.NAME] table.")] = None,
@@ -56,7 +52,7 @@ def run(
     no_cache: NoCache = False,
     config: ConfigFile = None,
 ) -> int:
-    """Ask for every photo of a benchmark. Interrupted or killed, the same command goes on.
+    """Locate every photo of a benchmark. Interrupted or killed, the same command goes on.
 
     Each photo is one line in RUN/predictions.jsonl, with all that is needed to score and to audit it. `img2loc bench score RUN`
     scores it, as often as you like.
@@ -174,7 +170,6 @@ def _conclude(tally: "Tally", folder: Path) -> int:
     return 3 if tally.failed or tally.done < tally.total else 0
 
 
-@app.command()
 def ablate(
     name: Name,
     lmm: Lmm = None,
@@ -188,15 +183,18 @@ def ablate(
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder of the runs; by default below runs/.")] = None,
     retry_failed: Retry = False,
-    max_cost: Annotated[float | None, typer.Option(metavar="USD", min=0, help="The same, for all runs together.")] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(metavar="USD", min=0, help="Begin no photo that might cost more, over all runs.")
+    ] = None,
     yes: Yes = False,
     no_exclude: NoExclude = False,
     no_cache: NoCache = False,
     config: ConfigFile = None,
 ) -> int:
-    """Run img2loc with no neighbours, with the nearest only, and with both ends, with and without place names.
+    """Run img2loc with no neighbours, the nearest only, and both ends.
 
-    Each variant is an ordinary run below DIR, over the same photos. Interrupted or killed, the same command goes on.
+    With and without place names. Each variant is an ordinary run below DIR, over the same photos. Interrupted or killed, the
+    same command goes on.
     """
     from dataclasses import replace
 
@@ -238,3 +236,10 @@ def _counts(text: str) -> list[int]:
     if counts[0] < 1:
         raise typer.BadParameter(f"{text!r} is no list of numbers above 0, such as 4,8,16,32.", param_hint="-k")
     return counts
+
+
+app.command()(run)  # The order is that of `--help`.
+app.command()(score.score)
+app.command()(score.compare)
+app.command()(score.report)
+app.command()(ablate)
