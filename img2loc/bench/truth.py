@@ -14,6 +14,9 @@ from img2loc.recipes import content_of
 from img2loc.sources import CsvSource
 from img2loc.types import Item, Location
 
+PHOTO_NAMES = ("image_name", "img_name", "photo_id")
+"""How people's own truth and predictions call the column of photographs, besides the names that the field's files have."""
+
 
 @dataclass(frozen=True, slots=True)
 class Truth:
@@ -82,11 +85,14 @@ class Benchmark:
         return [*numbered, f"{elsewhere} (truth.csv and photos/)."]
 
     def load(self) -> tuple[list[Truth], list[str]]:
-        """Its rows in the file's order, and why each row that cannot be used was left out. Raises SourceError."""
+        """Its rows in the file's order, and why each row that cannot be used was left out. Raises SourceError.
+
+        Where no column names the photographs, they are named by their ids.
+        """
         path = self.truth_file()
         truths: list[Truth] = []
         left_out: list[str] = []
-        for entry in CsvSource(path, Path(), self.columns):
+        for entry in CsvSource(path, Path(), self.columns, photo_names=(*PHOTO_NAMES, "id"), find=False):
             if isinstance(entry, Item):
                 photo = entry.photo.path.as_posix()
                 author = author_in(entry.author) or entry.author or author_in(photo)
