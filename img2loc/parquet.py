@@ -20,12 +20,13 @@ class ParquetTable:
         required: Sequence[str],
         columns: Mapping[str, str] | None = None,
         look_for: Collection[str] = tuple(COLUMN_NAMES),
+        stand_ins: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.path = path
         self._digest = hashlib.sha256()
         file = self._open()
         self._rows = int(file.metadata.num_rows)
-        self.columns = find_columns(path, file.schema_arrow.names, required, columns, look_for)
+        self.columns = find_columns(path, file.schema_arrow.names, required, columns, look_for, stand_ins or {})
         with path.open("rb") as content:
             while chunk := content.read(1 << 20):
                 self._digest.update(chunk)

@@ -119,14 +119,23 @@ def known() -> list[str]:
     return sorted(path.stem for path in assets.folder("index").glob("*.toml"))
 
 
-def _read(path: Path) -> Recipe:
+def content_of(path: Path, known: Mapping[str, type], remedy: str = "") -> dict[str, Any]:
+    """What a recipe's TOML file says, each key known and of its type.
+
+    Raises SourceError, with the `remedy` where there is no such file.
+    """
     try:
-        content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise SourceError(f"There is no recipe {path}.") from error
+        raise SourceError(f"There is no recipe {path}. {remedy}".rstrip()) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SourceError(f"The recipe {path} cannot be read: {error}.") from error
-    _check(path, content, _TYPES)
+    _check(path, content, known)
+    return content
+
+
+def _read(path: Path) -> Recipe:
+    content = content_of(path, _TYPES)
     parts = content.pop("source", [])
     if parts and "path" in content:
         raise SourceError(f"The recipe {path} has a path of its own and sources. Put the path into a [[source]] too.")

@@ -31,7 +31,9 @@ class CsvSource:
 
     Columns are found as `CsvTable` says. Photographs lie relative to `photos`, or to the file's folder. Where `photos` is an
     archive or a folder of archives, or where its photographs are named without a suffix, they are found there as `Store` says.
-    With `licences` only rows whose licence holds one of these phrases as whole words are taken. Raises SourceError.
+    Without `find` they are named alone, and not looked for. With `licences` only rows whose licence holds one of these phrases
+    as whole words are taken. Where no column has a usual name for the photographs, the first of `photo_names` that is there has
+    them. Raises SourceError.
     """
 
     def __init__(
@@ -40,15 +42,17 @@ class CsvSource:
         photos: Path | None = None,
         columns: Mapping[str, str] | None = None,
         licences: Sequence[str] = (),
+        photo_names: Sequence[str] = (),
+        find: bool = True,
     ) -> None:
         self.path = path
         self._photos = photos or path.parent
         self._licences = [_words(phrase) for phrase in licences]
         open_table = ParquetTable if path.suffix.lower() == ".parquet" else CsvTable
-        self._table = open_table(path, ("photo", "lat", "lon"), columns)
+        self._table = open_table(path, ("photo", "lat", "lon"), columns, stand_ins={"photo": photo_names})
         if self._licences and "licence" not in self._table.columns:
             raise SourceError(f"{path} has no licence column to choose rows by. Leave --licence out, or add the column.")
-        self._store = Store(photos) if photos and self._names_no_files(photos) else None
+        self._store = Store(photos) if find and photos and self._names_no_files(photos) else None
         where = self._store.fingerprint if self._store else str(photos or "")
         self.fingerprint = self._table.fingerprint(json.dumps([sorted((columns or {}).items()), sorted(licences), where]))
 

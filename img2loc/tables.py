@@ -35,6 +35,7 @@ class CsvTable:
     """Rows of a CSV (comma, semicolon or tab), read by role: "photo", "lat", "lon" and the others of COLUMN_NAMES.
 
     Columns are found by their usual names; `columns` ({"photo": "IMG_ID"}) settles an ambiguity, which is otherwise refused.
+    For a `required` role with no such column, the first of its `stand_ins` that the header has is taken.
 
     Raises
     ------
@@ -48,9 +49,10 @@ class CsvTable:
         required: Sequence[str],
         columns: Mapping[str, str] | None = None,
         look_for: Collection[str] = USUAL,
+        stand_ins: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.path = path
-        self._required, self._look_for = required, look_for
+        self._required, self._look_for, self._stand_ins = required, look_for, stand_ins or {}
         self._digest = hashlib.sha256()
         try:
             head, self._lines = self._survey()
@@ -120,7 +122,8 @@ class CsvTable:
         first: SourceError | None = None
         for delimiter in sorted(",;\t", key=head.count, reverse=True):
             try:
-                return delimiter, find_columns(self.path, self._header(delimiter), self._required, columns, self._look_for)
+                header = self._header(delimiter)
+                return delimiter, find_columns(self.path, header, self._required, columns, self._look_for, self._stand_ins)
             except csv.Error as error:
                 first = first or SourceError(f"{self.path}: its header cannot be read ({error}). Mend the CSV there.")
             except SourceError as error:
@@ -130,7 +133,12 @@ class CsvTable:
 
 
 def find_columns(
-    path: Path, header: Sequence[str], required: Sequence[str], chosen: Mapping[str, str] | None, look_for: Collection[str]
+    path: Path,
+    header: Sequence[str],
+    required: Sequence[str],
+    chosen: Mapping[str, str] | None,
+    look_for: Collection[str],
+    stand_ins: Mapping[str, Sequence[str]],
 ) -> dict[str, str]:
     """Role → the column's name in this file."""
     found: dict[str, str] = {}
@@ -151,8 +159,12 @@ def find_columns(
             )
         found[role] = matches[0]
     for role in required:
-        if role not in found:
-            raise SourceError(
-                f"{path} has no column for the {role}: none of {', '.join(COLUMN_NAMES[role])}. It has: {', '.join(header)}."
-            )
+        if role in found:
+            continue
+        others = stand_ins.get(role, ())
+        matches = [column for name in others for column in header if column.strip().lower() == name]
+        if not matches:
+            expected = ", ".join((*COLUMN_NAMES[role], *others))
+            raise SourceError(f"{path} has no column for the {role}: none of {expected}. It has: {', '.join(header)}.")
+        found[role] = matches[0]
     return found

@@ -114,7 +114,9 @@ def test_every_module_has_a_layer() -> None:
 
 
 def test_no_module_is_over_300_lines() -> None:
-    assert {path.name: lines for path in modules() if (lines := len(path.read_text().splitlines())) > 300} == {}
+    index = sorted((Path(__file__).parents[1] / "index").rglob("*.py"))
+    assert index
+    assert {path.name: lines for path in [*modules(), *index] if (lines := len(path.read_text().splitlines())) > 300} == {}
 
 
 def test_public_names_are_those_of_all() -> None:

@@ -56,6 +56,18 @@ def truth(tmp_path: Path) -> Path:
     return benchmark(tmp_path / "b", 9)
 
 
+def test_a_truth_of_ids_alone_is_run(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
+    """As `bench score --truth` takes it: the ids name the photographs."""
+    truth.write_text(truth.read_text().replace("file,", "id,").replace(".jpg", ""))
+    code, err = cli("bench", "run", truth, "--locator", "retrieval", "--out", "R", *toy)
+    assert code == 0, err
+    assert "9 of 9 photos done: answered 100.0%" in err
+    assert [line["id"] for line in lines(Path("R"))] == [str(n) for n in range(100, 109)]
+    truth.write_text("id,picture,lat,lon\n0,100.jpg,1,2\n")
+    code, err = cli("bench", "run", truth, "--locator", "retrieval", "--out", "S", *toy)
+    assert (code, "None of the 1 photos (such as 0) is in" in err) == (1, True)
+
+
 def test_a_run_holds_what_the_contract_says(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
     code, err = cli("bench", "run", truth, "--locator", "retrieval", "--out", "R", *toy)
     assert code == 0, err

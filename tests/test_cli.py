@@ -449,3 +449,22 @@ def test_the_module_runs_too() -> None:
         [sys.executable, "-m", "img2loc", "--version"], capture_output=True, text=True, check=True, env=environment
     )
     assert done.stdout == "0.1.0\n"
+
+
+def test_the_lists_of_commands_are_whole_sentences_in_80_columns(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def listed(*group: str) -> dict[str, str]:
+        code, out, _ = run(*group, "--help")
+        assert code == 0
+        assert all(len(line) <= 80 for line in out.splitlines())
+        _, _, commands = out.partition("\nCommands:\n")
+        pairs = (line.split(maxsplit=1) for line in commands.splitlines())
+        return dict(pairs)
+
+    root = listed()
+    assert next(iter(root)) == "ask"
+    assert {name: next(iter(listed(name))) for name in ("index", "bench")} == {"index": "build", "bench": "run"}
+    for group in ((), *((name,) for name in root)):
+        cut = {name: told for name, told in listed(*group).items() if not told.endswith(".") or told.endswith("..")}
+        assert cut == {}, group

@@ -18,10 +18,12 @@ from werkzeug import Request, Response
 from img2loc import assets
 from img2loc.bench import truth as benchmarks
 from img2loc.bench.fetch import FetchError, fetch, fetch_photos, unpack
+from img2loc.bench.photos import Album
+from img2loc.bench.predictions import read_truth
 from img2loc.bench.truth import Mirror, Truth, rows_sha256
 from img2loc.errors import SourceError
 from img2loc.types import Location
-from tests.bench_toys import benchmark
+from tests.bench_toys import PLACES, benchmark
 from tests.conftest import SHARED, Cli, picture
 
 
@@ -87,6 +89,36 @@ def test_a_recipe_of_ones_own(tmp_path: Path, run: Cli) -> None:
             benchmarks.find(str(tmp_path / "wrong.toml"))
     with pytest.raises(SourceError, match="There is no file"):
         benchmarks.find("nowhere.csv")
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("photo_id,lat,lon", "{seed},{lat},{lon}"),
+        ("Image_Name;lon;lat", "{seed}.jpg;{lon};{lat}"),
+        ("id,img_name,photo_id,lat,lon", "{number},{seed}.jpg,x{seed},{lat},{lon}"),
+        ("IMG_ID,lat,lon", "{seed},{lat},{lon}"),
+        ("id,photo_id,lat,lon", "{number},{seed}.jpg,{lat},{lon}"),
+        ("id,lat,lon", "{seed},{lat},{lon}"),
+        ("id,file,photo_id,lat,lon", "{number},{seed}.jpg,x{seed},{lat},{lon}"),
+    ],
+)
+def test_a_truth_file_that_can_be_scored_can_be_run(tmp_path: Path, header: str, row: str) -> None:
+    """What `bench score --truth` reads, `bench run` reads as the same rows, and finds the photographs of."""
+    path = benchmark(tmp_path / "b", 4)
+    rows = [row.format(seed=100 + n, number=n, lat=lat, lon=lon) for n, (lat, lon) in enumerate(PLACES)]
+    path.write_text("\n".join([header, *rows]))
+    truths, left_out = benchmarks.find(str(path)).load()
+    assert left_out == []
+    assert [truth.location for truth in truths] == [Location(*place) for place in PLACES]
+    assert [Album(path.parent).find(truth) for truth in truths] == [path.parent / f"{seed}.jpg" for seed in range(100, 104)]
+    assert [(truth.id, truth.location) for truth in read_truth(path)[0]] == [(truth.id, truth.location) for truth in truths]
+
+
+def test_a_truth_file_that_names_no_photo_says_which_columns_would(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("picture,lat,lon\na.jpg,1,2\n")
+    with pytest.raises(SourceError, match=r"no column for the photo: none of .*photo_id, id\. It has: picture, lat, lon\."):
+        benchmarks.find(str(tmp_path / "t.csv")).load()
 
 
 def test_verify_finds_what_is_missing_extra_corrupt_or_no_photo(tmp_path: Path, run: Cli) -> None:

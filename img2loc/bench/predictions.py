@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from img2loc.bench.outcomes import STATUSES, Outcomes, gather
-from img2loc.bench.truth import Truth
+from img2loc.bench.truth import PHOTO_NAMES, Truth
 from img2loc.errors import SourceError
 from img2loc.identity import author_in, key, plain_name
 from img2loc.sources import location_of
@@ -20,7 +20,7 @@ from img2loc.types import Location
 NOT_NUMBERS, OUT_OF_RANGE = "not a number", "out of range"
 # Of each role's lists of names the first that a file has is taken: a predicted latitude rather than the true one beside it.
 _GUESSED = ("pred_{}", "{}_pred", "predicted_{}", "{}_predicted", "prediction_{}", "guess_{}")
-_PHOTO = (*COLUMN_NAMES["photo"], "photo_id", "image_name", "img_name")
+_PHOTO = (*COLUMN_NAMES["photo"], *PHOTO_NAMES)
 _IDS = (("id",), _PHOTO)
 
 

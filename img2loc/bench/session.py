@@ -165,7 +165,8 @@ def prepare(
     album = Album(benchmark.photo_folder())
     missing = [truth for truth in chosen if album.find(truth) is None]
     if len(missing) == len(chosen):
-        raise SourceError("\n".join([f"None of the {len(chosen):,} photos is in {album.folder}.", *benchmark.steps()]))
+        like = f"None of the {len(chosen):,} photos (such as {chosen[0].photo}) is in {album.folder}."
+        raise SourceError("\n".join([like, *benchmark.steps()]))
     if missing:
         notes.append(
             f"{len(missing):,} of {len(chosen):,} photos are not in {album.folder}; they count as unanswered. See: img2loc data "

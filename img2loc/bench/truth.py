@@ -3,17 +3,19 @@
 import hashlib
 import random
 import re
-import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from img2loc import assets
 from img2loc.errors import SourceError, UnknownName
 from img2loc.identity import author_in, key
+from img2loc.recipes import content_of
 from img2loc.sources import CsvSource
 from img2loc.types import Item, Location
+
+PHOTO_NAMES = ("image_name", "img_name", "photo_id")
+"""How people's own truth and predictions call the column of photographs, besides the names that the field's files have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,14 @@ class Benchmark:
         return [*numbered, f"{elsewhere} (truth.csv and photos/)."]
 
     def load(self) -> tuple[list[Truth], list[str]]:
-        """Its rows in the file's order, and why each row that cannot be used was left out. Raises SourceError."""
+        """Its rows in the file's order, and why each row that cannot be used was left out. Raises SourceError.
+
+        Where no column names the photographs, they are named by their ids.
+        """
         path = self.truth_file()
         truths: list[Truth] = []
         left_out: list[str] = []
-        for entry in CsvSource(path, Path(), self.columns):
+        for entry in CsvSource(path, Path(), self.columns, photo_names=(*PHOTO_NAMES, "id"), find=False):
             if isinstance(entry, Item):
                 photo = entry.photo.path.as_posix()
                 author = author_in(entry.author) or entry.author or author_in(photo)
@@ -167,17 +172,7 @@ _TYPES: dict[str, type] = {
 
 
 def _read(path: Path) -> Benchmark:
-    try:
-        content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SourceError(f"There is no recipe {path}. Copy eval/template.toml and fill it in.") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SourceError(f"The recipe {path} cannot be read: {error}.") from error
-    for name, value in content.items():
-        if name not in _TYPES:
-            raise SourceError(f"The recipe {path} has no key {name!r}. Known: {', '.join(_TYPES)}.")
-        if not isinstance(value, _TYPES[name]):
-            raise SourceError(f"The recipe {path}: {name} = {value!r} should be a {_TYPES[name].__name__}.")
+    content = content_of(path, _TYPES, "Copy eval/template.toml and fill it in.")
     try:
         mirrors = tuple(Mirror(**mirror) for mirror in content.pop("mirrors", ()))
     except TypeError as error:

@@ -22,15 +22,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("ask")(ask.ask)
+app.command()(ask.ask)  # The order is that of `--help`, which has the groups last.
+app.command()(system.doctor)
+app.command()(system.setup)
+app.command()(embed.embed)
 app.add_typer(index.app, name="index")
-app.command("embed")(embed.embed)
 app.add_typer(lmm.app, name="lmm")
-app.add_typer(train.app, name="train")
 app.add_typer(bench.app, name="bench")
 app.add_typer(data.app, name="data")
-app.command("setup")(system.setup)
-app.command("doctor")(system.doctor)
+app.add_typer(train.app, name="train")
 app.add_typer(system.config_app, name="config")
 
 

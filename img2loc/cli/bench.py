@@ -13,12 +13,10 @@ from img2loc.cli.streams import on_terminal
 
 if TYPE_CHECKING:
     from img2loc.bench.predict import Tally
-    from img2loc.bench.session import Quote
+    from img2loc.bench.session import Quote, Session
+    from img2loc.bench.truth import Benchmark
 
 app = typer.Typer(help="Run benchmarks, score them, compare them.", no_args_is_help=True)
-app.command("score")(score.score)
-app.command("compare")(score.compare)
-app.command("report")(score.report)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A benchmark's name, a TOML recipe, or a CSV of your own.")]
 Lmm = Annotated[str | None, typer.Option(metavar="NAME", help="Which model to ask: an [lmm.NAME] table.")]
@@ -36,7 +34,6 @@ NoCache = Annotated[bool, typer.Option("--no-cache", help="Do not keep the LMM's
 ConfigFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")]
 
 
-@app.command()
 def run(
     name: Name,
     locator: Annotated[str | None, typer.Option(metavar="NAME", help="How to decide: a [locator.NAME] table.")] = None,
@@ -55,13 +52,12 @@ def run(
     no_cache: NoCache = False,
     config: ConfigFile = None,
 ) -> int:
-    """Ask for every photo of a benchmark. Interrupted or killed, the same command goes on.
+    """Locate every photo of a benchmark. Interrupted or killed, the same command goes on.
 
     Each photo is one line in RUN/predictions.jsonl, with all that is needed to score and to audit it. `img2loc bench score RUN`
     scores it, as often as you like.
     """
-    from img2loc import assets, build, making
-    from img2loc.bench import session
+    from img2loc import build, making
     from img2loc.bench import truth as benchmarks
     from img2loc.config import Config
 
@@ -69,24 +65,42 @@ def run(
     making.check(settings)
     chosen = locator or build.default_locator(settings, gallery, lmm)
     build.override(settings, chosen, gallery=gallery, lmm=lmm)
-    kept = None if no_cache else assets.replies()
-    prepared = session.prepare(
-        benchmarks.find(name, truth, photos),
-        limit,
-        shuffle,
-        seed,
-        exclude=not no_exclude,
-        cache=kept,
-        retry_failed=retry_failed,
-        most_usd=max_cost,
-    )
-    for note in prepared.notes:
-        typer.echo(note, err=True)
+    benchmark = benchmarks.find(name, truth, photos)
+    prepared = _prepared(benchmark, limit, shuffle, seed, no_exclude, no_cache, retry_failed, max_cost)
     folder = out or prepared.folder(settings, chosen)
     typer.echo(f"{len(prepared.truths):,} photos of {prepared.benchmark.name}, by {chosen}, into {folder}", err=True)
     with _progress() as show:
         tally = prepared.run(settings, chosen, folder, agree=_agreement(yes, max_cost), progress=show)
     return _conclude(tally, folder)
+
+
+def _prepared(
+    benchmark: "Benchmark",
+    limit: str | None,
+    shuffle: bool,
+    seed: int,
+    no_exclude: bool,
+    no_cache: bool,
+    retry_failed: bool,
+    max_cost: float | None,
+) -> "Session":
+    """The session that the options of `run` and `ablate` ask for; says what is odd about the benchmark's files."""
+    from img2loc import assets
+    from img2loc.bench import session
+
+    prepared = session.prepare(
+        benchmark,
+        limit,
+        shuffle,
+        seed,
+        exclude=not no_exclude,
+        cache=None if no_cache else assets.replies(),
+        retry_failed=retry_failed,
+        most_usd=max_cost,
+    )
+    for note in prepared.notes:
+        typer.echo(note, err=True)
+    return prepared
 
 
 def _agreement(yes: bool, most_usd: float | None, runs: int = 1) -> "Callable[[Quote], None]":
@@ -156,7 +170,6 @@ def _conclude(tally: "Tally", folder: Path) -> int:
     return 3 if tally.failed or tally.done < tally.total else 0
 
 
-@app.command()
 def ablate(
     name: Name,
     lmm: Lmm = None,
@@ -170,21 +183,24 @@ def ablate(
     seed: Seed = 0,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder of the runs; by default below runs/.")] = None,
     retry_failed: Retry = False,
-    max_cost: Annotated[float | None, typer.Option(metavar="USD", min=0, help="The same, for all runs together.")] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(metavar="USD", min=0, help="Begin no photo that might cost more, over all runs.")
+    ] = None,
     yes: Yes = False,
     no_exclude: NoExclude = False,
     no_cache: NoCache = False,
     config: ConfigFile = None,
 ) -> int:
-    """Run img2loc with no neighbours, with the nearest only, and with both ends, with and without place names.
+    """Run img2loc with no neighbours, the nearest only, and both ends.
 
-    Each variant is an ordinary run below DIR, over the same photos. Interrupted or killed, the same command goes on.
+    With and without place names. Each variant is an ordinary run below DIR, over the same photos. Interrupted or killed, the
+    same command goes on.
     """
     from dataclasses import replace
 
-    from img2loc import assets, making
+    from img2loc import making
     from img2loc.bench import ablate as ablations
-    from img2loc.bench import compare, outcomes, session, tables
+    from img2loc.bench import compare, outcomes, tables
     from img2loc.bench import truth as benchmarks
     from img2loc.bench.runs import Run
     from img2loc.config import Config
@@ -193,19 +209,8 @@ def ablate(
     making.check(settings)
     usual = settings.table("locator", "img2loc")
     counts = _counts(k)
-    kept = None if no_cache else assets.replies()
-    prepared = session.prepare(
-        benchmarks.find(name, truth, photos),
-        limit,
-        shuffle,
-        seed,
-        exclude=not no_exclude,
-        cache=kept,
-        retry_failed=retry_failed,
-        most_usd=max_cost,
-    )
-    for note in prepared.notes:
-        typer.echo(note, err=True)
+    benchmark = benchmarks.find(name, truth, photos)
+    prepared = _prepared(benchmark, limit, shuffle, seed, no_exclude, no_cache, retry_failed, max_cost)
     rows = ablations.variants(gallery or usual["gallery"], lmm or usual["lmm"], counts, not no_places)
     folder = out or Path("runs") / f"{prepared.benchmark.name}-ablation-{lmm or usual['lmm']}"
     typer.echo(f"{len(rows)} runs of {len(prepared.truths):,} photos each, into {folder}", err=True)
@@ -231,3 +236,10 @@ def _counts(text: str) -> list[int]:
     if counts[0] < 1:
         raise typer.BadParameter(f"{text!r} is no list of numbers above 0, such as 4,8,16,32.", param_hint="-k")
     return counts
+
+
+app.command()(run)  # The order is that of `--help`.
+app.command()(score.score)
+app.command()(score.compare)
+app.command()(score.report)
+app.command()(ablate)

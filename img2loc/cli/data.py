@@ -31,7 +31,10 @@ def fetch(
     what: Annotated[str, typer.Option(metavar="truth|photos", help="What --from is a mirror of.")] = "photos",
     sha256: Annotated[str, typer.Option(metavar="HEX", help="The checksum that the file of --from must have.")] = "",
 ) -> int:
-    """Fetch what mirrors have of a benchmark; for the rest, say what to put where."""
+    """Fetch what mirrors have of a benchmark.
+
+    For the rest, say what to put where.
+    """
     from img2loc.bench import truth
     from img2loc.bench.truth import Mirror
 
@@ -59,7 +62,10 @@ def verify(
     photos: Annotated[Path | None, typer.Option(metavar="DIR", help="The photos, if not in their usual place.")] = None,
     most: Annotated[int, typer.Option(metavar="N", min=0, help="How many of each kind to name.")] = 10,
 ) -> int:
-    """Report missing, extra, corrupt and placeholder photos, and whether the truth file is the known one."""
+    """Check the photos and the truth file of a benchmark.
+
+    Photos may be missing, extra, corrupt or placeholders; the truth file may not be the known one.
+    """
     from img2loc.bench import photos as albums
     from img2loc.bench import truth as benchmarks
     from img2loc.cli import render

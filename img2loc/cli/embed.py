@@ -16,7 +16,7 @@ def embed(
     of: Annotated[str | None, typer.Option(metavar="KIND", help="photos or points, where a CSV could be either.")] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
 ) -> int:
-    """Write one float32 unit vector for each row, in order. Interrupted or killed, the same command goes on."""
+    """Write one float32 unit vector for each photo or point, in order. Interrupted or killed, the same command goes on."""
     from img2loc import build, embedding, making
     from img2loc.cli import render
     from img2loc.config import Config

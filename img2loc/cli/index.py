@@ -13,14 +13,8 @@ if TYPE_CHECKING:
     from img2loc.recipes import Recipe
 
 app = typer.Typer(help="Build galleries, look into them, search them.", no_args_is_help=True)
-app.command("merge")(ingest.merge)
-app.command("add")(ingest.add)
-app.command("import")(ingest.import_)
-app.command("export")(ingest.export)
-tune.register(app)
 
 
-@app.command()
 def build(
     source: Annotated[
         str,
@@ -106,7 +100,6 @@ def make(settings: "Config", recipe: "Recipe", folder: Path, device: str | None 
             typer.echo(f"  {line}", err=True)
 
 
-@app.command()
 def info(
     gallery: Annotated[str, typer.Argument(metavar="DIR", help="A gallery's folder or name.")],
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
@@ -121,14 +114,16 @@ def info(
     typer.echo(json.dumps(facts, indent=1, ensure_ascii=False))
 
 
-@app.command()
 def query(
     gallery: Annotated[str, typer.Argument(metavar="DIR", help="A gallery's folder or name.")],
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="The photo to search with.")],
     k: Annotated[int, typer.Option("-k", metavar="N", min=1, help="How many neighbours at each end.")] = 5,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
 ) -> int:
-    """Print the nearest and farthest entries for one photo, as JSON lines."""
+    """Print the nearest and farthest entries for one photo.
+
+    As JSON, one entry a line.
+    """
     from img2loc import build as maker
     from img2loc import galleries, making
     from img2loc.cli import render
@@ -148,3 +143,14 @@ def query(
         for entry in entries:
             typer.echo(json.dumps({"end": end, **render.neighbour(entry)}, ensure_ascii=False))
     return 0
+
+
+app.command()(build)  # The order is that of `--help`.
+app.command()(info)
+app.command()(query)
+app.command()(ingest.add)
+app.command()(ingest.merge)
+app.command("import")(ingest.import_)
+app.command()(ingest.export)
+app.command()(tune.tune)
+app.command()(tune.verify)

@@ -14,10 +14,13 @@ _DEVICE = typer.Option(metavar="DEVICE", help="Where the encoder computes, such 
 
 
 def merge(
-    parts: Annotated[list[Path], typer.Argument(metavar="DIR...", help="The folders that `index build --part` filled.")],
+    parts: Annotated[list[Path], typer.Argument(metavar="DIR", help="The folders that `index build --part` filled.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to.")],
 ) -> None:
-    """Put the parts of one build together: all of them, each once, of one source and one encoder."""
+    """Put the parts of one build together.
+
+    All of them, each once, of one source and one encoder.
+    """
     from img2loc import merging
 
     _say(merging.merge(parts, out))
@@ -31,7 +34,10 @@ def add(
     device: Annotated[str | None, _DEVICE] = None,
     config: Annotated[Path | None, _CONFIG] = None,
 ) -> None:
-    """Add photos to a gallery, by its own encoder; ids that it has are passed over. Killed, the same command goes on."""
+    """Add photos to a gallery, by its own encoder.
+
+    Ids that it has are passed over. Killed, the same command goes on.
+    """
     from dataclasses import replace
 
     from img2loc import build as maker
@@ -69,7 +75,10 @@ def import_(
     spec: Annotated[str, typer.Option(metavar="FAISS", help="A FAISS factory string, such as SQfp16.")] = "auto",
     config: Annotated[Path | None, _CONFIG] = None,
 ) -> None:
-    """Make a gallery from embeddings in clip-retrieval's layout, without the photos."""
+    """Make a gallery from embeddings, without the photos.
+
+    In the layout of clip-retrieval.
+    """
     from img2loc import build as maker
     from img2loc import importing, making
     from img2loc.cli import render
@@ -101,7 +110,10 @@ def export(
     out: Annotated[Path, typer.Argument(metavar="FILE.parquet", help="Where to.")],
     config: Annotated[Path | None, _CONFIG] = None,
 ) -> None:
-    """Write the rows of a gallery as Parquet: id, lat, lon, label, author, licence, source."""
+    """Write the rows of a gallery as Parquet.
+
+    Its columns: id, lat, lon, label, author, licence, source.
+    """
     from img2loc import exporting, galleries
     from img2loc.config import Config
 

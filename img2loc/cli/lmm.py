@@ -35,7 +35,10 @@ def check(
     local_only: Annotated[bool, typer.Option("--local-only", help="Refuse any LMM that is not on this machine.")] = False,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
 ) -> int:
-    """Send one tiny image; say what came back, how long it took, what it cost, and whether structured output works."""
+    """Send one tiny image, and say what came back.
+
+    Also how long it took, what it cost, and whether structured output works.
+    """
     from img2loc import build, making
     from img2loc.cli import render
     from img2loc.config import Config

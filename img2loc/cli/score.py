@@ -40,7 +40,7 @@ class Form(StrEnum):
 MeasureOption = Annotated[Measure, typer.Option(help="Great circle, or the WGS84 ellipsoid for comparison.")]
 OverOption = Annotated[Over, typer.Option(help="What the intervals resample.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
-SeedOption = Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")]
+SeedOption = Annotated[int, typer.Option(metavar="S", min=0, help="Seed of the bootstrap.")]
 
 
 def score(
@@ -89,7 +89,10 @@ def compare(
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare two runs photo by photo: B less A, with intervals, McNemar's p, and what got worse."""
+    """Compare two runs photo by photo.
+
+    B less A, with intervals, McNemar's p, and what got worse.
+    """
     from img2loc.bench import compare as comparing
     from img2loc.bench import tables
 
@@ -114,7 +117,10 @@ def report(
     ] = None,
     distance: MeasureOption = Measure.great_circle,
 ) -> None:
-    """Make a report of runs beside the published numbers: tables, map, curves, and every photo with its evidence."""
+    """Make a report of runs beside the published numbers.
+
+    Tables, map, curves, and every photo with its evidence.
+    """
     from img2loc.bench import report as reporting
     from img2loc.bench.runs import Run
 

@@ -18,7 +18,10 @@ def setup(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch without asking.")] = False,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
 ) -> int:
-    """Fetch what a locator, an encoder or an LMM needs, after showing sizes and licences, and build its galleries."""
+    """Fetch what a locator, an encoder or an LMM needs.
+
+    It shows sizes and licences, and asks; then it builds the galleries that need no photographs.
+    """
     from img2loc import assets, galleries, making, readiness
     from img2loc.cli import index
     from img2loc.config import Config
@@ -49,7 +52,10 @@ def setup(
 def doctor(
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
 ) -> None:
-    """Say what is installed, what each locator could do now, and what it lacks."""
+    """Say what is installed, and which locators can run now.
+
+    Of each of the others it says what it lacks, and how to get that.
+    """
     from img2loc import diagnosis, readiness
     from img2loc.config import Config
     from img2loc.errors import Img2LocError

