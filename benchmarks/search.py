@@ -1,21 +1,18 @@
 """Both ends of one query: ours against the paper's way (two searches of FAISS's IndexFlatIP) and against other FAISS indexes.
 
-Run: python benchmarks/search.py FOLDER [--rows 300000] [--dim 768] [--queries 50] [--json FILE]. FOLDER takes the embeddings,
-the galleries and the indexes (about 10 bytes a row and dimension) and is left for another run.
+Run: python benchmarks/search.py FOLDER [--rows 300000] [--dim 768] [--queries 50] [--json FILE]. FOLDER takes the embeddings and
+the galleries (about 7 bytes a row and dimension) and is left for another run, which measures the galleries that are there.
 
-The vectors are made from GeoCLIP's own location tower: its 100,000-point gallery, of which `--base` points are taken and moved by
-about 5 km, is embedded; a row is one of these vectors plus a quarter of another, which keeps their covariance; with another
-dimension than 512 a fixed random isometry takes it there; noise of length 0.1 in all directions is added, and length 1 restored.
-Queries are made in the same way and are in no gallery. "The paper's way" keeps single precision, so where rows × dim × 4 bytes is
-beyond `--flat-gb` it is measured on as many rows as fit and scaled up, and the table says so. Memory is what a new process has
-resident beyond what imports take after opening and one query; `anonymous` is the most that building held besides files.
+The vectors are those of `synthetic.py`, made from GeoCLIP's location tower; queries are made in the same way and are in no
+gallery. "The paper's way" keeps single precision, so where rows × dim × 4 bytes is beyond `--flat-gb` it is measured on as many
+rows as fit and scaled up, and the table says so. Memory is what a new process has resident, beyond what imports take, after
+opening and one query.
 """
 
 import argparse
 import json
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,13 +20,16 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from synthetic import Synthetic
 
 from img2loc import indexing
+from img2loc.claims import claim
+from img2loc.errors import GalleryError
 from img2loc.gallery import Gallery
+from img2loc.shards import embed
 from img2loc.types import Embeddings
 
 _K = 16
-_SHARD = 10_000
 _STAMP = {"name": "synthetic", "alias": "synthetic", "table": {"kind": "synthetic"}}
 _CHILD = """
 import sys, time, numpy, torch, faiss, pyarrow.ipc, pyarrow.compute
@@ -87,62 +87,13 @@ def main() -> None:
 
 
 def made(shards: Path, rows: int, dim: int, base: int, queries: int) -> Embeddings:
-    """Write the embeddings as the costly half of `index build` does, unless they are there; returns the queries."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    note = shards / "made.json"
-    wanted = {"rows": rows, "dim": dim, "base": base, "queries": queries}
-    if not note.exists() or json.loads(note.read_text()) != wanted:
-        random = np.random.default_rng(0)
-        vectors, points = tower(base, random)
-        for kind in ("img_emb", "metadata", "skipped"):
-            (shards / kind).mkdir(parents=True, exist_ok=True)
-        turn = np.linalg.qr(random.normal(size=(max(dim, 512), max(dim, 512))))[0][:512, :dim].astype(np.float32)
-
-        def draw(count: int) -> tuple[Embeddings, Any]:
-            chosen = random.integers(0, base, count)
-            mixed = unit(vectors[chosen] + 0.25 * vectors[random.integers(0, base, count)]) @ turn
-            noise = random.standard_normal((count, dim), dtype=np.float32) * np.float32(0.1 / dim**0.5)
-            return unit(mixed + noise), points[chosen]
-
-        np.save(shards / "queries.npy", draw(queries)[0])
-        for number, start in enumerate(range(0, rows, _SHARD)):
-            drawn, places = draw(min(_SHARD, rows - start))
-            empty = [""] * len(drawn)
-            columns = [[f"p{start + n}" for n in range(len(drawn))], places[:, 0], places[:, 1], empty, empty, empty]
-            names = ["id", "lat", "lon", "label", "author", "licence"]
-            pq.write_table(
-                pa.table(dict(zip(names, columns, strict=True))), shards / "metadata" / f"metadata_{number:05}.parquet"
-            )
-            (shards / "skipped" / f"skipped_{number:05}.json").write_text("[]")
-            np.save(shards / "img_emb" / f"img_emb_{number:05}.npy", drawn.astype(np.float16))
-        note.write_text(json.dumps(wanted))
-    found: Embeddings = np.load(shards / "queries.npy")
-    return found
-
-
-def tower(base: int, random: np.random.Generator) -> tuple[Embeddings, Any]:
-    """Unit vectors of GeoCLIP's location tower for points of its gallery, each moved by about 5 km, and the points."""
-    from importlib.util import find_spec
-
-    import torch
-
-    from img2loc.encoders import geoclip_towers
-
-    spec = find_spec("geoclip")
-    package = Path(next(iter((spec.submodule_search_locations if spec else None) or [])))
-    listed = np.loadtxt(package / "model" / "gps_gallery" / "coordinates_100K.csv", delimiter=",", skiprows=1)
-    points = random.permutation(listed)[:base] + random.normal(scale=0.05, size=(base, 2))
-    points = points.clip((-90, -180), (90, 180))
-    parts, _ = geoclip_towers.load(geoclip_towers.PACKAGE)
-    with torch.inference_mode():
-        inputs = torch.tensor(points, dtype=torch.float32)
-        return unit(torch.cat([parts.location_encoder(part) for part in torch.split(inputs, 2048)]).numpy()), points
-
-
-def unit(rows: Embeddings) -> Embeddings:
-    found: Embeddings = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    """Write the embeddings by the costly half of `index build`, or go on there; returns the queries."""
+    synthetic = Synthetic(rows, dim, base)
+    shards.mkdir(parents=True, exist_ok=True)
+    claim(shards, {"source": synthetic.fingerprint, "encoder": synthetic.name})
+    embed(synthetic, synthetic, shards)
+    found = synthetic.queries(queries)
+    np.save(shards / "queries.npy", found)
     return found
 
 
@@ -187,10 +138,12 @@ def ours(name: str, spec: str, folder: Path, shards: Path, queries: Embeddings, 
     for kind in ("img_emb", "metadata", "skipped"):
         if not (target / kind).exists():
             (target / kind).symlink_to((shards / kind).resolve())
-    begun = time.perf_counter()
-    with Anonymous() as memory:
+    try:
+        gallery, note = Gallery.open(target), "built before"
+    except GalleryError:
+        begun = time.perf_counter()
         gallery = indexing.index(target, _STAMP, spec, {"of": "photos"})
-    seconds = time.perf_counter() - begun
+        note = f"indexed in {time.perf_counter() - begun:.0f} s"
     found = [gallery.ends(query, _K, _K, np.empty(0, dtype=np.int64)) for query in queries]
     shares = [
         np.mean([len(set(ends[end][0]) & set(row)) for ends, row in zip(found, truth[end], strict=True)]) / _K for end in (0, 1)
@@ -204,7 +157,7 @@ def ours(name: str, spec: str, folder: Path, shards: Path, queries: Embeddings, 
     command = [sys.executable, "-c", _CHILD, str(target), str(shards / "queries.npy")]
     opened, first, resident = map(float, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
     size = sum(path.stat().st_size for path in target.iterdir() if path.suffix in (".faiss", ".arrow", ".npy", ".npz"))
-    note = f"built in {seconds:.0f} s, anonymous memory {memory.most / 1e6:.0f} MB; opened and first answer {first:.2f} s"
+    note += f"; opened and first answer {first:.2f} s"
     if probes := gallery.manifest.get("probes"):
         lists = gallery.manifest["recall"]["lists"]
         note += f"; reads {probes['near']} and {probes['far']} of {lists} lists; own recall {gallery.manifest['recall']}"
@@ -260,31 +213,6 @@ def batch(search: Callable[[Embeddings], Any], queries: Embeddings) -> float:
     begun = time.perf_counter()
     search(queries)
     return 1000 * (time.perf_counter() - begun) / len(queries)
-
-
-class Anonymous:
-    """The most anonymous memory that this process held, in bytes, beyond what it held before."""
-
-    def __enter__(self) -> "Anonymous":
-        self.most = 0
-        self._before, self._over = self._now(), threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._over.wait(0.1):
-            self.most = max(self.most, self._now() - self._before)
-
-    def _now(self) -> int:
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("RssAnon:"):
-                return int(line.split()[1]) * 1024
-        return 0
 
 
 if __name__ == "__main__":
