@@ -112,8 +112,8 @@ def _catalogue(volume: Volume) -> Any:
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except OSError as error:
         raise SourceError(
-            f"What lies in {volume.name} is noted in {path.parent}, which cannot be written ({error.strerror or error}). Make room "
-            "there, or name another place: IMG2LOC_HOME=DIR."
+            f"What lies in {volume.name} is noted in {path.parent}, which cannot be written ({error.strerror or error}). Make "
+            "room there, or name another place: IMG2LOC_HOME=DIR."
         ) from error
     finally:
         with suppress(OSError):

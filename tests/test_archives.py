@@ -109,7 +109,9 @@ def test_a_torn_note_of_an_archive_is_made_again(tmp_path: Path, content: bytes)
 def test_where_no_note_can_be_kept_the_message_names_that_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("IMG2LOC_HOME", str(tmp_path / "file"))
-    with pytest.raises(SourceError, match=r"What lies in a\.tar is noted in .*catalogues, which cannot be written .* IMG2LOC_HOME"):
+    with pytest.raises(
+        SourceError, match=r"What lies in a\.tar is noted in .*catalogues, which cannot be written .* IMG2LOC_HOME"
+    ):
         find_archives(write_tar(tmp_path / "a.tar", FILES))
 
 

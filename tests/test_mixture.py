@@ -1,6 +1,7 @@
 """Several sources in one gallery: names kept, duplicates counted; pairs in archives; recipes that say so."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from img2loc.parquet import ParquetTable
 from img2loc.sources import CsvSource
 from img2loc.tables import CsvTable
 from img2loc.types import Item, Location, Rejected
-from tests.archives import make_mp16, make_pairs, mp16_name, photo_bytes, write_table, write_tar
+from tests.archives import make_mp16, make_pairs, mp16_name, photo_bytes, write_table, write_tar, write_zip
 
 
 def test_an_id_is_seen_once_however_it_is_written() -> None:
@@ -55,6 +56,33 @@ def test_pairs_that_are_none_say_why(tmp_path: Path) -> None:
     assert reasons["d"] == "no lat and lon in its .json"
     assert "no point on Earth" in reasons["e"]
     assert [entry.id for entry in found if isinstance(entry, Item)] == ["mine"]
+
+
+def test_a_description_that_is_damaged_costs_its_own_photo_only(tmp_path: Path) -> None:
+    good = b'{"lat": 1, "lon": 2}'
+    cut_off = b'{"lat": 1, "lon": 2, "title": "Z\\u00fcrich \\ud83d"}'
+    files = {"a.jpg": b"", "a.json": b"[" * 100_000, "b.jpg": b"", "b.json": cut_off, "c.jpg": b"", "c.json": b" " * 500 + good}
+    path = write_zip(tmp_path / "t.zip", {**files, "d.jpg": b"", "d.json": good}, zipfile.ZIP_DEFLATED)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"c.json") + len("c.json")
+    content[at : at + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    found = list(PairsSource(path))
+    assert [entry for entry in found if isinstance(entry, Rejected)] == [
+        Rejected("a", "its .json cannot be read"), Rejected("c", "its .json cannot be read"),
+    ]  # fmt: skip
+    assert [(entry.id, entry.label) for entry in found if isinstance(entry, Item)] == [("b", "Zürich ?"), ("d", "")]
+
+
+def test_photographs_that_share_a_key_are_not_lost_in_silence(tmp_path: Path) -> None:
+    good = b'{"lat": 1, "lon": 2}'
+    files = {"IMG.1.jpg": b"1", "IMG.2.jpg": b"2", "IMG.json": good, "x.mask.png": b"", "x.jpg": b"3", "x.json": good}
+    first, second, third = PairsSource(write_tar(tmp_path / "t.tar", files))
+    assert isinstance(first, Item)
+    assert isinstance(second, Rejected)
+    assert isinstance(third, Item)
+    assert (second.id, second.reason[:29]) == ("IMG.2.jpg", "a second photograph of the ke")
+    assert [item.photo.data() for item in (first, third) if callable(item.photo.data)] == [b"1", b"3"]
 
 
 def test_a_torn_tar_of_pairs_is_told(tmp_path: Path) -> None:
