@@ -191,7 +191,7 @@ class _Places:
 
 def _with_photos(store: Store, block: list[tuple[Item, Embedding]]) -> list[tuple[Photo, Embedding]]:
     found = store.find([str(item.photo.path) for item, _ in block]) if block else []
-    return [(photo, vector) for photo, (_, vector) in zip(found, block, strict=True) if photo is not None]
+    return [(photo, vector) for photo, (_, vector) in zip(found, block, strict=True) if isinstance(photo, Photo)]
 
 
 def _require_dim(embeddings: Embeddings, encoder: Encoder) -> None:
