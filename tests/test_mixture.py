@@ -132,6 +132,38 @@ def test_a_parquet_table_reads_like_the_csv(tmp_path: Path) -> None:
         CsvSource(tmp_path / "absent.parquet")
 
 
+def test_a_parquet_tables_odd_types_are_text_as_a_csv_has_it(tmp_path: Path) -> None:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {
+        "file": pa.array([b"a.jpg", "ü.jpg".encode()], pa.binary()),
+        "id": pa.array([4763369508.0, None], pa.float64()),
+        "lat": pa.array(np.array([48.8584, 1e-7], np.float32)),
+        "lon": pa.array([2, -3], pa.int16()),
+        "author": pa.array([float("nan"), 7.0]),
+        "title": pa.array(["x", "x"]).dictionary_encode(),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    first, second = (entry for entry in CsvSource(tmp_path / "t.parquet") if isinstance(entry, Item))
+    assert (first.id, first.author, first.label) == ("4763369508", "", "x")
+    assert (first.location.lat, first.location.lon) == (pytest.approx(48.8584, abs=1e-5), 2)
+    assert (second.id, second.author, second.photo.path.name) == ("ü.jpg", "7", "ü.jpg")
+    assert second.location.lat == pytest.approx(1e-7)
+
+
+def test_a_parquet_table_whose_pages_are_damaged_is_a_sentence(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"file": ["a.jpg"] * 50, "lat": [1.0] * 50, "lon": [2.0] * 50}), tmp_path / "t.parquet")
+    content = (tmp_path / "t.parquet").read_bytes()
+    (tmp_path / "t.parquet").write_bytes(content[:4] + b"\xff" * 60 + content[64:])
+    with pytest.raises(SourceError, match=r"t\.parquet is damaged"):
+        list(CsvSource(tmp_path / "t.parquet"))
+
+
 def test_a_long_csv_is_counted_and_read_without_being_held(tmp_path: Path) -> None:
     import tracemalloc
 
