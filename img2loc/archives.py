@@ -90,8 +90,11 @@ def find_archives(place: Path) -> list[Archive]:
 
 
 def has_archives(folder: Path) -> bool:
-    """Whether archives lie directly in a folder."""
-    return next(volumes_among(sorted(entry for entry in folder.iterdir() if entry.is_file())), None) is not None
+    """Whether archives lie directly in a folder. Raises SourceError where it cannot be read."""
+    try:
+        return next(volumes_among(sorted(entry for entry in folder.iterdir() if entry.is_file())), None) is not None
+    except OSError as error:
+        raise SourceError(f"{folder} cannot be read: {error.strerror or error}.") from error
 
 
 def _catalogue(volume: Volume) -> Any:

@@ -30,6 +30,8 @@ class PairsSource:
         self._archives = find_archives(path)
         if not self._archives:
             raise SourceError(f"{path} holds no tar or zip files.")
+        if not any(map(len, self._archives)):
+            raise SourceError(f"{path} holds nothing. {'. '.join(archive.torn for archive in self._archives if archive.torn)}")
         content = [archive.digest().hex() for archive in self._archives]
         self.fingerprint = hashlib.sha256(json.dumps([content, sorted(self._columns.items())]).encode()).hexdigest()
 

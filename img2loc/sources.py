@@ -209,10 +209,13 @@ def photo_files(folder: Path) -> list[Path]:
     return sorted(
         file
         for file in folder.rglob("*")
-        if file.suffix.lower() in images.SUFFIXES
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-        and file.is_file()
+        if is_photo(file) and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     )
+
+
+def is_photo(file: Path) -> bool:
+    """Whether it is a file with the name of a photograph, and not a hidden one."""
+    return file.suffix.lower() in images.SUFFIXES and not file.name.startswith(".") and file.is_file()
 
 
 def _id(folder: Path, file: Path) -> str:

@@ -133,6 +133,8 @@ class TarScan:
         stream.seek(ends)
         if member is not None or stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             self.torn = f"{self._volume.name} breaks off at byte {ends:,}: the {count:,} files before that are used"
+            if not count:
+                self.torn += ", and it may be empty, compressed or no tar file"
 
 
 class ZipScan:
