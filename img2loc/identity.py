@@ -43,6 +43,11 @@ def bare_name(name: str) -> str:
     return plain_name(name.removesuffix(suffix(name)))
 
 
+def ending(name: str, parts: int) -> str:
+    """The plain name without suffix of the last so many parts of a path."""
+    return bare_name("/".join(name.split("/")[-parts:]))
+
+
 def suffix(name: str) -> str:
     """A file name's suffix, with its dot; nothing where what is after the last dot is a number, as in 48.85_2.35."""
     found = _SUFFIX.search(name)

@@ -15,7 +15,8 @@ from img2loc.errors import SourceError
 from img2loc.identity import Hashes, hashed
 from img2loc.types import NOT_A_PHOTO, Photo, Rejected
 
-_DEEPEST = 4
+DEEPEST = 4
+"""Parts of a path, its folders and its name, that are compared where only a part of it need be the same."""
 _COPIES = 8
 MISSING = "not among the photographs"
 _SEVERAL = "several photographs have this name: name its folder too"
@@ -121,17 +122,13 @@ def _image_files(folder: Path) -> Iterator[str]:
                 yield (inside / name).as_posix()
 
 
-def _last(name: str, parts: int) -> str:
-    return identity.bare_name("/".join(name.split("/")[-parts:]))
-
-
 def _may_be_photo(name: str) -> bool:
     """Whether it is named as one, or without a suffix."""
     suffix = identity.suffix(name)
     return not suffix or suffix.lower() in images.SUFFIXES
 
 
-_LAST: list[_Naming] = [partial(_last, parts=parts) for parts in range(1, _DEEPEST + 1)]
+_LAST: list[_Naming] = [partial(identity.ending, parts=parts) for parts in range(1, DEEPEST + 1)]
 _WAYS: list[tuple[_Naming, _Naming]] = [
     *((members, identity.bare_name) for members in (*_LAST, identity.bare_name)),
     (identity.key, identity.key),
