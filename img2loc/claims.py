@@ -1,7 +1,6 @@
 """One process at a time works on a gallery's folder, on one plan, and what goes wrong with the disk is a sentence."""
 
 import errno
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from typing import Any
 from filelock import BaseFileLock, FileLock, Timeout
 
 from img2loc.errors import GalleryError, first_line
-from img2loc.manifest import MANIFEST, PLAN, read_manifest, write_json
+from img2loc.manifest import MANIFEST, PLAN, read_manifest, read_plan, write_json
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _HARDLY_ANY = 1 << 20  # Bytes.
@@ -75,18 +74,3 @@ def claim(folder: Path, plan: Mapping[str, Any]) -> None:
 
 _OPTIONAL = {"of": None, "part": None, "views": None}
 """Keys of a plan that are left out where nothing is said."""
-
-
-def read_plan(folder: Path) -> dict[str, Any] | None:
-    """What is being built in a folder; None where nothing is. Raises GalleryError for a note that cannot be read."""
-    try:
-        plan: dict[str, Any] = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except NotADirectoryError:
-        return None
-    except ValueError as error:
-        raise GalleryError(f"{folder / PLAN} cannot be read. Choose another --out, or delete that folder.") from error
-    if not isinstance(plan, dict):
-        raise GalleryError(f"{folder / PLAN} is no note of a build. Choose another --out, or delete that folder.")
-    return plan

@@ -129,6 +129,13 @@ class Gallery:
                 f"{manifest['rows']} in the manifest. Build it again."
             )
         refuse_graphs(type(faiss.downcast_index(index)).__name__)
+        if sketch is not None and len(sketch) != len(rows):
+            raise GalleryError(f"The gallery {folder} is damaged: its sketch is of {len(sketch)} rows. Build it again.")
+        if not _are_probes(manifest.get("probes")):
+            raise GalleryError(
+                f"The gallery {folder} has the probe counts {manifest['probes']!r}, which are none. Build it again: only its "
+                "index is made anew."
+            )
         return cls(folder, manifest, index, rows, sketch)
 
     def require(self, encoder_name: str) -> None:
@@ -247,3 +254,10 @@ class Gallery:
         for row, score in zip(rows, scores, strict=True):
             likely = None if scale is None or log_total is None else float(np.exp(scale * score - log_total))
             yield self.entry(int(row), float(score), likely)
+
+
+def _are_probes(probes: object) -> bool:
+    """Whether a manifest's probe counts are left out, or a number of lists for either end."""
+    return probes is None or (
+        isinstance(probes, dict) and all(isinstance(probes.get(end), int) and probes[end] > 0 for end in ("near", "far"))
+    )

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from img2loc.claims import read_plan, working_on
+from img2loc.claims import working_on
 from img2loc.errors import GalleryError, first_line
 from img2loc.gallery import Gallery
 from img2loc.indexing import Shards, index
-from img2loc.manifest import MANIFEST, PLAN, read_manifest, write_json
+from img2loc.manifest import MANIFEST, PLAN, read_manifest, read_plan, write_json
 from img2loc.mixture import Mixture
 from img2loc.protocols import Encoder, Source
 from img2loc.shards import Extent, Progress, embed, shard_paths

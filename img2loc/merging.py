@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from img2loc.claims import claim, read_plan, working_on
+from img2loc.claims import claim, working_on
 from img2loc.errors import GalleryError
 from img2loc.gallery import Gallery
 from img2loc.identity import Seen
 from img2loc.indexing import index, plan_of
-from img2loc.manifest import MANIFEST, PLAN, write_json
+from img2loc.manifest import MANIFEST, PLAN, read_plan, write_json
 from img2loc.protocols import Encoder, Source
 from img2loc.shards import Part, Progress, embed, is_whole, require_tower, shard_paths
 from img2loc.vectors import resolve_spec

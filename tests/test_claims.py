@@ -8,6 +8,7 @@ import pytest
 
 from img2loc import claims
 from img2loc.errors import GalleryError
+from img2loc.manifest import read_plan
 
 
 def test_embeddings_of_others_are_not_built_over(tmp_path: Path) -> None:
@@ -23,7 +24,7 @@ def test_embeddings_of_others_are_not_built_over(tmp_path: Path) -> None:
 def test_a_note_that_is_none_is_a_sentence(tmp_path: Path, content: str) -> None:
     (tmp_path / "build.json").write_text(content)
     with pytest.raises(GalleryError, match=r"build\.json"):
-        claims.read_plan(tmp_path)
+        read_plan(tmp_path)
 
 
 def test_a_full_disk_is_known_where_a_library_does_not_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
