@@ -221,12 +221,21 @@ def test_recipes_of_several_sources(tmp_path: Path) -> None:
         ('[[source]]\npath = "y"\nencoder = "lite0"\n', "no key 'encoder'"),
         ("source = [3]\n", "should be a \\[\\[source\\]\\] table"),
         ('[[source]]\npath = "y"\ntable = 3\n', "table = 3 should be a str"),
+        ('path = "x.csv"\nlicences = [3]\n', r"licences = \[3\] should hold texts only"),
+        ('path = "x.csv"\ncolumns = {lat = 3}\n', "should hold texts only"),
     ],
 )
 def test_wrong_recipes_of_sources_are_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "r.toml").write_text(text)
     with pytest.raises(SourceError, match=message):
         recipes.find(str(tmp_path / "r.toml"))
+
+
+@pytest.mark.parametrize("name", ["no.such:thing.csv", "mp16:v2.csv", ":x.csv", "/data/2024:09/x.csv"])
+def test_a_colon_in_a_path_names_no_package(tmp_path: Path, name: str) -> None:
+    (tmp_path / "mp16:v2.csv").touch()
+    (tmp_path / "r.toml").write_text(f'path = "{name}"\n')
+    assert recipes.find(str(tmp_path / "r.toml")).path == tmp_path / name
 
 
 def test_the_shipped_recipe_takes_a_download_as_it_is(tmp_path: Path) -> None:
