@@ -9,6 +9,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -89,8 +90,11 @@ def find_archives(place: Path) -> list[Archive]:
 
 
 def has_archives(folder: Path) -> bool:
-    """Whether archives lie directly in a folder."""
-    return next(volumes_among(sorted(entry for entry in folder.iterdir() if entry.is_file())), None) is not None
+    """Whether archives lie directly in a folder. Raises SourceError where it cannot be read."""
+    try:
+        return next(volumes_among(sorted(entry for entry in folder.iterdir() if entry.is_file())), None) is not None
+    except OSError as error:
+        raise SourceError(f"{folder} cannot be read: {error.strerror or error}.") from error
 
 
 def _catalogue(volume: Volume) -> Any:
@@ -100,15 +104,23 @@ def _catalogue(volume: Volume) -> Any:
     facts = [(str(path.resolve()), size, path.stat().st_mtime_ns) for path, size in zip(volume.paths, volume.sizes, strict=True)]
     identity = hashlib.sha256(json.dumps([_VERSION, facts]).encode()).hexdigest()
     path = assets.catalogues() / f"{identity}.arrow"
-    if not path.exists():
+    with suppress(OSError, pa.ArrowInvalid):  # None yet, or one that a crash left torn.
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    scan = ZipScan(volume) if volume.paths[0].suffix.lower() == ".zip" else TarScan(volume)
+    draft = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(f".{os.getpid()}.tmp")
-        try:
-            _write(draft, ZipScan(volume) if volume.paths[0].suffix.lower() == ".zip" else TarScan(volume))
-            draft.replace(path)
-        finally:
+        _write(draft, scan)
+        draft.replace(path)
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    except OSError as error:
+        raise SourceError(
+            f"What lies in {volume.name} is noted in {path.parent}, which cannot be written ({error.strerror or error}). Make "
+            "room there, or name another place: IMG2LOC_HOME=DIR."
+        ) from error
+    finally:
+        with suppress(OSError):
             draft.unlink(missing_ok=True)
-    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
 def _write(path: Path, scan: TarScan | ZipScan) -> None:

@@ -108,7 +108,9 @@ class Lists:
         if len(means) != index.nlist:
             raise ValueError(f"{len(means)} means for {index.nlist} lists")
         every = {"near": len(self), "far": len(self), "near_reach": 0.0, "far_reach": 0.0}
-        self._probes: Mapping[str, float] = probes or every
+        self._probes: Mapping[str, float] = every if probes is None else probes
+        if not (isinstance(self._probes, dict) and every.keys() <= self._probes.keys() and _are_counts(self._probes)):
+            raise ValueError(f"its probe counts are {probes!r}")
 
     def __len__(self) -> int:
         return int(self._index.nlist)
@@ -155,11 +157,12 @@ class Lists:
             return _NONE, np.empty(0)
         promise = self.promise(products, sign, reach)
         while True:  # A handful of lists may hold fewer than k rows.
+            probes = min(probes, len(self))
             chosen = np.argpartition(-promise, probes - 1)[:probes]
             rows, scores = self._read(sign * query, k + _MARGIN, chosen, sign * products[chosen], excluded)
-            if len(rows) >= k or probes >= len(self):
+            if len(rows) >= k or probes == len(self):
                 return ordered(rows, sign * scores, k, sign)
-            probes = min(2 * probes, len(self))
+            probes *= 2
 
     def _read(
         self, query: Embedding, k: int, lists: NDArray[np.int64], products: Embedding, excluded: Excluded
@@ -180,6 +183,11 @@ class Lists:
         signed, *rest = (faiss.swig_ptr(array) for array in arrays)
         self._index.search_preassigned_c(1, signed, k, *rest, False, params)  # The Python name knows no exclusions.
         return rows[rows >= 0], scores[rows >= 0].astype(np.float64)
+
+
+def _are_counts(probes: Mapping[str, object]) -> bool:
+    counts, reaches = [[probes[f"{end}{kind}"] for end in ("near", "far")] for kind in ("", "_reach")]
+    return all(isinstance(n, int) and n > 0 for n in counts) and all(isinstance(r, int | float) for r in reaches)
 
 
 def ordered(rows: NDArray[np.int64], scores: NDArray[np.float64], k: int, sign: int) -> End:

@@ -1,5 +1,6 @@
 """A gallery's rows → a Parquet file for other uses."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from img2loc.errors import GalleryError
@@ -33,4 +34,7 @@ def export(gallery: Gallery, out: Path) -> int:
         draft.replace(out)
     except OSError as error:
         raise GalleryError(f"{out} cannot be written ({error.strerror or error}). Choose another place.") from error
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
     return len(gallery)

@@ -132,6 +132,8 @@ class Gallery:
                 f"{manifest['rows']} in the manifest. Build it again."
             )
         refuse_graphs(type(faiss.downcast_index(index)).__name__)
+        if sketch is not None and len(sketch) != len(rows):
+            raise GalleryError(f"The gallery {folder} is damaged: its sketch is of {len(sketch)} rows. Build it again.")
         try:
             return cls(folder, manifest, index, rows, sketch)
         except (OSError, ValueError) as error:

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from img2loc.claims import read_plan, working_on
-from img2loc.errors import GalleryError
+from img2loc.claims import working_on
+from img2loc.errors import GalleryError, first_line
 from img2loc.gallery import Gallery
-from img2loc.indexing import index
-from img2loc.manifest import MANIFEST, PLAN, read_manifest, write_json
+from img2loc.indexing import Shards, index
+from img2loc.manifest import MANIFEST, PLAN, read_manifest, read_plan, write_json
 from img2loc.mixture import Mixture
 from img2loc.protocols import Encoder, Source
 from img2loc.shards import Extent, Progress, embed, shard_paths
@@ -30,20 +30,30 @@ def add(source: Source, encoder: Encoder, folder: Path, *, name: str, progress: 
             raise GalleryError(
                 f"{folder} lacks the embeddings that it was made of (img_emb/, metadata/), so nothing can be added."
             )
-        if plan["encoder"] != encoder.name:
-            raise GalleryError(f"{folder} was built by {plan['encoder']}, not by {encoder.name}. Add with its own encoder.")
+        if plan.get("of", "photos") != "photos":
+            raise GalleryError(f"{folder} is of {plan['of']}, and only photos can be added. Build another gallery of them.")
+        views = getattr(encoder, "views", "single")
+        for had, has in ((plan["encoder"], encoder.name), (plan.get("views", "single"), views)):
+            if had != has:
+                raise GalleryError(f"{folder} was built by {had}, not by {has}. Add with its own encoder.")
         added = plan.setdefault("added", [])
         this = next((entry for entry in added if entry["source"] == source.fingerprint), None)
         if this is not None and this["done"]:
             progress(len(source))
             return Gallery.open(folder)
-        if other := next((entry["name"] for entry in added if not entry["done"] and entry is not this), None):
-            raise GalleryError(f"An addition of {other} to {folder} is not finished. Finish it first, by the same command.")
+        if other := next((entry for entry in added if not entry["done"] and entry is not this), None):
+            first = other["after"][0]
+            if max(_numbers(folder), default=-1) >= first:
+                raise GalleryError(
+                    f"An addition of {other['name']} to {folder} is not finished. Finish it first, by the same command; or give "
+                    f"it up: delete the files numbered {first:05} and above in img_emb/, metadata/ and skipped/."
+                )
+            added.remove(other)
         if this is None:
             manifest = read_manifest(folder)  # The addition survives it: it goes when the gallery is indexed anew.
             gallery = {"encoder": manifest["encoder"], "spec": manifest["spec"], "about": _about(manifest)}
-            extent = _extent(folder)
-            this = {"source": source.fingerprint, "name": name, "after": [extent.shards, extent.entries], "done": False}
+            there = Shards(folder, manifest["rows"])  # None is lost: new ones are numbered on from them.
+            this = {"source": source.fingerprint, "name": name, "after": [max(_numbers(folder)) + 1, len(there)], "done": False}
             added.append(this)
             plan["gallery"] = gallery
             write_json(folder / PLAN, plan)
@@ -72,9 +82,14 @@ class _Ids:
 
     def __iter__(self) -> Iterator[list[str]]:
         import pyarrow.parquet as pq
+        from pyarrow import ArrowInvalid
 
         for number in range(self._shards):
-            ids: list[str] = pq.read_table(shard_paths(self._folder, number)["metadata"], columns=["id"])["id"].to_pylist()
+            path = shard_paths(self._folder, number)["metadata"]
+            try:
+                ids: list[str] = pq.read_table(path, columns=["id"])["id"].to_pylist()
+            except (OSError, ArrowInvalid) as error:
+                raise GalleryError(f"{path} cannot be read ({first_line(error)}). Put it back.") from error
             yield ids
 
 
@@ -82,7 +97,5 @@ def _about(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {key: manifest[key] for key in _KEPT if key in manifest}
 
 
-def _extent(folder: Path) -> Extent:
-    """The shards that are there, and the rows in them: it only sets how large the next shards are."""
-    shards = len(list((folder / "img_emb").glob("*.npy")))
-    return Extent(shards, sum(len(ids) for ids in _Ids(folder, shards)))
+def _numbers(folder: Path) -> list[int]:
+    return [int(path.stem.rpartition("_")[2]) for path in (folder / "img_emb").glob("*.npy")]

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ FLICKR = (
 )
 """Finds the Flickr id in a photograph's name; in the syntax that Python and RE2 share."""
 _FLICKR = re.compile(FLICKR)
+_SUFFIX = re.compile(r"(?<=[^/])\.[A-Za-z][A-Za-z0-9]{1,4}$")
 _AUTHOR = re.compile(r"(?:^|_)(\d+@N\d+)(?:\.[A-Za-z0-9]{2,5})?$")
 
 
@@ -40,8 +40,18 @@ def key(name: str) -> str:
 
 def bare_name(name: str) -> str:
     """A plain name without its suffix."""
-    path = PurePosixPath(name)
-    return plain_name(str(path.with_suffix("")) if path.name else name)
+    return plain_name(name.removesuffix(suffix(name)))
+
+
+def ending(name: str, parts: int) -> str:
+    """The plain name without suffix of the last so many parts of a path."""
+    return bare_name("/".join(name.split("/")[-parts:]))
+
+
+def suffix(name: str) -> str:
+    """A file name's suffix, with its dot; nothing where what is after the last dot is a number, as in 48.85_2.35."""
+    found = _SUFFIX.search(name)
+    return found[0] if found else ""
 
 
 def author_in(text: str) -> str:

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2loc.claims import claim, working_on
-from img2loc.errors import SourceError, WrongEncoder
+from img2loc.errors import SourceError, WrongEncoder, first_line
 from img2loc.gallery import Gallery
-from img2loc.identity import Seen, hashed, key
+from img2loc.identity import Seen, ending, hashed, key
 from img2loc.indexing import index
 from img2loc.manifest import MANIFEST
 from img2loc.parquet import ParquetTable
 from img2loc.protocols import Encoder
 from img2loc.shards import Encoded, Progress, is_whole, shard_paths, write_shard
-from img2loc.sources import CsvSource, location_of
-from img2loc.stores import Store
-from img2loc.types import Embedding, Item, Photo, Rejected
+from img2loc.sources import location_of
+from img2loc.stores import DEEPEST, Store
+from img2loc.tables import CsvTable
+from img2loc.types import Embedding, Item, Location, Photo, Rejected
 from img2loc.vectors import resolve_spec
 
 _CHUNK = 10_000
@@ -38,7 +41,7 @@ class Check:
 
 
 class Embeddings:
-    """`img_emb/*.npy` and `metadata/*.parquet` of a folder, in the order of their names, row by row.
+    """`img_emb/*.npy` and `metadata/*.parquet` of a folder, those of one number together, in their order, row by row.
 
     A row's id is its column "id", else that which names its photograph; `places` is a CSV of coordinates by id, for metadata
     that have none. Raises SourceError where vectors and rows do not pair up.
@@ -52,9 +55,7 @@ class Embeddings:
                 f"{folder} has {len(vectors)} files img_emb/*.npy and {len(tables)} metadata/*.parquet. There should be as many."
             )
         required = ("photo",) if places else ("photo", "lat", "lon")
-        self._pairs = [
-            (path, ParquetTable(table, _required(table, required))) for path, table in zip(vectors, tables, strict=True)
-        ]
+        self._pairs = [(path, ParquetTable(table, _required(table, required))) for path, table in _paired(vectors, tables)]
         shapes = {path: _mapped(path).shape for path in vectors}
         for path, table in self._pairs:
             if len(shapes[path]) != 2 or shapes[path][0] != len(table):
@@ -63,7 +64,7 @@ class Embeddings:
                 )
         self.dims = {shape[1] for shape in shapes.values()}
         self._places = _Places(places) if places else None
-        content = [[table.fingerprint(""), list(shapes[path])] for path, table in self._pairs]
+        content = [[table.fingerprint(""), _digest(path)] for path, table in self._pairs]
         self.fingerprint = hashlib.sha256(json.dumps([content, self._places and self._places.fingerprint]).encode()).hexdigest()
 
     def __len__(self) -> int:
@@ -75,21 +76,27 @@ class Embeddings:
         seen = Seen()
         for path, table in self._pairs:
             vectors = _mapped(path)
-            chunk: list[dict[str, str]] = []
+            chunk: list[tuple[int, dict[str, str]]] = []
             for number, cells in table:
-                chunk.append(cells)
+                chunk.append((number, cells))
                 if len(chunk) == _CHUNK or number == len(table):
-                    yield from self._encoded(chunk, np.asarray(vectors[number - len(chunk) : number], np.float32), seen)
+                    own = np.asarray(vectors[number - len(chunk) : number], np.float64)
+                    yield from self._encoded(table.path.name, chunk, own, seen)
                     chunk = []
 
-    def _encoded(self, rows: list[dict[str, str]], vectors: NDArray[np.float32], seen: Seen) -> Iterator[Encoded]:
+    def _encoded(
+        self, table: str, numbered: list[tuple[int, dict[str, str]]], vectors: NDArray[np.float64], seen: Seen
+    ) -> Iterator[Encoded]:
         lengths = np.linalg.norm(vectors, axis=1)
-        ids = [row.get("id") or row.get("photo", "") for row in rows]
+        rows = [row for _, row in numbered]
+        ids = [row.get("id") or row.get("photo") or f"{table}, row {number}" for number, row in numbered]
         places = self._places.find(ids) if self._places else [(row["lat"], row["lon"]) for row in rows]
         there = seen.add(ids)
         for row, identity, place, vector, length, twice in zip(rows, ids, places, vectors, lengths, there, strict=True):
             location = "its id is not in the table of coordinates" if place is None else location_of(*place)
-            if twice:
+            if not (row.get("id") or row.get("photo")):
+                location = "it has no id and names no photograph"
+            elif twice:
                 location = "duplicate id"
             elif not (np.isfinite(length) and length > 1e-6):
                 location = "its vector has no direction"
@@ -97,7 +104,10 @@ class Embeddings:
                 yield Rejected(identity, location)
             else:
                 rest = (row.get(role, "") for role in ("label", "author", "licence"))
-                yield Item(identity, location, Photo(Path(row.get("photo") or identity)), *rest), vector / length
+                yield (
+                    Item(identity, location, Photo(Path(row.get("photo") or identity)), *rest),
+                    (vector / length).astype(np.float32),
+                )
 
 
 def check(embeddings: Embeddings, encoder: Encoder, photos: Path) -> Check:
@@ -156,20 +166,26 @@ def build(
 
 
 class _Places:
-    """Coordinates by id, or by Flickr's number in it: 32 bytes each."""
+    """Coordinates by id or by a photograph's name, with the folders above it or without, or by Flickr's number: 32 bytes each."""
 
     def __init__(self, path: Path) -> None:
-        source = CsvSource(path)
-        self.fingerprint = source.fingerprint
+        table = (ParquetTable if path.suffix.lower() == ".parquet" else CsvTable)(path, ("lat", "lon"))
+        roles = [role for role in ("id", "photo") if role in table.columns]
+        if not roles:
+            raise SourceError(f"{path} has no column for an id, nor one for the photo. Call it id.")
+        self.fingerprint = table.fingerprint("")
         ids: list[str] = []
         hashes: list[NDArray[np.uint64]] = []
         points: list[tuple[float, float]] = []
         chunks: list[NDArray[np.float64]] = []
-        for entry in source:
-            if isinstance(entry, Item):
-                ids.append(key(entry.id))
-                points.append((entry.location.lat, entry.location.lon))
-            if len(ids) == _CHUNK:
+        for row in table:
+            place = None if isinstance(row, Rejected) else location_of(row[1]["lat"], row[1]["lon"])
+            if isinstance(row, Rejected) or not isinstance(place, Location):
+                continue
+            for name in dict.fromkeys(key(row[1][role]) for role in roles if row[1][role]):
+                ids.append(name)
+                points.append((place.lat, place.lon))
+            if len(ids) >= _CHUNK:
                 hashes.append(hashed(ids))
                 chunks.append(np.array(points))
                 ids, points = [], []
@@ -182,16 +198,19 @@ class _Places:
 
     def find(self, ids: list[str]) -> list[tuple[str, str] | None]:
         """Latitude and longitude of each id, None for one that is not there."""
-        asked = hashed(map(key, ids))
-        at = np.minimum(np.searchsorted(self._keys, asked), len(self._keys) - 1)
-        found = self._keys[at] == asked
-        points = self._points[self._order[at]]
-        return [(str(lat), str(lon)) if there else None for there, (lat, lon) in zip(found, points, strict=True)]
+        rows = np.full(len(ids), -1)
+        ways: list[Callable[[str], str]] = [key, *(partial(ending, parts=parts) for parts in range(DEEPEST, 0, -1))]
+        for way in ways:
+            asked = hashed(map(way, ids))
+            at = np.minimum(np.searchsorted(self._keys, asked), len(self._keys) - 1)
+            rows = np.where((rows < 0) & (self._keys[at] == asked), self._order[at], rows)
+        points = self._points[rows]
+        return [(str(lat), str(lon)) if row >= 0 else None for row, (lat, lon) in zip(rows, points, strict=True)]
 
 
 def _with_photos(store: Store, block: list[tuple[Item, Embedding]]) -> list[tuple[Photo, Embedding]]:
     found = store.find([str(item.photo.path) for item, _ in block]) if block else []
-    return [(photo, vector) for photo, (_, vector) in zip(found, block, strict=True) if photo is not None]
+    return [(photo, vector) for photo, (_, vector) in zip(found, block, strict=True) if isinstance(photo, Photo)]
 
 
 def _require_dim(embeddings: Embeddings, encoder: Encoder) -> None:
@@ -203,13 +222,43 @@ def _require_dim(embeddings: Embeddings, encoder: Encoder) -> None:
 def _required(table: Path, usual: tuple[str, ...]) -> tuple[str, ...]:
     """An id may stand for the photograph's name."""
     import pyarrow.parquet as pq
+    from pyarrow import ArrowInvalid
 
-    names = {name.lower() for name in pq.read_schema(table).names}
+    try:
+        names = {name.lower() for name in pq.read_schema(table).names}
+    except (OSError, ArrowInvalid) as error:
+        raise SourceError(f"{table} cannot be read as Parquet: {first_line(error)}.") from error
     return usual[1:] if "id" in names else usual
 
 
 def _mapped(path: Path) -> Any:
     try:
-        return np.load(path, mmap_mode="r")
+        vectors = np.load(path, mmap_mode="r")
     except (ValueError, OSError, EOFError) as error:
         raise SourceError(f"{path} cannot be read as a .npy file ({error}).") from error
+    if vectors.dtype.kind != "f":
+        raise SourceError(f"{path} is of the type {vectors.dtype}; embeddings are float16 or float32.")
+    return vectors
+
+
+def _paired(vectors: list[Path], tables: list[Path]) -> list[tuple[Path, Path]]:
+    """Files of one number, whatever is before it and however many digits it has, in the order of the numbers."""
+    if len(vectors) == 1:
+        return [(vectors[0], tables[0])]
+    by_number = [{_number(path): path for path in paths} for paths in (vectors, tables)]
+    if len(by_number[0]) < len(vectors) or len(by_number[1]) < len(tables):
+        raise SourceError(f"{vectors[0].parent.parent} has several files of one number. Give each its own.")
+    for one, other in (by_number, reversed(by_number)):
+        if alone := sorted(path.name for number, path in one.items() if number not in other):
+            raise SourceError(f"{alone[0]} has no other half: img_emb/ and metadata/ should have files of the same numbers.")
+    return [(by_number[0][number], by_number[1][number]) for number in sorted(by_number[0])]
+
+
+def _number(path: Path) -> tuple[int, str]:
+    found = re.search(r"\d+$", path.stem)
+    return (int(found[0]), "") if found else (-1, path.stem)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

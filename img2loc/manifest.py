@@ -40,6 +40,21 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def read_plan(folder: Path) -> dict[str, Any] | None:
+    """What is being built in a folder; None where nothing is. Raises GalleryError for a note that cannot be read."""
+    try:
+        plan: dict[str, Any] = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError:
+        return None
+    except ValueError as error:
+        raise GalleryError(f"{folder / PLAN} cannot be read. Choose another --out, or delete that folder.") from error
+    if not isinstance(plan, dict):
+        raise GalleryError(f"{folder / PLAN} is no note of a build. Choose another --out, or delete that folder.")
+    return plan
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all."""
     draft = path.with_suffix(".tmp")

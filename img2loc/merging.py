@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from img2loc.claims import claim, read_plan, working_on
+from img2loc.claims import claim, working_on
 from img2loc.errors import GalleryError
 from img2loc.gallery import Gallery
 from img2loc.identity import Seen
 from img2loc.indexing import index, plan_of
-from img2loc.manifest import MANIFEST, write_json
+from img2loc.manifest import MANIFEST, PLAN, read_plan, write_json
 from img2loc.protocols import Encoder, Source
 from img2loc.shards import Part, Progress, embed, is_whole, require_tower, shard_paths
 from img2loc.vectors import resolve_spec
@@ -60,9 +60,8 @@ def merge(folders: Sequence[Path], out: Path) -> Gallery:
     of, shards = first["part"][1], first["shards"]
     places = [shard_paths(owner[number % of + 1], number) for number in range(shards)]
     _require_whole(places, first["dim"])
-    plan = {key: value for key, value in (read_plan(folders[0]) or {}).items() if key != "part"}
     with working_on(out):
-        claim(out, plan)
+        claim(out, _plan(folders[0]))
         (out / MANIFEST).unlink(missing_ok=True)
         for number, paths in enumerate(places):
             there = shard_paths(out, number)
@@ -83,17 +82,24 @@ def _note(folder: Path) -> dict[str, Any]:
         raise GalleryError(
             f"{folder} holds no part of a gallery. Make one: img2loc index build SOURCE --part 1/2 --out DIR"
         ) from error
-    except ValueError as error:
-        raise GalleryError(f"{folder / PART} cannot be read. Run its `img2loc index build --part` again.") from error
+    except ValueError:
+        note = {}
+    if not isinstance(note, dict) or not {"part", "shards", "entries", "dim", "spec", "encoder", "about"} <= set(note):
+        raise GalleryError(f"{folder / PART} cannot be read. Run its `img2loc index build --part` again.")
     return note
 
 
 def _require_one_build(folders: Sequence[Path], notes: Sequence[Mapping[str, Any]]) -> None:
-    plans = [read_plan(folder) or {} for folder in folders]
+    plans = [_plan(folder) for folder in folders]
     for folder, note, plan in zip(folders, notes, plans, strict=True):
-        for key in ("source", "encoder", "of"):
+        for key in sorted({*plan, *plans[0]}):
             if plan.get(key) != plans[0].get(key):
                 raise GalleryError(f"{folder} is of another {key} than {folders[0]}. Merge parts of one build.")
+        if note["spec"] != notes[0]["spec"]:
+            raise GalleryError(
+                f"{folder} is for the index {note['spec']}, {folders[0]} for {notes[0]['spec']}. Run one part again with the "
+                "other's --spec: its embeddings stay."
+            )
         if note["part"][1] != notes[0]["part"][1]:
             raise GalleryError(f"{folder} is one of {note['part'][1]} parts, {folders[0]} of {notes[0]['part'][1]}.")
         if (note["shards"], note["entries"]) != (notes[0]["shards"], notes[0]["entries"]):
@@ -108,6 +114,14 @@ def _require_one_build(folders: Sequence[Path], notes: Sequence[Mapping[str, Any
         raise GalleryError(f"Of {of} parts these are missing: {', '.join(missing)}. Embed them, and name all.")
 
 
+def _plan(folder: Path) -> dict[str, Any]:
+    """What was built in a part's folder, but for which part it is. Raises GalleryError."""
+    plan = read_plan(folder)
+    if plan is None:
+        raise GalleryError(f"{folder} has no {PLAN}, which says what it is of. Run its `img2loc index build --part` again.")
+    return {key: value for key, value in plan.items() if key != "part"}
+
+
 def _require_whole(places: Sequence[Mapping[str, Path]], dim: int) -> None:
     """Every shard with as many vectors as rows, and no photograph twice."""
     import numpy as np
@@ -118,10 +132,11 @@ def _require_whole(places: Sequence[Mapping[str, Path]], dim: int) -> None:
         path = paths["img_emb"]
         if not is_whole(paths):
             raise GalleryError(f"The shard {path} has vanished. Run that part's `img2loc index build --part` again.")
-        ids = pq.read_table(paths["metadata"], columns=["id"])["id"].to_pylist()
         try:
+            ids = pq.read_table(paths["metadata"], columns=["id"])["id"].to_pylist()
             shape = np.load(path, mmap_mode="r").shape
-        except (ValueError, OSError) as error:
+            json.loads(paths["skipped"].read_text())
+        except (ValueError, OSError, EOFError, KeyError) as error:
             raise GalleryError(f"The shard {path} is damaged. Delete it, and run that part's build again.") from error
         if shape != (len(ids), dim):
             raise GalleryError(

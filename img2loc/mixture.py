@@ -11,8 +11,10 @@ from img2loc.errors import SourceError
 from img2loc.identity import Seen
 from img2loc.pairs import PairsSource
 from img2loc.protocols import Source
-from img2loc.sources import CsvSource, FolderSource, unique
+from img2loc.sources import CsvSource, FolderSource, is_photo, unique
 from img2loc.types import Item, Rejected
+
+_COMPRESSED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 
 
 class Mixture:
@@ -55,9 +57,18 @@ def open_source(
 
     Raises SourceError.
     """
+    if path.suffix.lower() in _COMPRESSED:
+        raise SourceError(
+            f"{path} is compressed, so that nothing in it can be read in place. Unpack it, and name what comes out."
+        )
     if path.suffix.lower() in (".tar", ".zip") or (path.is_dir() and has_archives(path)):
         if photos or licences:
             raise SourceError(f"{path} holds archives: photos and licences belong to a CSV. Leave them out, or name the CSV.")
+        if path.is_dir() and (loose := next((file for file in sorted(path.iterdir()) if is_photo(file)), None)):
+            raise SourceError(
+                f"{path} holds archives and loose photographs, such as {loose.name}, and only one kind can be meant. Name the "
+                "archive, or move either elsewhere."
+            )
         return PairsSource(path, columns)
     if path.is_dir():
         if photos or columns or licences:

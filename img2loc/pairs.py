@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 
 from img2loc import images
 from img2loc.archives import Archive, find_archives
-from img2loc.errors import SourceError
+from img2loc.errors import SourceError, UnreadablePhoto
 from img2loc.identity import Seen
 from img2loc.sources import location_of, unique
 from img2loc.tables import COLUMN_NAMES
@@ -30,6 +30,8 @@ class PairsSource:
         self._archives = find_archives(path)
         if not self._archives:
             raise SourceError(f"{path} holds no tar or zip files.")
+        if not any(map(len, self._archives)):
+            raise SourceError(f"{path} holds nothing. {'. '.join(archive.torn for archive in self._archives if archive.torn)}")
         content = [archive.digest().hex() for archive in self._archives]
         self.fingerprint = hashlib.sha256(json.dumps([content, sorted(self._columns.items())]).encode()).hexdigest()
 
@@ -43,23 +45,28 @@ class PairsSource:
 
     def _entries(self, archive: Archive) -> Iterator[Item | Rejected]:
         for key, group in groupby(enumerate(archive.names()), lambda entry: _key(entry[1])):
-            files = {PurePosixPath(name).suffix.lower(): number for number, name in group}
-            photo = next((number for suffix, number in files.items() if suffix in images.SUFFIXES), None)
-            if photo is None:
+            files = [(number, name, PurePosixPath(name).suffix.lower()) for number, name in group]
+            photos = [(number, name) for number, name, suffix in files if suffix in images.SUFFIXES]
+            own = [(number, name) for number, name in photos if name.rpartition(".")[0] == key]
+            if not photos:
                 continue
-            name, member = archive.member(photo)
-            if ".json" in files:
-                yield self._item(key, archive.member(files[".json"])[1](), Photo(archive.volume.paths[0] / name, member))
-            else:
+            number, name = (own or photos)[0]
+            described = next((number for number, _, suffix in files if suffix == ".json"), None)
+            if described is None:
                 yield Rejected(key, "no .json beside it")
+            else:
+                photo = Photo(archive.volume.paths[0] / name, archive.member(number)[1])
+                yield self._item(key, archive.member(described)[1], photo)
+            for _, other in own[1:] or (() if own else photos[1:]):
+                yield Rejected(other, f"a second photograph of the key {key}: what is after a name's first dot is not told apart")
         if archive.torn:
             yield Rejected(archive.volume.name, archive.torn)
 
-    def _item(self, key: str, content: bytes, photo: Photo) -> Item | Rejected:
+    def _item(self, key: str, description: Callable[[], bytes], photo: Photo) -> Item | Rejected:
         try:
-            fields = json.loads(content)
-            cells = {role: str(value) for role, value in self._cells(fields).items() if value is not None}
-        except (ValueError, AttributeError):
+            fields = json.loads(description())
+            cells = {role: _text(value) for role, value in self._cells(fields).items() if value is not None}
+        except (ValueError, AttributeError, RecursionError, UnreadablePhoto):
             return Rejected(key, "its .json cannot be read")
         identity = cells.get("id") or key
         if "lat" not in cells or "lon" not in cells:
@@ -78,6 +85,11 @@ class PairsSource:
             if any(name in lower for name in names)
         }
         return usual | {role: fields.get(name) for role, name in self._columns.items()}
+
+
+def _text(value: object) -> str:
+    # JSON may hold half a character, as where a caption was cut off; no file of ours can.
+    return str(value).encode("utf-8", "replace").decode()
 
 
 def _key(name: str) -> str:

@@ -1,6 +1,7 @@
 """A Parquet file of the field → its cells by role, as tables.CsvTable gives those of a CSV."""
 
 import hashlib
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,19 @@ class ParquetTable:
     def __iter__(self) -> Iterator[tuple[int, dict[str, str]]]:
         """Row number, from 1, and cells by role as text ("" for none), in the file's order."""
         number = 0
-        for batch in self._open().iter_batches(_BATCH, columns=sorted(set(self.columns.values()))):
+        for batch in self._batches():
             cells = {role: batch[column].to_pylist() for role, column in self.columns.items()}
             for values in zip(*cells.values(), strict=True):
                 number += 1
                 yield number, {role: _text(value) for role, value in zip(cells, values, strict=True)}
+
+    def _batches(self) -> Iterator[Any]:
+        import pyarrow as pa
+
+        try:
+            yield from self._open().iter_batches(_BATCH, columns=sorted(set(self.columns.values())))
+        except (OSError, pa.ArrowInvalid) as error:
+            raise SourceError(f"{self.path} is damaged: {first_line(error)}.") from error
 
     def fingerprint(self, choices: str) -> str:
         """SHA-256, in hex, of the file's content and of what was chosen from it."""
@@ -61,4 +70,8 @@ class ParquetTable:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, bytes):  # As some writers leave text.
+        return value.decode("utf-8", "backslashreplace").strip()
+    if isinstance(value, float):  # As whole numbers come out of a column in which some are missing.
+        return "" if math.isnan(value) else str(int(value)) if value.is_integer() else str(value)
     return "" if value is None else str(value).strip()

@@ -155,6 +155,9 @@ def _check(path: Path, content: object, known: Mapping[str, type]) -> None:
             raise SourceError(f"The recipe {path} has no key {key!r}. Known: {', '.join(known)}.")
         if not isinstance(value, known[key]):
             raise SourceError(f"The recipe {path}: {key} = {value!r} should be a {known[key].__name__}.")
+        inside = value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
+        if key != "source" and not all(isinstance(text, str) for text in inside):
+            raise SourceError(f"The recipe {path}: {key} = {value!r} should hold texts only.")
 
 
 def _recipe(path: Path, name: str, content: dict[str, Any]) -> Recipe:
@@ -166,7 +169,7 @@ def _recipe(path: Path, name: str, content: dict[str, Any]) -> Recipe:
 def _located(recipe: Path, name: str) -> Path:
     """A path beside the recipe, or "package:path" inside an installed package. Raises MissingPackage."""
     package, colon, inside = name.partition(":")
-    if not colon:
+    if not colon or not package.isidentifier() or (recipe.parent / name).exists():
         return recipe.parent / name
     found = find_spec(package)
     if found is None or not found.submodule_search_locations:

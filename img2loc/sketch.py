@@ -174,6 +174,7 @@ class Estimates:
         if len(left) > _USELESS * len(found):
             return None
         left = np.concatenate((left, sketch.unusual[sign * found[sketch.unusual] < least]))
+        left = left[found[left] != worst]  # Against a query that lies outside the basis no product is bad enough.
         likely = found[left] * (sign * coarse.unit)
         stays = likely + coarse.outside * sketch.outside[0][left] >= needed
         left, likely = left[stays], likely[stays]

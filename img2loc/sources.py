@@ -24,13 +24,14 @@ from img2loc.tables import CsvTable
 from img2loc.types import Item, Location, Photo, Rejected
 
 _BLOCK = 2048
+_FIRST = 64
 
 
 class CsvSource:
     """Rows of a CSV (comma, semicolon or tab) or Parquet file that name photographs and their coordinates.
 
     Columns are found as `CsvTable` says. Photographs lie relative to `photos`, or to the file's folder. Where `photos` is an
-    archive or a folder of archives, or where its photographs are named without a suffix, they are found there as `Store` says.
+    archive or a folder of archives, or where none of the first is as it is named, they are found there as `Store` says.
     Without `find` they are named alone, and not looked for. With `licences` only rows whose licence holds one of these phrases
     as whole words are taken. Where no column has a usual name for the photographs, the first of `photo_names` that is there has
     them. Raises SourceError.
@@ -74,8 +75,8 @@ class CsvSource:
                     photo = next(photos)
                     if next(duplicate):
                         entry = Rejected(entry.id, f"line {line}: duplicate id")
-                    elif photo is None:
-                        entry = Rejected(entry.id, f"line {line}: not among the photographs")
+                    elif isinstance(photo, str):
+                        entry = Rejected(entry.id, f"line {line}: {photo}")
                     else:
                         entry = replace(entry, photo=photo)
                 if entry is not None:
@@ -84,13 +85,14 @@ class CsvSource:
             yield from self._store.torn()
 
     def _names_no_files(self, photos: Path) -> bool:
-        """Whether its photographs have to be looked for: in archives, or by names without a suffix."""
+        """Whether its photographs must be looked for: in archives, or in a folder where none of the first is as it is named."""
         if photos.is_file() or (photos.is_dir() and has_archives(photos)):
             return True
-        first = next((row[1]["photo"] for row in self._table if not isinstance(row, Rejected)), "")
-        return bool(first) and Path(first).suffix.lower() not in images.SUFFIXES and not (photos / first).exists()
+        names = (row[1]["photo"] for row in self._table if not isinstance(row, Rejected) and row[1]["photo"])
+        first = list(islice(names, _FIRST))
+        return bool(first) and photos.is_dir() and not any((photos / name).exists() for name in first)
 
-    def _photos_of(self, items: Sequence[Item]) -> Sequence[Photo | None]:
+    def _photos_of(self, items: Sequence[Item]) -> Sequence[Photo | str]:
         if self._store:
             return self._store.find([str(item.photo.path) for item in items])
         return [Photo(self._photos / item.photo.path) for item in items]
@@ -214,10 +216,13 @@ def photo_files(folder: Path) -> list[Path]:
     return sorted(
         file
         for file in folder.rglob("*")
-        if file.suffix.lower() in images.SUFFIXES
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-        and file.is_file()
+        if is_photo(file) and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     )
+
+
+def is_photo(file: Path) -> bool:
+    """Whether it is a file with the name of a photograph, and not a hidden one."""
+    return file.suffix.lower() in images.SUFFIXES and not file.name.startswith(".") and file.is_file()
 
 
 def _id(folder: Path, file: Path) -> str:

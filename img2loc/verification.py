@@ -1,7 +1,7 @@
 """Whether a gallery on the disk is still what was built: checksums, counts, lengths, coordinates, encoder."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ from img2loc import sketch
 from img2loc.errors import GalleryError
 from img2loc.gallery import Gallery
 from img2loc.inverted import MEANS
-from img2loc.manifest import read_manifest
+from img2loc.manifest import read_manifest, read_plan
 from img2loc.rows import ROWS
 from img2loc.vectors import LENGTH
 from img2loc.writing import VECTORS
@@ -36,7 +36,7 @@ def problems(folder: Path) -> Iterator[str]:
         yield str(error)
         return
     expected = manifest.get("files")
-    if expected is None:
+    if not isinstance(expected, dict):
         yield f"The manifest of {folder} has no checksums: it was built by an earlier version."
     else:
         yield from _changed(folder, expected)
@@ -47,22 +47,29 @@ def problems(folder: Path) -> Iterator[str]:
         return
     if gallery.dim != manifest.get("dim"):
         yield f"The vectors have length {gallery.dim}, and the manifest says {manifest.get('dim')}."
+    plan = read_plan(folder)
+    if plan is not None and plan.get("encoder") != gallery.encoder_name:
+        yield f"Its embeddings are by {plan.get('encoder')}, and the manifest says {gallery.encoder_name}."
     yield from _rows(gallery)
 
 
-def _changed(folder: Path, expected: dict[str, str]) -> Iterator[str]:
+def _changed(folder: Path, expected: Mapping[str, object]) -> Iterator[str]:
     found = checksums(folder)
     for name, digest in expected.items():
         if name not in found:
             yield f"{name} is gone."
         elif found[name] != digest:
-            yield f"{name} is not the file that was built: its SHA-256 is {found[name][:12]}…, and was {digest[:12]}…"
+            yield f"{name} is not the file that was built: its SHA-256 is {found[name][:12]}…, and was {str(digest)[:12]}…"
+    for name in found.keys() - expected.keys():
+        yield f"{name} is no file of this gallery, and yet it would be read."
 
 
 def _rows(gallery: Gallery) -> Iterator[str]:
     # Eight bits a number and fewer change lengths by themselves.
     most = 2 * LENGTH if str(gallery.manifest.get("spec")).endswith(("Flat", "fp16")) else 0.1
-    off = sum(int((np.abs(np.linalg.norm(part.astype(np.float32), axis=1) - 1) > most).sum()) for part in gallery.vectors())
+    off = 0
+    for part in gallery.vectors():
+        off += int((~(np.abs(np.linalg.norm(part.astype(np.float32), axis=1) - 1) <= most)).sum())  # NaN is off, too.
     if off:
         yield f"{off:,} vectors are not of unit length."
     places = gallery.locations()

@@ -2,6 +2,7 @@
 
 import io
 import re
+import struct
 import tarfile
 import zipfile
 from bisect import bisect_right
@@ -16,6 +17,8 @@ PLAIN, ZIP_STORED, ZIP_DEFLATED = range(3)
 """How a file lies in its archive: as it is, or behind a header of its own, as it is or deflated."""
 _PIECE = re.compile(r"(?P<stem>.*?[^0-9])(?P<number>\d{2,})$")
 _GO_ON = "Put it back, and run the same command again: what is done is kept."
+_DAMAGED = (ValueError, OverflowError, IndexError, struct.error, NotImplementedError)
+"""What Python's readers of archives raise on damaged ones besides their own errors."""
 Row = tuple[str, int, int, int]
 """Name, offset, size and kind."""
 
@@ -92,10 +95,14 @@ def _read(path: Path, offset: int, size: int) -> bytes:
             file.seek(offset)
             content = file.read(size)
     except OSError as error:
-        raise SourceError(f"{path} cannot be read any more ({error.strerror or error}). {_GO_ON}") from error
+        raise _gone(path, error) from error
     if len(content) < size:
         raise SourceError(f"{path} has become shorter. {_GO_ON}")
     return content
+
+
+def _gone(path: Path, error: OSError) -> SourceError:
+    return SourceError(f"{path} cannot be read any more ({error.strerror or error}). {_GO_ON}")
 
 
 class TarScan:
@@ -106,24 +113,28 @@ class TarScan:
         self.torn = ""
 
     def __iter__(self) -> Iterator[Row]:
-        stream = _Stream(self._volume)
         count = 0
         try:
+            stream = _Stream(self._volume)
             with tarfile.open(fileobj=stream, mode="r:", errors="backslashreplace") as tar:
                 while (member := tar.next()) is not None:
                     tar.members.clear()  # type: ignore[attr-defined]  # Else it would remember them all.
-                    if member.offset_data + member.size > self._volume.size:
+                    if member.size < 0 or member.offset_data + member.size > self._volume.size:
                         break
                     if member.isreg():
                         count += 1
                         yield member.name.removeprefix("./"), member.offset_data, member.size, PLAIN
                 ends = tar.offset if member is None else member.offset
-        except tarfile.TarError:
+        except (tarfile.TarError, *_DAMAGED):
             ends = min(stream.tell(), self._volume.size) if count else 0
             member = None
+        except OSError as error:
+            raise _gone(self._volume.paths[0], error) from error
         stream.seek(ends)
         if member is not None or stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
             self.torn = f"{self._volume.name} breaks off at byte {ends:,}: the {count:,} files before that are used"
+            if not count:
+                self.torn += ", and it may be empty, compressed or no tar file"
 
 
 class ZipScan:
@@ -140,9 +151,11 @@ class ZipScan:
                     if entry.is_dir() or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                         continue
                     kind = ZIP_STORED if entry.compress_type == zipfile.ZIP_STORED else ZIP_DEFLATED
-                    yield entry.filename, entry.header_offset, entry.compress_size, kind
-        except zipfile.BadZipFile:
-            self.torn = f"{self._volume.name} breaks off: a zip file's directory is at its end, so no file of it can be used"
+                    yield entry.filename.removeprefix("./"), entry.header_offset, entry.compress_size, kind
+        except (zipfile.BadZipFile, *_DAMAGED):
+            self.torn = f"{self._volume.name} breaks off or is damaged: its directory, at its end, cannot be read"
+        except OSError as error:
+            raise _gone(self._volume.paths[0], error) from error
 
 
 class _Stream(io.RawIOBase):

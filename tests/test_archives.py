@@ -72,6 +72,49 @@ def test_garbage_and_nothing_are_torn_archives(tmp_path: Path) -> None:
     assert [(len(archive), bool(archive.torn)) for archive in find_archives(tmp_path)] == [(0, True)] * 3
 
 
+def test_headers_that_no_reader_of_tars_can_make_sense_of_end_the_archive(tmp_path: Path) -> None:
+    """A size beyond all numbers, and one below zero, in a header whose checksum is right."""
+    content = write_tar(tmp_path / "a.tar", {"a.jpg": b"1", "b.jpg": b"2", "c.jpg": b"3"}).read_bytes()
+    for number, size in enumerate((b"\x80" + b"\x7f" * 11, b"\xff" * 10 + b"\xf0\x00")):
+        header = bytearray(content[1024:1536])
+        header[124:136], header[148:156] = size, b" " * 8
+        header[148:156] = b"%06o\0 " % sum(header)
+        path = tmp_path / f"{number}.tar"
+        path.write_bytes(content[:1024] + header + content[1536:])
+        (archive,) = find_archives(path)
+        assert contents(archive) == {"a.jpg": b"1"}
+        assert "breaks off at byte 1," in archive.torn
+
+
+def test_a_zip_whose_directory_is_damaged_is_torn(tmp_path: Path) -> None:
+    content = write_zip(tmp_path / "a.zip", {"ü.jpg": b"1", "b.jpg": b"2"}).read_bytes()
+    at = content.index(b"PK\x01\x02")
+    for number, (place, value) in enumerate([(at + 6, 230), (content.index("ü".encode(), at), 0xFF)]):
+        damaged = bytearray(content)
+        damaged[place] = value
+        (tmp_path / f"{number}.zip").write_bytes(damaged)
+        (archive,) = find_archives(tmp_path / f"{number}.zip")
+        assert "its directory, at its end, cannot be read" in archive.torn
+
+
+@pytest.mark.parametrize("content", [b"", b"ARROW1 and no more"])
+def test_a_torn_note_of_an_archive_is_made_again(tmp_path: Path, content: bytes) -> None:
+    path = write_tar(tmp_path / "a.tar", FILES)
+    find_archives(path)
+    (note,) = assets.catalogues().iterdir()
+    note.write_bytes(content)
+    assert contents(find_archives(path)[0]) == FILES
+
+
+def test_where_no_note_can_be_kept_the_message_names_that_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("IMG2LOC_HOME", str(tmp_path / "file"))
+    with pytest.raises(
+        SourceError, match=r"What lies in a\.tar is noted in .*catalogues, which cannot be written .* IMG2LOC_HOME"
+    ):
+        find_archives(write_tar(tmp_path / "a.tar", FILES))
+
+
 def test_an_archive_is_gone_through_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_tar(tmp_path / "a.tar", FILES)
     first = contents(find_archives(path)[0])

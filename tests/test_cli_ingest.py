@@ -1,5 +1,6 @@
 """`index build --part`, merge, add, import and export as a user meets them; a killed build from tars goes on."""
 
+import errno
 import json
 import os
 import signal
@@ -9,8 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from img2loc import indexing
+from img2loc import indexing, tuning, verification
 from img2loc.mixture import open_source
 from tests.archives import make_mp16, make_pairs
 from tests.conftest import Cli
@@ -73,6 +75,48 @@ def test_mistakes_are_sentences(run: Cli, tmp_path: Path) -> None:
     ]:
         code, _, err = run(*words)
         assert (code, err.startswith(message)) == (1, True), err
+
+
+@pytest.mark.usefixtures("toy")
+def test_a_gallery_that_cannot_be_written_is_tuned_with_a_sentence(
+    run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_pairs(tmp_path / "t.tar", range(160))
+    words = ("index", "build", tmp_path / "t.tar", "--encoder", "toy", "--spec", "IVF4,SQfp16", "--out", tmp_path / "g")
+    assert run(*words)[0] == 0
+
+    def read_only(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tuning, "write_json", read_only)
+        code, _, err = run("index", "tune", tmp_path / "g")
+    assert (code, "cannot be written (Read-only file system)" in err) == (1, True), err
+    with FileLock(tmp_path / "g" / ".lock"):
+        code, _, err = run("index", "tune", tmp_path / "g")
+    assert (code, "Another process is building" in err) == (1, True), err
+    assert run("index", "tune", tmp_path / "g")[0] == 0
+    code, _, err = run("index", "tune", "starter")
+    assert (code, "there is nothing to tune" in err) == (1, True), err
+
+
+def test_a_file_that_ends_early_is_no_interruption(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Click takes the error for the end of the input."""
+
+    def ends(folder: Path) -> None:
+        raise EOFError("No data left in file")
+
+    monkeypatch.setattr(verification, "problems", ends)
+    code, _, err = run("index", "verify", "starter")
+    assert (code, err.strip()) == (1, "Error: EOFError: No data left in file. This is a fault of img2loc; --debug shows where.")
+
+
+@pytest.mark.usefixtures("toy")
+def test_nothing_is_left_of_an_export_that_fails(run: Cli, tmp_path: Path) -> None:
+    (tmp_path / "rows.parquet").mkdir()
+    code, _, err = run("index", "export", "starter", tmp_path / "rows.parquet")
+    assert (code, "cannot be written" in err) == (1, True), err
+    assert not (tmp_path / "rows.parquet.part").exists()
 
 
 def test_sigkill_in_the_middle_of_a_tar_and_again(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """More photographs for a gallery: what is there is passed over, and until the end nothing changes."""
 
 import errno
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from img2loc import growing, indexing
@@ -10,7 +12,8 @@ from img2loc.errors import GalleryError
 from img2loc.exporting import export
 from img2loc.gallery import Gallery
 from img2loc.mixture import open_source
-from img2loc.sources import CsvSource
+from img2loc.sources import CsvSource, GridSource
+from img2loc.types import Embeddings, Location
 from tests.archives import make_pairs, mp16_name, photo_bytes, write_table
 from tests.test_indexing import TABLE, Dies, contents
 from tests.toys import PixelEncoder
@@ -52,10 +55,56 @@ def test_an_addition_that_was_cut_off_goes_on(built: Path, tmp_path: Path, after
     with pytest.raises(KeyboardInterrupt):
         growing.add(source, Dies(after), built, name="more")
     assert len(Gallery.open(built)) == 100  # Still searched as before.
-    with pytest.raises(GalleryError, match=r"An addition of more .* is not finished"):
-        growing.add(open_source(make_pairs(tmp_path / "else.tar", range(500, 510))), PixelEncoder(), built, name="else")
+    if after > 64:  # Else there is nothing yet that another addition could spoil.
+        with pytest.raises(GalleryError, match=r"An addition of more .* is not finished"):
+            growing.add(open_source(make_pairs(tmp_path / "else.tar", range(500, 510))), PixelEncoder(), built, name="else")
     (built / "manifest.json").unlink()  # Killed while it was indexed anew.
     assert len(growing.add(source, PixelEncoder(), built, name="more")) == 250
+
+
+@pytest.mark.parametrize("name", ["img_emb/img_emb_00000.npy", "img_emb/img_emb_00001.npy", "metadata/metadata_00001.parquet"])
+def test_nothing_is_added_where_a_shard_is_lost(built: Path, tmp_path: Path, name: str) -> None:
+    """By their number alone the new shards would take the last one for done, and photographs would be missing in silence."""
+    (built / name).rename(tmp_path / "away")
+    source = open_source(more(tmp_path))
+    with pytest.raises(GalleryError, match=r"is gone. Put it back|lacks the emb|of 64 rows, and the gallery 100"):
+        growing.add(source, PixelEncoder(), built, name="more")
+    (tmp_path / "away").rename(built / name)
+    assert len(growing.add(source, PixelEncoder(), built, name="more")) == 250
+
+
+def test_a_damaged_table_of_ids_is_told(built: Path, tmp_path: Path) -> None:
+    (built / "metadata" / "metadata_00001.parquet").write_bytes(b"junk")
+    with pytest.raises(GalleryError, match=r"metadata_00001.parquet cannot be read"):
+        growing.add(open_source(more(tmp_path)), PixelEncoder(), built, name="more")
+
+
+def test_an_addition_can_be_given_up(built: Path, tmp_path: Path) -> None:
+    """Where its source has changed meanwhile, it could never be finished."""
+    with pytest.raises(KeyboardInterrupt):
+        growing.add(open_source(more(tmp_path)), Dies(100), built, name="more")
+    changed = open_source(make_pairs(tmp_path / "more.tar", range(90, 130)))
+    with pytest.raises(GalleryError, match=r"is not finished.* delete the files numbered 00002 and above"):
+        growing.add(changed, PixelEncoder(), built, name="more")
+    for path in built.glob("*/*_00002.*"):
+        path.unlink()
+    assert len(growing.add(changed, PixelEncoder(), built, name="more")) == 130
+
+
+def test_photographs_are_not_added_to_points_nor_to_other_views(built: Path, tmp_path: Path) -> None:
+    class Both(PixelEncoder):
+        def encode_points(self, points: Sequence[Location]) -> Embeddings:
+            return np.eye(len(points), self.dim, dtype=np.float32)
+
+    class TenCrops(PixelEncoder):
+        views = "ten-crop"
+
+    indexing.build(GridSource(5), Both(), tmp_path / "points", alias="toy", table=TABLE, of="points")
+    source = open_source(more(tmp_path))
+    with pytest.raises(GalleryError, match="is of points, and only photos can be added"):
+        growing.add(source, Both(), tmp_path / "points", name="more")
+    with pytest.raises(GalleryError, match="was built by single, not by ten-crop"):
+        growing.add(source, TenCrops(), built, name="more")
 
 
 def test_what_cannot_be_added_to_is_told(built: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Embeddings that somebody else made become a gallery: checked, without the photographs."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from img2loc import importing
-from img2loc.errors import SourceError, WrongEncoder
+from img2loc.errors import GalleryError, SourceError, WrongEncoder
 from img2loc.gallery import Gallery
 from img2loc.types import Photo, Rejected
 from tests.archives import mp16_name, photo_bytes, write_table
-from tests.test_indexing import TABLE
+from tests.test_indexing import TABLE, contents
 from tests.toys import PixelEncoder
 
 NAMES = [mp16_name(seed).replace("/", "_") for seed in range(40)]
@@ -98,6 +99,84 @@ def test_a_spot_check_tells_another_encoder(theirs: Path, photos: Path) -> None:
 
     with pytest.raises(WrongEncoder, match=r"are not by pixels/6: of 32 photos encoded again"):
         importing.check(importing.Embeddings(theirs), Other(), photos)
+
+
+def test_files_are_paired_by_number_not_by_order(theirs: Path, tmp_path: Path) -> None:
+    for kind, suffix in (("img_emb", "npy"), ("metadata", "parquet")):
+        for number, name in ((0, "2"), (1, "10")):
+            (theirs / kind / f"{kind}_{number}.{suffix}").rename(theirs / kind / f"{kind}_{name}.{suffix}")
+    assert build(theirs, tmp_path / "g").ids() == [f"/data/images/{name}" for name in NAMES]
+    (theirs / "metadata" / "metadata_10.parquet").rename(theirs / "metadata" / "metadata_11.parquet")
+    with pytest.raises(SourceError, match=r"img_emb_10\.npy has no other half"):
+        importing.Embeddings(theirs)
+    (theirs / "metadata" / "metadata_11.parquet").rename(theirs / "metadata" / "metadata_02.parquet")
+    with pytest.raises(SourceError, match="several files of one number"):
+        importing.Embeddings(theirs)
+
+
+def test_other_vectors_are_not_taken_for_those_that_were_there(theirs: Path, tmp_path: Path) -> None:
+    build(theirs, tmp_path / "g")
+    path = theirs / "img_emb" / "img_emb_1.npy"
+    np.save(path, -np.load(path))
+    with pytest.raises(GalleryError, match="of another source"):
+        build(theirs, tmp_path / "g")
+
+
+def test_the_embeddings_themselves_are_never_overwritten(theirs: Path) -> None:
+    """Named as our shards are, they would be."""
+    for kind, suffix in (("img_emb", "npy"), ("metadata", "parquet")):
+        for number in (0, 1):
+            (theirs / kind / f"{kind}_{number}.{suffix}").rename(theirs / kind / f"{kind}_{number:05}.{suffix}")
+    before = contents(theirs)
+    with pytest.raises(GalleryError, match="made elsewhere and would be overwritten"):
+        build(theirs, theirs)
+    assert contents(theirs) == before
+
+
+def test_rows_without_a_name_and_huge_vectors(theirs: Path, tmp_path: Path) -> None:
+    vectors = np.concatenate([np.load(path) for path in sorted(theirs.glob("img_emb/*.npy"))]).astype(np.float64)
+    write(tmp_path / "odd", vectors, lat=[1] * 40, lon=list(range(40)), image_path=["", "", *NAMES[2:]])
+    np.save(tmp_path / "odd" / "img_emb" / "img_emb_1.npy", vectors[25:] * 1e60)
+    gallery = build(tmp_path / "odd", tmp_path / "g")
+    assert gallery.ids() == NAMES[2:]
+    with (tmp_path / "g" / "skipped.csv").open() as file:
+        skipped = [tuple(row.values()) for row in csv.DictReader(file)]
+    assert skipped == [(f"metadata_0.parquet, row {n}", "it has no id and names no photograph") for n in (1, 2)]
+
+
+@pytest.mark.parametrize("column", ["id", "file"])
+def test_coordinates_are_found_whatever_folders_are_above_a_photograph(theirs: Path, tmp_path: Path, column: str) -> None:
+    """Names that are no Flickr numbers, as OpenStreetView-5M's: clip-retrieval writes whole paths."""
+    vectors = np.concatenate([np.load(path) for path in sorted(theirs.glob("img_emb/*.npy"))])
+    ids = [str(3_859_149_887_465_501 + n) for n in range(40)]
+    write(tmp_path / "bare", vectors, image_path=[f"/data/osv5m/images/train/00/{identity}.jpg" for identity in ids])
+    named = [identity if column == "id" else f"00/{identity}.jpg" for identity in ids]
+    places = write_table(
+        tmp_path / "p.csv", [column, "latitude", "longitude"], [(name, n + 1, n) for n, name in enumerate(named)]
+    )
+    gallery = build(tmp_path / "bare", tmp_path / "g", places)
+    assert gallery.locations()[:, 0].tolist() == list(range(1, 41))
+
+
+def test_photographs_for_the_check_need_no_flickr_number(theirs: Path, photos: Path, tmp_path: Path) -> None:
+    vectors = np.concatenate([np.load(path) for path in sorted(theirs.glob("img_emb/*.npy"))])
+    names = [f"/data/{n % 3}/holiday {n}.jpg" for n in range(40)]
+    columns: dict[str, list[Any]] = {"image_path": names, "lat": [1] * 40, "lon": [2] * 40}
+    write(tmp_path / "named", vectors, **columns)
+    (tmp_path / "some").mkdir()
+    for n in (3, 30):
+        (photos / NAMES[n]).rename(tmp_path / "some" / f"holiday {n}.jpg")
+    found = importing.check(importing.Embeddings(tmp_path / "named"), PixelEncoder(), tmp_path / "some")
+    assert (found.photos, found.lowest > 0.999) == (2, True)
+
+
+def test_files_that_are_not_what_they_are_called_are_sentences(theirs: Path) -> None:
+    np.save(theirs / "img_emb" / "img_emb_1.npy", np.full((15, 108), "a"))
+    with pytest.raises(SourceError, match=r"img_emb_1\.npy is of the type <U1"):
+        importing.Embeddings(theirs)
+    (theirs / "metadata" / "metadata_1.parquet").write_bytes(b"junk")
+    with pytest.raises(SourceError, match=r"metadata_1\.parquet cannot be read as Parquet"):
+        importing.Embeddings(theirs)
 
 
 def test_what_does_not_pair_is_told(theirs: Path, photos: Path, tmp_path: Path) -> None:

@@ -91,6 +91,44 @@ def test_an_unfinished_part_a_lost_and_a_damaged_shard_are_told(source: Source, 
     assert len(merging.merge(made, tmp_path / "out")) == 300
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("img_emb/img_emb_00000.npy", b"", "img_emb_00000.npy is damaged"),
+        ("metadata/metadata_00000.parquet", b"junk", "img_emb_00000.npy is damaged"),
+        ("skipped/skipped_00000.json", b"[{", "img_emb_00000.npy is damaged"),
+        ("part.json", b"[]", "part.json cannot be read"),
+        ("part.json", b'{"part": [1, 2]}', "part.json cannot be read"),
+        ("build.json", b"[]", "build.json is no note"),
+        ("build.json", None, "has no build.json"),
+    ],
+)
+def test_a_damaged_part_is_a_sentence(source: Source, tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+    one, two = parts(source, tmp_path / "a", of=2)
+    if content is None:
+        (one / name).unlink()
+    else:
+        (one / name).write_bytes(content)
+    with pytest.raises(GalleryError, match=message):
+        merging.merge([one, two], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_parts_of_other_views_or_for_other_indexes_are_told(source: Source, tmp_path: Path) -> None:
+    class TenCrops(PixelEncoder):
+        views = "ten-crop"
+
+    one, two = parts(source, tmp_path / "a", of=2)
+    merging.embed_part(source, TenCrops(), tmp_path / "b", Part(2, 2), alias="toy", table=TABLE)
+    with pytest.raises(GalleryError, match="of another views"):
+        merging.merge([one, tmp_path / "b"], tmp_path / "out")
+    merging.embed_part(source, PixelEncoder(), two, Part(2, 2), alias="toy", table=TABLE, spec="SQfp16")
+    with pytest.raises(GalleryError, match=r"for the index SQfp16, .* for Flat"):
+        merging.merge([one, two], tmp_path / "out")
+    merging.embed_part(source, PixelEncoder(), one, Part(1, 2), alias="toy", table=TABLE, spec="SQfp16")
+    assert merging.merge([one, two], tmp_path / "out").manifest["spec"] == "SQfp16"
+
+
 def test_a_photo_in_two_shards_is_told(source: Source, tmp_path: Path) -> None:
     one, two = made = parts(source, tmp_path / "a", of=2)
     for kind, suffix in (("img_emb", "npy"), ("metadata", "parquet")):

@@ -1,6 +1,7 @@
 """Several sources in one gallery: names kept, duplicates counted; pairs in archives; recipes that say so."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from img2loc.parquet import ParquetTable
 from img2loc.sources import CsvSource
 from img2loc.tables import CsvTable
 from img2loc.types import Item, Location, Rejected
-from tests.archives import make_mp16, make_pairs, mp16_name, photo_bytes, write_table, write_tar
+from tests.archives import make_mp16, make_pairs, mp16_name, photo_bytes, write_table, write_tar, write_zip
 
 
 def test_an_id_is_seen_once_however_it_is_written() -> None:
@@ -55,6 +56,33 @@ def test_pairs_that_are_none_say_why(tmp_path: Path) -> None:
     assert reasons["d"] == "no lat and lon in its .json"
     assert "no point on Earth" in reasons["e"]
     assert [entry.id for entry in found if isinstance(entry, Item)] == ["mine"]
+
+
+def test_a_description_that_is_damaged_costs_its_own_photo_only(tmp_path: Path) -> None:
+    good = b'{"lat": 1, "lon": 2}'
+    cut_off = b'{"lat": 1, "lon": 2, "title": "Z\\u00fcrich \\ud83d"}'
+    files = {"a.jpg": b"", "a.json": b"[" * 100_000, "b.jpg": b"", "b.json": cut_off, "c.jpg": b"", "c.json": b" " * 500 + good}
+    path = write_zip(tmp_path / "t.zip", {**files, "d.jpg": b"", "d.json": good}, zipfile.ZIP_DEFLATED)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"c.json") + len("c.json")
+    content[at : at + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    found = list(PairsSource(path))
+    assert [entry for entry in found if isinstance(entry, Rejected)] == [
+        Rejected("a", "its .json cannot be read"), Rejected("c", "its .json cannot be read"),
+    ]  # fmt: skip
+    assert [(entry.id, entry.label) for entry in found if isinstance(entry, Item)] == [("b", "Zürich ?"), ("d", "")]
+
+
+def test_photographs_that_share_a_key_are_not_lost_in_silence(tmp_path: Path) -> None:
+    good = b'{"lat": 1, "lon": 2}'
+    files = {"IMG.1.jpg": b"1", "IMG.2.jpg": b"2", "IMG.json": good, "x.mask.png": b"", "x.jpg": b"3", "x.json": good}
+    first, second, third = PairsSource(write_tar(tmp_path / "t.tar", files))
+    assert isinstance(first, Item)
+    assert isinstance(second, Rejected)
+    assert isinstance(third, Item)
+    assert (second.id, second.reason[:29]) == ("IMG.2.jpg", "a second photograph of the ke")
+    assert [item.photo.data() for item in (first, third) if callable(item.photo.data)] == [b"1", b"3"]
 
 
 def test_a_torn_tar_of_pairs_is_told(tmp_path: Path) -> None:
@@ -104,6 +132,39 @@ def test_a_parquet_table_reads_like_the_csv(tmp_path: Path) -> None:
         CsvSource(tmp_path / "absent.parquet")
 
 
+def test_a_parquet_tables_odd_types_are_text_as_a_csv_has_it(tmp_path: Path) -> None:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {
+        "file": pa.array([b"a.jpg", "ü.jpg".encode()], pa.binary()),
+        "id": pa.array([4763369508.0, None], pa.float64()),
+        "lat": pa.array(np.array([48.8584, 1e-7], np.float32)),
+        "lon": pa.array([2, -3], pa.int16()),
+        "author": pa.array([float("nan"), 7.0]),
+        "title": pa.array(["x", "x"]).dictionary_encode(),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    first, second = (entry for entry in CsvSource(tmp_path / "t.parquet") if isinstance(entry, Item))
+    assert (first.id, first.author, first.label) == ("4763369508", "", "x")
+    assert first.location.lat == pytest.approx(48.8584, abs=1e-5)
+    assert first.location.lon == 2
+    assert (second.id, second.author, second.photo.path.name) == ("ü.jpg", "7", "ü.jpg")
+    assert second.location.lat == pytest.approx(1e-7)
+
+
+def test_a_parquet_table_whose_pages_are_damaged_is_a_sentence(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"file": ["a.jpg"] * 50, "lat": [1.0] * 50, "lon": [2.0] * 50}), tmp_path / "t.parquet")
+    content = (tmp_path / "t.parquet").read_bytes()
+    (tmp_path / "t.parquet").write_bytes(content[:4] + b"\xff" * 60 + content[64:])
+    with pytest.raises(SourceError, match=r"t\.parquet is damaged"):
+        list(CsvSource(tmp_path / "t.parquet"))
+
+
 def test_a_long_csv_is_counted_and_read_without_being_held(tmp_path: Path) -> None:
     import tracemalloc
 
@@ -116,6 +177,26 @@ def test_a_long_csv_is_counted_and_read_without_being_held(tmp_path: Path) -> No
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2_500_000
+
+
+def test_what_is_no_source_is_told_before_anything_is_embedded(tmp_path: Path) -> None:
+    import gzip
+
+    whole = write_tar(tmp_path / "a.tar", {"a.jpg": photo_bytes(1), "a.json": b'{"lat": 1, "lon": 2}'}).read_bytes()
+    for name, content, message in [
+        ("b.tar.gz", gzip.compress(whole), "is compressed, so that nothing in it can be read in place. Unpack it"),
+        ("c.tar", gzip.compress(whole), r"c\.tar breaks off at byte 0: .* may be empty, compressed or no tar file"),
+        ("d.tar", b"", r"d\.tar breaks off at byte 0: .* may be empty, compressed or no tar file"),
+        ("e.zip", b"", r"e\.zip breaks off or is damaged"),
+    ]:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(SourceError, match=message):
+            open_source(tmp_path / name)
+    (tmp_path / "both").mkdir()
+    write_zip(tmp_path / "both" / "backup.zip", {"x.txt": b"x"})
+    (tmp_path / "both" / "1.jpg").write_bytes(photo_bytes(1))
+    with pytest.raises(SourceError, match=r"archives and loose photographs, such as 1\.jpg"):
+        open_source(tmp_path / "both")
 
 
 def test_recipes_of_several_sources(tmp_path: Path) -> None:
@@ -140,12 +221,21 @@ def test_recipes_of_several_sources(tmp_path: Path) -> None:
         ('[[source]]\npath = "y"\nencoder = "lite0"\n', "no key 'encoder'"),
         ("source = [3]\n", "should be a \\[\\[source\\]\\] table"),
         ('[[source]]\npath = "y"\ntable = 3\n', "table = 3 should be a str"),
+        ('path = "x.csv"\nlicences = [3]\n', r"licences = \[3\] should hold texts only"),
+        ('path = "x.csv"\ncolumns = {lat = 3}\n', "should hold texts only"),
     ],
 )
 def test_wrong_recipes_of_sources_are_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "r.toml").write_text(text)
     with pytest.raises(SourceError, match=message):
         recipes.find(str(tmp_path / "r.toml"))
+
+
+@pytest.mark.parametrize("name", ["no.such:thing.csv", "mp16:v2.csv", ":x.csv", "/data/2024:09/x.csv"])
+def test_a_colon_in_a_path_names_no_package(tmp_path: Path, name: str) -> None:
+    (tmp_path / "mp16:v2.csv").touch()
+    (tmp_path / "r.toml").write_text(f'path = "{name}"\n')
+    assert recipes.find(str(tmp_path / "r.toml")).path == tmp_path / name
 
 
 def test_the_shipped_recipe_takes_a_download_as_it_is(tmp_path: Path) -> None:

@@ -69,6 +69,27 @@ def test_what_is_excluded_never_appears(gallery: Gallery) -> None:
         assert [entry.id for entry in found.farthest] == brute_force(rows, query, 20, -1, keep)
 
 
+def test_what_is_excluded_never_appears_where_the_basis_does_not_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few rows and the query lie almost wholly outside the basis, the excluded ones nearest to the query."""
+    monkeypatch.setattr(writing, "SKETCH_FROM", 1000)
+    numbers = np.arange(4000)
+    rows = np.zeros((4000, DIM))
+    rows[:, 1:140] = np.random.default_rng(0).normal(size=(4000, 139))
+    few = [(numbers[numbers % 7 == author][:count], share) for author, count, share in ((3, 10, 0.9), (1, 24, 0.5))]
+    for own, share in few:
+        rows[own] = 0
+        rows[own, 150] = share * (-1) ** np.arange(len(own))
+        rows[own, 0] = np.sqrt(1 - share**2)
+    away = numbers[numbers % 7 == 5][:100]
+    rows[away] = -np.eye(DIM)[0]
+    made = Gallery.build(tmp_path, Batches(unit(rows), items(4000)), encoder=ENCODER, rows=4000, spec="SQfp16")
+    query = np.zeros(DIM, np.float32)
+    query[[0, 150]] = 1e-6, 1
+    found = made.search(query, 8, exclude_authors=["author3"]).nearest
+    stored = unit(rows).astype(np.float16).astype(np.float32)
+    assert [entry.id for entry in found] == brute_force(stored, query, 8, 1, numbers % 7 != 3)
+
+
 def test_probabilities_still_come_from_every_row(gallery: Gallery) -> None:
     rows = decaying(ROWS).astype(np.float16).astype(np.float64)
     (query,) = decaying(1, seed=6)

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from img2loc import indexing, verification
+from img2loc import indexing, sketch, verification, writing
+from img2loc.errors import GalleryError
 from img2loc.gallery import Gallery
 from tests.test_gallery import ENCODER, Batches, items, vectors
 from tests.test_tuning import clustered, run, shards
@@ -51,6 +52,55 @@ def test_vectors_and_coordinates_are_looked_at(tmp_path: Path) -> None:
     assert "1 vectors are not of unit length" in found
     assert "1 rows are not on Earth, the first in row 7" in found
     assert "1 rows have the id of another row" in found
+
+
+def test_a_vector_that_is_no_number_is_found(tmp_path: Path) -> None:
+    rows = vectors(300)
+    Gallery.build(tmp_path, Batches(rows, items(300)), encoder=ENCODER, rows=300, spec="Flat")
+    content = bytearray((tmp_path / "gallery.faiss").read_bytes())
+    content[-96:] = np.full(24, np.nan, "<f4").tobytes()
+    (tmp_path / "gallery.faiss").write_bytes(content)
+    assert "1 vectors are not of unit length." in list(verification.problems(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"files": []}, "has no checksums"),
+        ({"files": {"gallery.faiss": 1, "rows.arrow": None}}, "is not the file that was built"),
+        ({"probes": {"near": 1}}, "its probe counts are {'near': 1}"),
+        ({"probes": {"near": 0, "far": 4}}, "its probe counts are"),
+        ({"probes": [1, 2]}, "its probe counts are"),
+        ({"encoder": {"name": "another", "table": {}}}, "Its embeddings are by toy, and the manifest says another."),
+    ],
+)
+def test_a_manifest_that_was_changed_is_found(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    folder = tmp_path / "g"
+    shards(folder, clustered(500))
+    indexing.index(folder, {**ENCODER, "name": "toy"}, "IVF4,SQfp16", {})
+    (folder / "build.json").write_text(json.dumps({"source": "x", "encoder": "toy"}))
+    assert list(verification.problems(folder)) == []
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, **change}))
+    assert any(message in line for line in verification.problems(folder))
+
+
+def test_another_gallerys_sketch_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its bounds would leave out the wrong rows, in silence."""
+    monkeypatch.setattr(writing, "SKETCH_FROM", 400)
+    for name, rows in (("large", 600), ("same", 500), ("g", 500)):
+        shards(tmp_path / name, clustered(rows, seed=rows))
+        indexing.index(tmp_path / name, ENCODER, "SQfp16", {})
+    for file in sketch.FILES:
+        (tmp_path / "g" / file).write_bytes((tmp_path / "large" / file).read_bytes())
+    assert any("its sketch is of 600 rows" in line for line in verification.problems(tmp_path / "g"))
+    with pytest.raises(GalleryError, match="its sketch is of 600 rows"):
+        Gallery.open(tmp_path / "g")
+    shards(tmp_path / "flat", clustered(500))
+    indexing.index(tmp_path / "flat", ENCODER, "Flat", {})
+    for file in sketch.FILES:
+        (tmp_path / "flat" / file).write_bytes((tmp_path / "same" / file).read_bytes())
+    assert any("is no file of this gallery" in line for line in verification.problems(tmp_path / "flat"))
 
 
 def test_what_is_gone_or_of_another_version_is_a_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

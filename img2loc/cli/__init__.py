@@ -85,7 +85,12 @@ def _run(debug: bool) -> int:
     try:
         result = app(standalone_mode=False)
         code = result if isinstance(result, int) else 0
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, typer.Abort) as stopped:
+        if isinstance(stopped.__cause__, EOFError):  # Of a file that ends early; click takes it for the end of the input.
+            if debug:
+                raise
+            typer.echo(f"Error: EOFError: {stopped.__cause__}. This is a fault of img2loc; --debug shows where.", err=True)
+            return 1
         code = 130
     except Exception as error:
         if (show := getattr(error, "show", None)) is not None:  # a usage error, of click's or of typer's own copy of it

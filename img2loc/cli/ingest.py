@@ -53,7 +53,7 @@ def add(
     found = recipe.source()
     folder = galleries.gallery_folder(settings, gallery)
     stamp = growing.stamp_of(folder)
-    alias = str(stamp["alias"])
+    alias = str(stamp.get("alias"))
     if not settings.has("encoder", alias):
         raise GalleryError(f"{folder} was built by [encoder.{alias}], which your configuration does not have. Put it there.")
     use_device(settings, alias, device)

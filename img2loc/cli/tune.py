@@ -22,11 +22,14 @@ def tune(
     By measurement, for either end; the numbers are kept in the gallery.
     """
     from img2loc import galleries, tuning
+    from img2loc.claims import working_on
     from img2loc.config import Config
     from img2loc.indexing import Shards
 
     _, opened = galleries.open_gallery(Config.load(config), gallery)
-    found = tuning.tune(opened, Shards(opened.folder, len(opened)), recall, far_recall)
+    with working_on(opened.folder):
+        shards = Shards(opened.folder, len(opened)) if opened.inverted else ()
+        found = tuning.tune(opened, shards, recall, far_recall)
     typer.echo(json.dumps(found["recall"], indent=1))
 
 
@@ -42,9 +45,10 @@ def verify(
     from img2loc.config import Config
 
     folder = galleries.gallery_folder(Config.load(config), gallery)
-    found = list(verification.problems(folder))
-    for line in found:
+    code = 0
+    for line in verification.problems(folder):
         typer.echo(line, err=True)
-    if not found:
+        code = 1
+    if not code:
         typer.echo(f"{folder}: every check passed.", err=True)
-    return 1 if found else 0
+    return code
