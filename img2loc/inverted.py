@@ -1,6 +1,7 @@
 """The file of an inverted index, in FAISS's own format, written in bounded memory: FAISS holds all of it until the end."""
 
 import os
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ class InvertedFile:
         self._centres: Embeddings = index.quantizer.reconstruct_n(0, index.nlist)
         self._waiting = path.with_suffix(".tmp")
         self._file = self._waiting.open("wb")
-        self._lists: list[NDArray[np.int64]] = []
+        self._lists = array("i")  # One that grows: small ones that stay would keep the memory between them from reuse.
         self._similar = np.zeros(index.nlist)
 
     def add(self, vectors: Embeddings) -> None:
@@ -40,12 +41,12 @@ class InvertedFile:
         codes = np.empty((len(rows), self._index.code_size), dtype=np.uint8)
         self._index.encode_vectors(len(rows), *(faiss.swig_ptr(array) for array in (rows, lists, codes)))
         self._file.write(codes.tobytes())
-        self._lists.append(lists)
+        self._lists.frombytes(lists.astype(np.int32).tobytes())
 
     def close(self) -> None:
         """Sort the codes into their lists."""
         self._file.close()
-        lists, width = np.concatenate(self._lists), int(self._index.code_size)
+        lists, width = np.frombuffer(self._lists, np.int32), int(self._index.code_size)
         sizes = np.bincount(lists, minlength=len(self._centres)).astype(np.int64)
         np.save(self._path.with_name(MEANS), np.where(sizes, self._similar / np.maximum(sizes, 1), 1).astype(np.float32))
         header = self._header(sizes)

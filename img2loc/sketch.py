@@ -12,6 +12,7 @@ their exact scores decide.
 
 import io
 import math
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -48,7 +49,7 @@ class SketchFile:
         # Rows beyond the sample may have larger coordinates; what is cut off there is counted as lost.
         self._scales = [1.2 * float(placed[:, part].max(initial=1e-6)) / _FINEST for part in self._parts]
         self._largest = np.zeros((2, 2))  # For each part: of |x̂| and |e|.
-        self._outside: list[NDArray[np.float32]] = []
+        self._outside = (array("f"), array("f"))  # That grow: small ones that stay keep the memory between them from reuse.
         self._files = [(folder / name).open("wb") for name in FILES[2:]]
         for file, part in zip(self._files, self._parts, strict=True):
             file.write(_header(0, part.stop - part.start))
@@ -60,7 +61,6 @@ class SketchFile:
         rows = torch.from_numpy(vectors).float()
         placed = rows @ torch.from_numpy(self._basis.T)
         outside = rows.double().square_().sum(dim=1)
-        rest = []
         for number, (part, scale) in enumerate(zip(self._parts, self._scales, strict=True)):
             own = placed[:, part]
             codes = (own / scale).round_().clamp_(-_FINEST, _FINEST)
@@ -69,12 +69,12 @@ class SketchFile:
                 norms = torch.linalg.vector_norm(shares, dim=1)
                 self._largest[number, kind] = max(self._largest[number, kind], float(norms.max()))
             outside = (outside - own.double().square_().sum(dim=1)).clamp_(min=0)
-            rest.append((outside + 1e-6).sqrt_())  # The difference of two nearly equal sums is known to about 1e-6.
-        self._outside.append(torch.stack(rest).float().numpy())
+            rest = (outside + 1e-6).sqrt_()  # The difference of two nearly equal sums is known to about 1e-6.
+            self._outside[number].frombytes(rest.float().numpy().tobytes())
 
     def close(self) -> None:
         """Finish the files."""
-        outside = np.concatenate(self._outside, axis=1)
+        outside = np.stack([np.frombuffer(kept, np.float32) for kept in self._outside])
         for file, part in zip(self._files, self._parts, strict=True):
             file.seek(0)
             file.write(_header(outside.shape[1], part.stop - part.start))

@@ -87,6 +87,13 @@ def _sample(batches: Batches, rows: int, most: int) -> Embeddings:
     """A random sample of the rows, always the same. Raises GalleryError if batches can be read but once."""
     if iter(batches) is batches:
         raise GalleryError("This index must be trained before rows are added: pass batches that can be iterated twice.")
-    share = min(1.0, most / max(rows, 1))
-    random = np.random.default_rng(0)
-    return np.concatenate([vectors[random.random(len(vectors)) < share] for vectors, _ in batches])
+    chosen = np.sort(np.random.default_rng(0).permutation(rows)[:most])
+    found: Embeddings | None = None
+    start = at = 0
+    for vectors, _ in batches:
+        own = chosen[slice(*np.searchsorted(chosen, (start, start + len(vectors))))] - start
+        if found is None:  # At once: small arrays that stay between large ones that go would keep the memory of all from reuse.
+            found = np.empty((len(chosen), vectors.shape[1]), dtype=np.float32)
+        found[at : at + len(own)] = vectors[own]
+        start, at = start + len(vectors), at + len(own)
+    return np.empty((0, 0), dtype=np.float32) if found is None else found[:at]
