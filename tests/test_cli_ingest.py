@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from img2loc import indexing, tuning, verification
+from img2loc import assets, indexing, tuning, verification
 from img2loc.mixture import open_source
 from tests.archives import make_mp16, make_pairs
 from tests.conftest import Cli
@@ -100,6 +100,7 @@ def test_a_gallery_that_cannot_be_written_is_tuned_with_a_sentence(
     assert run("index", "tune", tmp_path / "g")[0] == 0
     code, _, err = run("index", "tune", "starter")
     assert (code, "there is nothing to tune" in err) == (1, True), err
+    assert not (assets.folder("index") / "starter" / ".lock").exists()
 
 
 def test_a_file_that_ends_early_is_no_interruption(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
