@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from img2loc import indexing, tuning, verification
+from img2loc import assets, indexing, tuning, verification
 from img2loc.mixture import open_source
 from tests.archives import make_mp16, make_pairs
 from tests.conftest import Cli
@@ -64,7 +64,9 @@ def test_from_download_to_gallery_in_parts_with_additions_and_out_again(run: Cli
 def test_mistakes_are_sentences(run: Cli, tmp_path: Path) -> None:
     make_pairs(tmp_path / "t.tar", range(3))
     build = ("index", "build", tmp_path / "t.tar", "--encoder", "toy")
+    (tmp_path / "grid.toml").write_text('of = "points"\ngrid = 9\n')
     for words, message in [
+        (("index", "add", "starter", tmp_path / "grid.toml"), f"Error: {tmp_path / 'grid.toml'} is of points, and only photos"),
         ((*build, "--part", "1/2"), "Error: A part needs a folder of its own: say which with --out."),
         ((*build, "--part", "3/2", "--out", tmp_path / "p"), "Error: --part 3/2: say which of how many, as in 1/4"),
         ((*build, "--device", "cuda:0"), "Error: The encoder 'toy' takes no device. Leave --device out."),
@@ -98,6 +100,7 @@ def test_a_gallery_that_cannot_be_written_is_tuned_with_a_sentence(
     assert run("index", "tune", tmp_path / "g")[0] == 0
     code, _, err = run("index", "tune", "starter")
     assert (code, "there is nothing to tune" in err) == (1, True), err
+    assert not (assets.folder("index") / "starter" / ".lock").exists()
 
 
 def test_a_file_that_ends_early_is_no_interruption(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

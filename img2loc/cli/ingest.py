@@ -50,6 +50,8 @@ def add(
     making.check(settings)
     recipe = galleries.recipe(settings, source)
     recipe = replace(recipe, path=path or recipe.path, photos=photos or recipe.photos)
+    if recipe.of != "photos":
+        raise GalleryError(f"{source} is of {recipe.of}, and only photos can be added. Build another gallery of them.")
     found = recipe.source()
     folder = galleries.gallery_folder(settings, gallery)
     stamp = growing.stamp_of(folder)

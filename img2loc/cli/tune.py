@@ -1,6 +1,7 @@
 """`img2loc index tune` and `index verify`: how well a gallery's index does, and whether its files are whole."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +28,7 @@ def tune(
     from img2loc.indexing import Shards
 
     _, opened = galleries.open_gallery(Config.load(config), gallery)
-    with working_on(opened.folder):
+    with working_on(opened.folder) if opened.inverted else nullcontext():  # Else nothing will be written.
         shards = Shards(opened.folder, len(opened)) if opened.inverted else ()
         found = tuning.tune(opened, shards, recall, far_recall)
     typer.echo(json.dumps(found["recall"], indent=1))
