@@ -48,7 +48,7 @@ def main() -> None:
     third = shards_of(options.rows) // 3
     report("killed while embedding", run(killed, arguments, lambda: len(list((killed / "img_emb").glob("*.npy"))) >= third))
     half = options.rows * options.dim * 2 // 3
-    report("killed while indexing", run(killed, arguments, lambda: max(map(size, killed.glob("gallery.*")), default=0) >= half))
+    report("killed while indexing", run(killed, arguments, lambda: max(map(size, killed.rglob("gallery.*")), default=0) >= half))
     report("finished", run(killed, arguments))
     same = checksums(whole) == checksums(killed) and embeddings(whole) == embeddings(killed)
     print("both galleries have the same files" if same else "THE GALLERIES DIFFER")

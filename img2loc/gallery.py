@@ -4,6 +4,7 @@ A gallery is a folder: `gallery.faiss` (vectors), `rows.arrow` (id, lat, lon, la
 and `manifest.json` (what made it), which is written last: where it exists, the gallery is whole.
 """
 
+import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -20,12 +21,14 @@ from img2loc.rows import ROWS, Rows
 from img2loc.sketch import Sketch
 from img2loc.types import Embedding, Embeddings, Neighbour, Neighbours, Photo
 from img2loc.vectors import LENGTH, matrix_of, products, read_index, refuse_graphs, resolve_spec, stored
-from img2loc.writing import VECTORS, Batches, write
+from img2loc.writing import FILES, VECTORS, Batches, write
 
 Exclusions = Callable[[Photo], tuple[Collection[str], Collection[str]]]
 """The ids of the rows, and the authors, that a photograph must not see among its neighbours."""
 
 _OF = ("photos", "points", "texts")
+_DRAFTS = "new"
+"""Where the files of a gallery are until all of them are whole."""
 
 
 class Gallery:
@@ -87,27 +90,32 @@ class Gallery:
     ) -> Self:
         """Write a gallery from batches of unit rows, each with its table (`rows.table_of`), then open it.
 
+        One that is in the folder already can be searched until this one is whole.
+
         `encoder` is {"name", "alias", "table"}: its name, and the configuration that makes it again. `rows` is how many
         there will be. `spec` is a FAISS factory string. A spec that needs training reads the batches twice, so they must
         be iterable again. `facts` says what else to note in the manifest, once the gallery can be searched.
         Raises GalleryError for a graph index, rows that are not unit length, or no rows at all.
         """
         spec = resolve_spec(spec, rows)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / MANIFEST).unlink(missing_ok=True)
+        drafts = folder / _DRAFTS
+        shutil.rmtree(drafts, ignore_errors=True)
+        drafts.mkdir(parents=True)
         told = dict(about or {})
-        # A sketch passes over rows, and the probabilities of points and texts come from every one.
-        count, dim = write(folder, batches, rows, spec, sketched=told.get("of", _OF[0]) == _OF[0])
-        manifest = {
-            "format": FORMAT,
-            "rows": count,
-            "dim": dim,
-            "spec": spec,
-            "encoder": dict(encoder),
-            **told,
-        }
-        manifest |= facts(cls._of(folder, manifest))
-        write_json(folder / MANIFEST, manifest)
+        try:
+            # A sketch passes over rows, and the probabilities of points and texts come from every one.
+            count, dim = write(drafts, batches, rows, spec, sketched=told.get("of", _OF[0]) == _OF[0])
+            manifest = {"format": FORMAT, "rows": count, "dim": dim, "spec": spec, "encoder": dict(encoder), **told}
+            manifest |= facts(cls._of(drafts, manifest))
+            write_json(drafts / MANIFEST, manifest)
+            (folder / MANIFEST).unlink(missing_ok=True)
+            for name in (*FILES, MANIFEST):
+                if (drafts / name).exists():
+                    (drafts / name).replace(folder / name)
+                else:
+                    (folder / name).unlink(missing_ok=True)
+        finally:
+            shutil.rmtree(drafts, ignore_errors=True)
         return cls.open(folder)
 
     @classmethod
@@ -223,6 +231,10 @@ class Gallery:
     def ids(self) -> list[str]:
         """Every row's id."""
         return self._rows.ids()
+
+    def repeated_ids(self) -> int:
+        """Rows that have the id of an earlier row."""
+        return self._rows.repeated_ids()
 
     def locations(self) -> NDArray[np.float64]:
         """Every row's (lat, lon) in degrees, shape (rows, 2)."""

@@ -8,7 +8,7 @@ from img2loc.claims import working_on
 from img2loc.errors import GalleryError, first_line
 from img2loc.gallery import Gallery
 from img2loc.indexing import Shards, index
-from img2loc.manifest import MANIFEST, PLAN, read_manifest, read_plan, write_json
+from img2loc.manifest import PLAN, read_manifest, read_plan, write_json
 from img2loc.mixture import Mixture
 from img2loc.protocols import Encoder, Source
 from img2loc.shards import Extent, Progress, embed, shard_paths
@@ -59,7 +59,6 @@ def add(source: Source, encoder: Encoder, folder: Path, *, name: str, progress: 
             write_json(folder / PLAN, plan)
         after = Extent(*this["after"])
         embed(Mixture([(name, source)], but=_Ids(folder, after.shards)), encoder, folder, progress=progress, after=after)
-        (folder / MANIFEST).unlink(missing_ok=True)
         kept: Mapping[str, Any] = plan["gallery"]
         gallery_now = index(folder, kept["encoder"], kept["spec"], kept["about"])
         this["done"] = True

@@ -17,7 +17,6 @@ from img2loc.errors import SourceError, WrongEncoder, first_line
 from img2loc.gallery import Gallery
 from img2loc.identity import Seen, ending, hashed, key
 from img2loc.indexing import index
-from img2loc.manifest import MANIFEST
 from img2loc.parquet import ParquetTable
 from img2loc.protocols import Encoder
 from img2loc.shards import Encoded, Progress, is_whole, shard_paths, write_shard
@@ -153,7 +152,6 @@ def build(
     spec = resolve_spec(spec, len(embeddings))
     with working_on(folder):
         claim(folder, {"source": embeddings.fingerprint, "encoder": encoder.name})
-        (folder / MANIFEST).unlink(missing_ok=True)
         rows, number, done = iter(embeddings), 0, 0
         while shard := [entry for _, entry in zip(range(_CHUNK), rows, strict=False)]:
             if not is_whole(paths := shard_paths(folder, number)):

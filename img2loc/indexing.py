@@ -63,7 +63,6 @@ def build(
                     return gallery
             except GalleryError:
                 pass  # Damaged, and made again from its embeddings.
-            (folder / MANIFEST).unlink()
         embed(source, encoder, folder, of, progress)
         stamp = {"name": encoder.name, "alias": alias, "table": dict(table)}
         return index(folder, stamp, spec, {"source": source.path.name, "of": of, **(about or {})})
@@ -79,12 +78,16 @@ def plan_of(source: Source, encoder: Encoder, of: str) -> dict[str, Any]:
 def index(folder: Path, encoder: Mapping[str, Any], spec: str, about: Mapping[str, Any]) -> Gallery:
     """Make the gallery from the shards in `folder`, and measure how much its index finds."""
     shards = Shards(folder)
-    skipped = list(shards.rejected())
     with (folder / "skipped.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("id", "reason"), *((entry.id, entry.reason) for entry in skipped)])
+        lines = csv.writer(file)
+        lines.writerow(("id", "reason"))
+        skipped = sum(1 for entry in shards.rejected() if lines.writerow((entry.id, entry.reason)))
+    if not len(shards):
+        reasons = "; ".join(commonest_reasons(folder)) or "its source is empty"
+        raise GalleryError(f"There is not one usable entry for the gallery {folder}: {reasons}. See skipped.csv there.")
     places = shards.locations()
     ranked = dict(Counter(country_codes(places)).most_common())
-    counted = {"skipped": len(skipped), "countries": ranked, "same_coordinates": same_coordinates(places)}
+    counted = {"skipped": skipped, "countries": ranked, "same_coordinates": same_coordinates(places)}
     return Gallery.build(
         folder,
         shards,
@@ -92,7 +95,7 @@ def index(folder: Path, encoder: Mapping[str, Any], spec: str, about: Mapping[st
         rows=len(shards),
         spec=spec,
         about={**about, **counted},
-        facts=lambda gallery: {**measured(gallery, shards), "files": checksums(folder)},
+        facts=lambda gallery: {**measured(gallery, shards), "files": checksums(gallery.folder)},
     )
 
 
@@ -114,7 +117,7 @@ class Shards:
         for paths in self._paths:
             try:
                 vectors = converted(np.load(paths["img_emb"]), "float32")
-            except (EOFError, ValueError) as error:
+            except (EOFError, OSError, ValueError) as error:
                 raise _unreadable(paths["img_emb"], error) from error
             if len(vectors):
                 vectors /= lengths(vectors)[:, None]
@@ -129,7 +132,7 @@ class Shards:
         for path in (paths["metadata"] for paths in self._paths):
             try:
                 rows += int(pq.read_metadata(path).num_rows)
-            except ArrowInvalid as error:
+            except (OSError, ArrowInvalid) as error:
                 raise _unreadable(path, error) from error
         return rows
 
@@ -142,8 +145,11 @@ class Shards:
     def rejected(self) -> Iterator[Rejected]:
         """What was skipped, in the source's order."""
         for paths in self._paths:
-            for entry in json.loads(paths["skipped"].read_text()):
-                yield Rejected(**entry)
+            try:
+                entries = [Rejected(**entry) for entry in json.loads(paths["skipped"].read_text())]
+            except (OSError, ValueError, TypeError) as error:
+                raise _unreadable(paths["skipped"], error) from error
+            yield from entries
 
 
 def _read_parquet(path: Path, columns: list[str] | None = None) -> Any:
@@ -152,7 +158,7 @@ def _read_parquet(path: Path, columns: list[str] | None = None) -> Any:
 
     try:
         return pq.read_table(path, columns=columns)
-    except ArrowInvalid as error:
+    except (OSError, ArrowInvalid) as error:
         raise _unreadable(path, error) from error
 
 

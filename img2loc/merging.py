@@ -12,7 +12,7 @@ from img2loc.errors import GalleryError
 from img2loc.gallery import Gallery
 from img2loc.identity import Seen
 from img2loc.indexing import index, plan_of
-from img2loc.manifest import MANIFEST, PLAN, read_plan, write_json
+from img2loc.manifest import PLAN, read_plan, write_json
 from img2loc.protocols import Encoder, Source
 from img2loc.shards import Part, Progress, embed, is_whole, require_tower, shard_paths
 from img2loc.vectors import resolve_spec
@@ -62,7 +62,6 @@ def merge(folders: Sequence[Path], out: Path) -> Gallery:
     _require_whole(places, first["dim"])
     with working_on(out):
         claim(out, _plan(folders[0]))
-        (out / MANIFEST).unlink(missing_ok=True)
         for number, paths in enumerate(places):
             there = shard_paths(out, number)
             for kind in ("skipped", "metadata", "img_emb"):

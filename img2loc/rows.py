@@ -84,6 +84,12 @@ class Rows:
         found: list[str] = self._table["id"].to_pylist()
         return found
 
+    def repeated_ids(self) -> int:
+        """Rows that have the id of an earlier row."""
+        import pyarrow.compute as pc
+
+        return len(self) - int(pc.count_distinct(self._table["id"]).as_py())
+
     def locations(self) -> NDArray[np.float64]:
         """Every row's (lat, lon) in degrees, shape (rows, 2)."""
         return np.stack([self._table[name].to_numpy() for name in ("lat", "lon")], axis=1)

@@ -122,14 +122,19 @@ def write_shard(
     for path in paths.values():
         path.parent.mkdir(exist_ok=True)
     paths["img_emb"].unlink(missing_ok=True)
-    paths["skipped"].write_text(json.dumps([{"id": entry.id, "reason": entry.reason} for entry in skipped], indent=1))
-    pq.write_table(table_of(items, source), paths["metadata"])
+    told = json.dumps([{"id": entry.id, "reason": entry.reason} for entry in skipped], indent=1).encode()
     content = io.BytesIO()  # numpy, writing to a file itself, hides why it could not.
     np.save(content, np.array(vectors, dtype=dtype).reshape(len(items), dim))
-    draft = paths["img_emb"].with_suffix(".tmp")
-    with draft.open("wb") as file:
-        file.write(content.getbuffer())
-    draft.replace(paths["img_emb"])  # Last: a shard is done when its vectors are there.
+    _write(paths["skipped"], lambda draft: draft.write_bytes(told))
+    _write(paths["metadata"], lambda draft: pq.write_table(table_of(items, source), draft))
+    _write(paths["img_emb"], lambda draft: draft.write_bytes(content.getbuffer()))  # Last: with its vectors a shard is done.
+
+
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file whole or not at all, and not into one that another folder shares."""
+    draft = path.with_suffix(".tmp")
+    write(draft)
+    draft.replace(path)
 
 
 def require_tower(encoder: Any, alias: str, of: str) -> None:
@@ -152,7 +157,8 @@ def _encoded(entries: list[Item | Rejected], encoder: Any, of: str, progress: Pr
         if isinstance(entry, Rejected):
             yield entry
             continue
-        vector = next(vectors)
+        if (vector := next(vectors, None)) is None:
+            raise ConfigError(f"The encoder {encoder.name!r} gave fewer vectors than there were {of}. It must give one for each.")
         yield Rejected(entry.id, vector.reason) if isinstance(vector, Rejected) else (entry, vector)
         progress(ready)
 

@@ -133,7 +133,7 @@ class Sketch:
             codes = np.rint(own / scale)
             lost = np.linalg.norm(own - codes * scale) * largest_coded + np.linalg.norm(own) * largest_lost
             bytes_ = torch.from_numpy(codes.astype(np.int8)[:, None])
-            columns.append(_Column(bytes_, scale * row_scale, float(lost), float(np.sqrt(outside + 1e-9))))
+            columns.append(_Column(bytes_, scale * row_scale, float(lost), float(np.sqrt(outside + 1e-7))))
         return Estimates(self, columns, torch._int_mm(torch.from_numpy(self.coarse), columns[0].codes)[:, 0].numpy())
 
 

@@ -6,16 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from img2loc import sketch
 from img2loc.errors import GalleryError
 from img2loc.gallery import Gallery
-from img2loc.inverted import MEANS
 from img2loc.manifest import read_manifest, read_plan
-from img2loc.rows import ROWS
 from img2loc.vectors import LENGTH
-from img2loc.writing import VECTORS
-
-FILES = (VECTORS, ROWS, *sketch.FILES, MEANS)
+from img2loc.writing import FILES
 
 
 def checksums(folder: Path) -> dict[str, str]:
@@ -76,6 +71,5 @@ def _rows(gallery: Gallery) -> Iterator[str]:
     outside = ~(np.isfinite(places).all(axis=1) & (np.abs(places) <= (90, 180)).all(axis=1))
     if outside.any():
         yield f"{int(outside.sum()):,} rows are not on Earth, the first in row {int(np.argmax(outside))}."
-    repeated = len(gallery) - len(set(gallery.ids()))
-    if repeated:
+    if repeated := gallery.repeated_ids():
         yield f"{repeated:,} rows have the id of another row."

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Batches = Iterable[tuple[Embeddings, "pa.Table"]]
 """Unit rows of shape (n, dim), and the table of what they are rows of, as `rows.table_of` makes it."""
 VECTORS = "gallery.faiss"
+FILES = (VECTORS, ROWS, *sketch.FILES, MEANS)
+"""What a gallery may consist of, besides its manifest."""
 SKETCH_FROM = 50_000
 """Rows from which a matrix in half precision gets a sketch; fewer are read as quickly as they are."""
 _ROWS_A_LIST = 64
@@ -35,13 +37,11 @@ class _Takes(Protocol):
 
 
 def write(folder: Path, batches: Batches, rows: int, spec: str, sketched: bool = True) -> tuple[int, int]:
-    """Write vectors, rows and, where it pays and is wanted, a sketch; returns how many rows there were, and their length.
+    """Write vectors, rows and, where it pays and is wanted, a sketch into an empty folder; returns the rows and their length.
 
     `rows` is how many there will be. Raises GalleryError for rows that are not unit length or for none, and for batches that can
     be read but once where the spec must be trained first.
     """
-    for name in (*sketch.FILES, MEANS):
-        (folder / name).unlink(missing_ok=True)
     files: list[_Takes] = []
     dtype = matrix_dtype(spec)
     count = dim = 0
@@ -59,10 +59,7 @@ def write(folder: Path, batches: Batches, rows: int, spec: str, sketched: bool =
                 file.add(stored)
             count += len(vectors)
         if not files:
-            raise GalleryError(
-                f"There is not one usable entry for the gallery {folder}. See skipped.csv there, mend it, delete the folder "
-                "and build again."
-            )
+            raise GalleryError("There is not one row for the gallery.")
         for file in files:
             file.close()
     return count, dim

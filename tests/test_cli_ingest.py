@@ -51,6 +51,7 @@ def test_from_download_to_gallery_in_parts_with_additions_and_out_again(run: Cli
     assert (code, "140 rows" in err) == (0, True), err
     rows = pq.read_table(tmp_path / "rows.parquet").to_pylist()
     assert rows[129]["author"] == "1@N00"
+    assert [{row["source"] for row in part} for part in (rows[:130], rows[130:])] == [{"MP16_Pro_filtered"}, {"more"}]
     assert json.loads(run("index", "info", tmp_path / "g")[1])["rows"] == 140
 
     code, _, err = run("index", "import", tmp_path / "g", "--encoder", "toy", "--out", tmp_path / "again", "--photos", folder)

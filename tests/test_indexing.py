@@ -9,12 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from img2loc import indexing
-from img2loc.errors import GalleryError
+from img2loc.errors import ConfigError, GalleryError
 from img2loc.gallery import Gallery
-from img2loc.shards import shard_size
+from img2loc.shards import shard_paths, shard_size, write_shard
 from img2loc.sources import CsvSource
 from tests.conftest import MakePhoto, picture
 from tests.toys import PixelEncoder
@@ -185,8 +186,31 @@ def test_two_builders_at_once_are_told(source: CsvSource, tmp_path: Path) -> Non
 
 def test_nothing_usable_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "none.csv").write_text("file,lat,lon\nabsent.jpg,1,2\n")
-    with pytest.raises(GalleryError, match="not one usable"):
+    with pytest.raises(GalleryError, match=r"not one usable entry for the gallery .*: 1 × no such file"):
         build(CsvSource(tmp_path / "none.csv"), tmp_path / "g")
+
+
+class Short(PixelEncoder):
+    """Gives one vector too few."""
+
+    def encode(self, photos):  # type: ignore[no-untyped-def]
+        yield from list(super().encode(photos))[:-1]
+
+
+def test_an_encoder_that_gives_too_few_is_named(source: CsvSource, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'pixels/6' gave fewer vectors"):
+        indexing.build(source, Short(), tmp_path / "g", alias="toy", table=TABLE)
+
+
+def test_a_shard_that_is_written_again_leaves_its_links_alone(source: CsvSource, tmp_path: Path) -> None:
+    """A merged gallery may share its files with the parts."""
+    build(source, tmp_path / "g")
+    for kind, name in (("metadata", "metadata_00000.parquet"), ("skipped", "skipped_00001.json")):
+        os.link(tmp_path / "g" / kind / name, tmp_path / name)
+    before = [(tmp_path / name).read_bytes() for name in ("metadata_00000.parquet", "skipped_00001.json")]
+    write_shard(shard_paths(tmp_path / "g", 0), [], 108, np.float16, "none")
+    write_shard(shard_paths(tmp_path / "g", 1), [], 108, np.float16, "none")
+    assert [(tmp_path / name).read_bytes() for name in ("metadata_00000.parquet", "skipped_00001.json")] == before
 
 
 def test_shards_grow_but_stay_small_against_what_is_done() -> None:

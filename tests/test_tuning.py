@@ -168,6 +168,36 @@ def test_a_disk_that_fills_up_loses_no_embedding(tmp_path: Path, spec: str) -> N
     assert len(indexing.index(folder, ENCODER, spec, {})) == ROWS
 
 
+def test_what_is_there_can_be_searched_until_its_successor_is_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "g"
+    before = built(folder, "Flat").search(clustered(1, seed=4)[0], 5)
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, allowed[1]))
+    try:
+        with pytest.raises(OSError):
+            indexing.index(folder, ENCODER, "IVF16,SQfp16", {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
+    assert Gallery.open(folder).search(clustered(1, seed=4)[0], 5) == before
+    assert not (folder / "new").exists()
+
+
+@pytest.mark.parametrize("spec", ["SQ4", "IVF64,SQ4", "SQ8"])
+def test_coarse_codes_claim_no_more_than_they_find(tmp_path: Path, spec: str) -> None:
+    gallery = built(tmp_path / "g", spec)
+    near, far = shares(gallery, clustered(40, seed=5))
+    claimed = gallery.manifest["recall"]
+    assert claimed["near"] == pytest.approx(near, abs=0.06)
+    assert claimed["far"] == pytest.approx(far, abs=0.06)
+
+
+def test_a_damaged_list_of_what_was_skipped_is_a_sentence(tmp_path: Path) -> None:
+    shards(tmp_path, clustered(100))
+    (tmp_path / "skipped" / "skipped_00000.json").write_text("[{")
+    with pytest.raises(GalleryError, match=r"skipped_00000\.json cannot be read"):
+        indexing.index(tmp_path, ENCODER, "Flat", {})
+
+
 @pytest.mark.parametrize("spec", ["SQfp16", "IVF16,SQfp16"])
 def test_sigkill_while_indexing_and_again(tmp_path: Path, spec: str) -> None:
     killed, whole = tmp_path / "killed", tmp_path / "whole"
