@@ -143,19 +143,19 @@ class Lists:
     ) -> tuple[End, End, float | None]:
         """Both ends, as far as the lists that are read hold them."""
         available = self._index.ntotal - len(excluded)
-        products = self.products(query[None].astype(np.float32))[0]
+        products, length = self.products(query[None].astype(np.float32))[0], float(np.linalg.norm(query))
         first, last = (
-            self._end(query, min(k, available), sign, int(self._probes[end]), self._probes[f"{end}_reach"], products, excluded)
+            self._end(query, min(k, available), sign, int(self._probes[end]), promise, products, excluded)
             for end, k, sign in (("near", near, 1), ("far", far, -1))
+            for promise in [self.promise(products, sign, length * self._probes[f"{end}_reach"])]
         )
         return first, last, None
 
     def _end(
-        self, query: Embedding, k: int, sign: int, probes: int, reach: float, products: Embedding, excluded: Excluded
+        self, query: Embedding, k: int, sign: int, probes: int, promise: Embedding, products: Embedding, excluded: Excluded
     ) -> End:
         if k == 0:
             return _NONE, np.empty(0)
-        promise = self.promise(products, sign, reach)
         while True:  # A handful of lists may hold fewer than k rows.
             probes = min(probes, len(self))
             chosen = np.argpartition(-promise, probes - 1)[:probes]

@@ -18,7 +18,9 @@ app = typer.Typer(help="Build galleries, look into them, search them.", no_args_
 def build(
     source: Annotated[
         str,
-        typer.Argument(metavar="SOURCE", help="A CSV, a folder of geotagged photos, a recipe's name, or a TOML recipe."),
+        typer.Argument(
+            metavar="SOURCE", help="A CSV or Parquet file, a folder of photos or archives, or a recipe by name or file."
+        ),
     ],
     out: Annotated[
         Path | None,
