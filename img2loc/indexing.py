@@ -19,6 +19,7 @@ from img2loc.errors import GalleryError, first_line
 from img2loc.gallery import Gallery
 from img2loc.geo import Array
 from img2loc.manifest import MANIFEST
+from img2loc.memory import return_large_blocks
 from img2loc.places import country_codes
 from img2loc.protocols import Encoder, Source
 from img2loc.shards import Progress, embed, require_tower, shard_paths
@@ -77,6 +78,7 @@ def plan_of(source: Source, encoder: Encoder, of: str) -> dict[str, Any]:
 
 def index(folder: Path, encoder: Mapping[str, Any], spec: str, about: Mapping[str, Any]) -> Gallery:
     """Make the gallery from the shards in `folder`, and measure how much its index finds."""
+    return_large_blocks()
     shards = Shards(folder)
     with (folder / "skipped.csv").open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file)

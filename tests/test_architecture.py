@@ -31,6 +31,7 @@ LAYERS = [
         "sketch",
         "ends",
         "clusters",
+        "memory",
         "inverted",
         "writing",
     },
