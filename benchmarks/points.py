@@ -27,16 +27,19 @@ from img2loc.types import Embeddings, Location
 class Timed(GeoClip):
     """Measures the bare tower on every batch that it embeds, before it embeds it for the build."""
 
-    bare_wall = bare_cpu = 0.0
+    bare_wall = bare_cpu = added_wall = added_cpu = 0.0
 
     def encode_points(self, points: Sequence[Location]) -> Embeddings:
         """As the base, after a round that is only timed."""
+        begun = time.perf_counter(), time.process_time()
         degrees = torch.tensor([(at.lat, at.lon) for at in points], dtype=torch.float32)
         wall, cpu = time.perf_counter(), time.process_time()
         with torch.inference_mode():
             self._parts.location_encoder(degrees)
         self.bare_wall += time.perf_counter() - wall
         self.bare_cpu += time.process_time() - cpu
+        self.added_wall += time.perf_counter() - begun[0]
+        self.added_cpu += time.process_time() - begun[1]
         return super().encode_points(points)
 
 
@@ -58,7 +61,7 @@ def main() -> None:
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         size = sum(file.stat().st_size for file in (Path(temporary) / "gallery").iterdir() if file.is_file())
-    ours = {"wall": wall - encoder.bare_wall, "cpu": cpu - encoder.bare_cpu}
+    ours = {"wall": wall - encoder.added_wall, "cpu": cpu - encoder.added_cpu}
     result = {
         "points": len(gallery),
         "spec": gallery.manifest["spec"],

@@ -23,6 +23,7 @@ _MATRICES: dict[str, np.dtype[Any]] = {"Flat": np.dtype("<f4"), "SQfp16": np.dty
 LENGTH = 1e-3
 """How far from 1 a unit vector's length may be."""
 _CHUNK = 65_536
+_WIDENED = 1_000_000  # Numbers: 4 MB.
 # Transforms (PCA, OPQ) shift vectors, so that the negated query is no longer the farthest; PQ loses the far end.
 _SERVES_BOTH_ENDS = re.compile(r"(?:IVF[1-9]\d{0,6},)?(?:Flat|SQfp16|SQbf16|SQ8|SQ6|SQ4)")
 
@@ -162,10 +163,16 @@ def products(matrix: NDArray[np.generic], queries: Embeddings) -> Embeddings:
     import torch
 
     columns = torch.from_numpy(np.ascontiguousarray(queries.T, dtype=np.float32))
-    out = torch.empty(len(matrix), len(queries))
-    for start in range(0, len(matrix), _CHUNK):  # Half precision is widened a chunk at a time, or it would need the room at once.
-        rows = torch.from_numpy(matrix[start : start + _CHUNK]).float()
-        torch.mm(rows, columns, out=out[start : start + len(rows)])
+    rows, out = torch.from_numpy(matrix), torch.empty(len(matrix), len(queries))
+    if rows.dtype == torch.float32:
+        torch.mm(rows, columns, out=out)
+    else:
+        # Half precision is widened piece by piece, into one place that stays in the processor's cache.
+        step = max(1, _WIDENED // matrix.shape[1])
+        wide = torch.empty(min(step, len(matrix)), matrix.shape[1])
+        for start in range(0, len(matrix), step):
+            part = wide[: len(matrix) - start].copy_(rows[start : start + step])
+            torch.mm(part, columns, out=out[start : start + step])
     found: Embeddings = out.T.numpy()
     return found
 

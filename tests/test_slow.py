@@ -5,10 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from img2loc import indexing, sketch, tuning
 from img2loc.parse import parse
+from img2loc.types import Embeddings
 from tests.conftest import MakePhoto
+from tests.test_gallery import ENCODER, unit
+from tests.test_tuning import shards
 
 
 @pytest.mark.slow
@@ -32,3 +37,42 @@ def test_a_real_text_model_completes_the_papers_prompt(make_photo: MakePhoto, tm
         found = parse(reply["text"])
         assert (record["lat"], record["lon"]) == ((found.lat, found.lon) if found else (None, None))
     assert any(record["status"] == "located" for record in records), [record["replies"][0]["text"] for record in records]
+
+
+def scattered(rows: int, seed: int) -> Embeddings:
+    """Groups whose spread decays from direction to direction, as that of real embeddings does."""
+    random, decay = np.random.default_rng(seed), (1 + np.arange(256)) ** -0.6
+    middles = np.random.default_rng(7).normal(size=(400, 256)) * decay
+    return unit(middles[random.integers(0, 400, rows)] + 0.7 * random.normal(size=(rows, 256)) * decay)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("spec", "least"), [("Flat", 1.0), ("SQfp16", 1.0), ("IVF512,SQfp16", 0.0), ("SQ8", 0.0)])
+def test_a_hundred_thousand_rows(tmp_path: Path, spec: str, least: float) -> None:
+    """Every kind of index against brute force: as good as its manifest says, before and after tuning, and nobody excluded."""
+    rows, queries = scattered(100_000, 0), scattered(60, 1)
+    shards(tmp_path, rows, 10_000)
+    gallery = indexing.index(tmp_path, ENCODER, spec, {"of": "photos"})
+    assert (tmp_path / sketch.FILES[0]).exists() == (spec == "SQfp16")
+    scores = queries @ rows.astype(np.float16).astype(np.float32).T
+    anybody, others = np.ones(len(rows), dtype=bool), np.arange(len(rows)) % 9 != 3
+    for again in (False, True):
+        if again:
+            if not gallery.inverted:
+                break
+            tuning.tune(gallery, indexing.Shards(tmp_path), 0.9, 0.8)
+            gallery = type(gallery).open(tmp_path)
+        claimed = gallery.manifest["recall"]
+        for keep, excluded in ((anybody, ()), (others, ("a3",))):
+            hits = [0, 0]
+            for query, row in zip(queries, scores, strict=True):
+                found = gallery.search(query, 16, 16, exclude_authors=excluded)
+                for end, (sign, entries) in enumerate(((1, found.nearest), (-1, found.farthest))):
+                    numbers = [int(entry.id.removeprefix("id")) for entry in entries]
+                    assert keep[numbers].all()
+                    assert len(set(numbers)) == 16
+                    cut = np.partition(np.where(keep, -sign * row, np.inf), 15)[15]
+                    hits[end] += int((-sign * row[numbers] <= cut + 1e-6).sum())
+            shares = [hit / 16 / len(queries) for hit in hits]
+            assert min(shares) >= least - 1e-9
+            assert shares == pytest.approx([claimed["near"], claimed["far"]], abs=0.05)
