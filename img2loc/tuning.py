@@ -19,7 +19,7 @@ NEAR, FAR = 0.99, 0.95
 """Recall of the nearest and of the farthest that probe counts are chosen for."""
 _K = 16
 _QUERIES = 200
-_PROVEN = 10  # Of so many queries one is enough where every row is looked at: it can find all by construction.
+_PROVEN = 10  # Of so many queries one is enough where every row is looked at as it is: all is found by construction.
 _TWIN = 0.99  # Similarity from which two rows count as near-duplicates.
 _TIE = 1e-6
 _REACHES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
@@ -38,6 +38,12 @@ class Reference:
     vectors: Embeddings
     rows: tuple[NDArray[np.int64], NDArray[np.int64]]
     scores: tuple[Embeddings, Embeddings]
+
+    def every(self, step: int, first: int = 0) -> "Reference":
+        """Every `step`-th query from the `first` on."""
+        part = slice(first, None, step)
+        (near, far), (likest, unlikest) = self.rows, self.scores
+        return Reference(self.queries[part], self.vectors[part], (near[part], far[part]), (likest[part], unlikest[part]))
 
 
 def reference(batches: Batches, rows: int, k: int = _K, queries: int = _QUERIES) -> Reference:
@@ -76,34 +82,37 @@ def recall(gallery: Gallery, truth: Reference) -> dict[str, float]:
     """The shares of both ends that a gallery's search finds, {"near", "far", "k", "queries"}: of so many, for so many queries."""
     k, hits = truth.rows[0].shape[1], [0, 0]
     ties = str(gallery.manifest["spec"]).endswith(("Flat", "fp16"))  # Coarser codes give wrong rows scores that are too good.
-    asked = range(0, len(truth.queries), 1 if gallery.inverted else _PROVEN)
-    for number in asked:
-        row, vector = truth.queries[number], truth.vectors[number]
+    for number, (row, vector) in enumerate(zip(truth.queries, truth.vectors, strict=True)):
         ends = gallery.ends(vector / np.linalg.norm(vector), k, k, np.array([row]))
         for end, (sign, (rows, scores)) in enumerate(zip((1, -1), ends, strict=True)):
             hit = np.isin(rows, truth.rows[end][number])
             if k and ties:
                 hit |= sign * scores >= sign * truth.scores[end][number, -1] - _TIE
             hits[end] += int(hit.sum())
-    total = max(1, k * len(asked))
+    total = max(1, k * len(truth.queries))
     shares = {end: round(min(1.0, hit / total), 4) for end, hit in zip(("near", "far"), hits, strict=True)}
-    return {**shares, "k": k, "queries": len(asked)}
+    return {**shares, "k": k, "queries": len(truth.queries)}
 
 
 def measured(gallery: Gallery, batches: Batches, near: float = NEAR, far: float = FAR) -> dict[str, Any]:
-    """What the manifest says of an index: probe counts where it has lists, its recall, and the share of near-duplicates."""
+    """What the manifest says of an index: probe counts where it has lists, its recall, and the share of near-duplicates.
+
+    The recall of an inverted file is that of other queries than those that its probe counts were chosen for.
+    """
     if len(gallery) < 2:
         return {}
-    truth = reference(batches, len(gallery))
-    chosen: dict[str, float] = {}
-    if lists := gallery.inverted:
-        chosen = probes(lists, truth, near, far)
+    lists, chosen = gallery.inverted, dict[str, float]()
+    truth = reference(batches, len(gallery), queries=2 * _QUERIES if lists else _QUERIES)
+    asked = truth.every(_PROVEN) if gallery.scores_all else truth
+    if lists:
+        choosing, asked = truth.every(2), truth.every(2, 1) if len(gallery) > _K else truth
+        chosen = probes(lists, choosing, near, far)
         gallery.probe(chosen)
     counted = {"lists": len(lists), "near_probes": chosen["near"], "far_probes": chosen["far"]} if lists else {}
     twins = float(np.mean(truth.scores[0][:, 0] >= _TWIN))
     return {
         **({"probes": chosen} if lists else {}),
-        "recall": {**recall(gallery, truth), **counted},
+        "recall": {**recall(gallery, asked), **counted},
         "near_duplicates": {"share": round(twins, 4), "similarity": _TWIN, "of_rows": len(truth.queries)},
     }
 
