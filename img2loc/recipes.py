@@ -147,6 +147,10 @@ def _read(path: Path) -> Recipe:
     return replace(_recipe(path, path.stem, content), sources=found)
 
 
+_OF_TABLES = ("source", "mirrors")
+"""Keys whose lists hold tables, not texts."""
+
+
 def _check(path: Path, content: object, known: Mapping[str, type]) -> None:
     if not isinstance(content, dict):
         raise SourceError(f"The recipe {path}: source = {content!r} should be a [[source]] table.")
@@ -156,7 +160,7 @@ def _check(path: Path, content: object, known: Mapping[str, type]) -> None:
         if not isinstance(value, known[key]):
             raise SourceError(f"The recipe {path}: {key} = {value!r} should be a {known[key].__name__}.")
         inside = value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
-        if key != "source" and not all(isinstance(text, str) for text in inside):
+        if key not in _OF_TABLES and not all(isinstance(text, str) for text in inside):
             raise SourceError(f"The recipe {path}: {key} = {value!r} should hold texts only.")
 
 

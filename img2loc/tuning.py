@@ -39,9 +39,15 @@ class Reference:
     rows: tuple[NDArray[np.int64], NDArray[np.int64]]
     scores: tuple[Embeddings, Embeddings]
 
-    def every(self, step: int, first: int = 0) -> "Reference":
-        """Every `step`-th query from the `first` on."""
-        part = slice(first, None, step)
+    def every(self, step: int) -> "Reference":
+        """Every `step`-th query."""
+        return self._of(np.arange(len(self.queries)) % step == 0)
+
+    def but_every(self, step: int) -> "Reference":
+        """The other queries."""
+        return self._of(np.arange(len(self.queries)) % step != 0)
+
+    def _of(self, part: NDArray[np.bool_]) -> "Reference":
         (near, far), (likest, unlikest) = self.rows, self.scores
         return Reference(self.queries[part], self.vectors[part], (near[part], far[part]), (likest[part], unlikest[part]))
 
@@ -72,6 +78,7 @@ def probes(lists: Lists, truth: Reference, near: float = NEAR, far: float = FAR)
             ranks = np.argsort(order, axis=1)  # ranks[query, list]: how many lists come before it.
             needed = np.sort(np.take_along_axis(ranks, homes[rows], axis=1).ravel())
             count = int(needed[min(len(needed) - 1, int(np.ceil(share * len(needed))) - 1)]) + 1 if len(needed) else 1
+            count = len(lists) if wanted == 1 else count  # What no query needed yet another may need.
             if (read := sizes[order[:, :count]].sum(axis=1).mean()) < least:
                 least = read
                 chosen |= {end: count, f"{end}_reach": reach}
@@ -102,10 +109,10 @@ def measured(gallery: Gallery, batches: Batches, near: float = NEAR, far: float 
     if len(gallery) < 2:
         return {}
     lists, chosen = gallery.inverted, dict[str, float]()
-    truth = reference(batches, len(gallery), queries=2 * _QUERIES if lists else _QUERIES)
+    truth = reference(batches, len(gallery), queries=3 * _QUERIES if lists else _QUERIES)
     asked = truth.every(_PROVEN) if gallery.scores_all else truth
     if lists:
-        choosing, asked = truth.every(2), truth.every(2, 1) if len(gallery) > _K else truth
+        choosing, asked = (truth.but_every(3), truth.every(3)) if len(gallery) > _K else (truth, truth)
         chosen = probes(lists, choosing, near, far)
         gallery.probe(chosen)
     counted = {"lists": len(lists), "near_probes": chosen["near"], "far_probes": chosen["far"]} if lists else {}
