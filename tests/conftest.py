@@ -1,9 +1,14 @@
 """What the tests share: isolation from the user's machine, photographs made here, tiny models of the real classes."""
 
+import atexit
 import os
+import shutil
+import signal
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +28,7 @@ from tests.server import ChatServer, chat
 from tests.toys import PixelEncoder
 
 __all__ = ["ChatServer", "chat"]
+atexit.register(shutil.rmtree, os.environ["HF_HOME"], ignore_errors=True)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -36,6 +42,27 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Of a machine with other work, threads of so small models mostly wait for one another."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def kill_when(there: Callable[[], object], command: Sequence[object], **options: Any) -> None:
+    """Run a real process in the project's root, and really kill it once something is there; it must not end before."""
+    process = subprocess.Popen(list(map(str, command)), cwd=Path(__file__).resolve().parents[1], **options)
+    while not there():
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 @pytest.fixture

@@ -2,11 +2,7 @@
 
 import errno
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +11,7 @@ from filelock import FileLock
 from img2loc import assets, indexing, tuning, verification
 from img2loc.mixture import open_source
 from tests.archives import make_mp16, make_pairs
-from tests.conftest import Cli
+from tests.conftest import Cli, kill_when
 from tests.test_indexing import TABLE, contents
 from tests.toys import PixelEncoder
 
@@ -137,12 +133,7 @@ def test_sigkill_in_the_middle_of_a_tar_and_again(tmp_path: Path) -> None:
         f"indexing.build(open_source(Path({str(tmp_path / 'tars')!r})), Slow(), Path(sys.argv[1]), alias='toy', table={TABLE})"
     )
     folder = tmp_path / "killed"
-    process = subprocess.Popen([sys.executable, "-c", script, str(folder)], cwd=Path(__file__).resolve().parents[1])
-    while not list(folder.glob("img_emb/*.npy")):
-        assert process.poll() is None
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_when(lambda: list(folder.glob("img_emb/*.npy")), [sys.executable, "-c", script, str(folder)])
     assert not (folder / "manifest.json").exists()
     for out in (folder, tmp_path / "whole"):
         gallery = indexing.build(open_source(tmp_path / "tars"), PixelEncoder(), out, alias="toy", table=TABLE)

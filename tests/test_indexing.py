@@ -3,10 +3,7 @@
 import csv
 import hashlib
 import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +14,7 @@ from img2loc.errors import ConfigError, GalleryError
 from img2loc.gallery import Gallery
 from img2loc.shards import shard_paths, shard_size, write_shard
 from img2loc.sources import CsvSource
-from tests.conftest import MakePhoto, picture
+from tests.conftest import MakePhoto, kill_when, picture
 from tests.toys import PixelEncoder
 
 TABLE = {"kind": "tests.toys:PixelEncoder"}
@@ -110,13 +107,7 @@ def test_sigkill_and_again(source: CsvSource, tmp_path: Path) -> None:
         f"indexing.build(CsvSource(Path({str(source.path)!r})), Slow(), Path(sys.argv[1]), alias='toy', table={TABLE})"
     )
     folder = tmp_path / "killed"
-    root = Path(__file__).resolve().parents[1]
-    process = subprocess.Popen([sys.executable, "-c", script, str(folder)], cwd=root)
-    while not list(folder.glob("img_emb/*.npy")):
-        assert process.poll() is None
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_when(lambda: list(folder.glob("img_emb/*.npy")), [sys.executable, "-c", script, str(folder)])
     assert not (folder / "manifest.json").exists()
     build(source, folder)
     build(source, tmp_path / "whole")

@@ -2,18 +2,16 @@
 
 import csv
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from img2loc.geo import COUNTRY_KM, distance_km
 from img2loc.types import Location
+from tests.conftest import kill_when
 
 COMMAND = [sys.executable, "-m", "img2loc"]
 
@@ -55,12 +53,7 @@ def test_wrong_answers_are_mostly_unsure(built: Path, landmarks: Path) -> None:
 def test_killed_half_way_and_run_again(built: Path, landmarks: Path, tmp_path: Path) -> None:
     folder = tmp_path / "G"
     command = [*COMMAND, "index", "build", str(landmarks / "gallery.csv"), "--out", str(folder), "--encoder", "lite0"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    while not list(folder.glob("img_emb/*.npy")):
-        assert process.poll() is None
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_when(lambda: list(folder.glob("img_emb/*.npy")), command, stderr=subprocess.DEVNULL)
     assert not (folder / "manifest.json").exists()
     subprocess.run(command, check=True, capture_output=True)
     for name in ("gallery.faiss", "rows.arrow", "manifest.json", "skipped.csv"):

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,18 +39,11 @@ from img2loc.types import Location
 from tests.conftest import Cli, MakePhoto, picture
 from tests.toys import PixelEncoder
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = {"lr": 3e-4, "batch_size": 64, "queue": 192}
 """For 174 photographs: the paper's values are for millions."""
 EDGES = [(90.0, 0.0), (-90.0, 120.0), (0.0, 180.0), (45.0, -180.0), (89.9999, 77.0), (-12.0, 179.9999), (48.85, 2.35), (0.0, 0.0)]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Of a machine with other work, threads of so small models mostly wait for one another."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def metres(a: Any, b: Any) -> float:

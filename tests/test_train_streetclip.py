@@ -6,11 +6,8 @@ import math
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +24,9 @@ from img2loc.training import checkpoint
 from img2loc.training.placed import PlacedPhoto, placed_photos
 from img2loc.training.streetclip import StreetClipTraining, train
 from img2loc.types import Photo, Rejected
+from tests.conftest import kill_when
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 PLACES = [
     ("Lima", "Lima", "Peru", (200, 30, 30)),
@@ -36,15 +36,6 @@ PLACES = [
     ("Cairo", "Cairo", "Egypt", (40, 40, 210)),
     ("Giza", "Giza", "Egypt", (90, 60, 230)),
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Of a machine with other work, threads of so small models mostly wait for one another."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -141,13 +132,7 @@ def test_sigkill_and_again(rows: list[PlacedPhoto], quick: StreetClipTraining, t
     )
     folder = tmp_path / "killed"
     as_here = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # Sums come out otherwise with more threads.
-    root = Path(__file__).resolve().parents[1]
-    process = subprocess.Popen([sys.executable, "-c", script, str(folder)], cwd=root, env=as_here)
-    while not (folder / checkpoint.CHECKPOINT).exists():
-        assert process.poll() is None
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_when(lambda: (folder / checkpoint.CHECKPOINT).exists(), [sys.executable, "-c", script, str(folder)], env=as_here)
     assert not (folder / "model.safetensors").exists()
     train(rows, short, folder)
     train(rows, short, tmp_path / "whole")

@@ -1,12 +1,8 @@
 """An index measures its own recall, and reads as many lists as the recall that is wanted needs."""
 
 import json
-import os
 import resource
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +16,7 @@ from img2loc.errors import GalleryError
 from img2loc.gallery import Gallery
 from img2loc.rows import table_of
 from img2loc.types import Embeddings
+from tests.conftest import kill_when
 from tests.test_gallery import ENCODER, brute_force, unit
 
 ROWS, DIM = 6000, 32
@@ -210,12 +207,7 @@ def test_sigkill_while_indexing_and_again(tmp_path: Path, spec: str) -> None:
         "rows.RowsFile.add = slow\n"
         f"indexing.index(Path(sys.argv[1]), {ENCODER}, {spec!r}, {{}})"
     )
-    process = subprocess.Popen([sys.executable, "-c", script, str(killed)], cwd=ROOT)
-    while not (killed / "begun").exists():
-        assert process.poll() is None
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_when(lambda: (killed / "begun").exists(), [sys.executable, "-c", script, str(killed)])
     (killed / "begun").unlink()
     assert not (killed / "manifest.json").exists()
     for folder in (killed, whole):

@@ -132,8 +132,8 @@ def unpack(archive: Path, folder: Path) -> None:
         raise FetchError(f"{archive} cannot be unpacked ({first_line(error)}). It was deleted.") from error
 
 
-# RuntimeError is a zip with a password, NotImplementedError a way of compression that is not known.
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, RuntimeError, NotImplementedError)
+# RuntimeError is a zip with a password, or (a subclass of it) one that is compressed in a way that Python does not know.
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, RuntimeError)
 
 
 def _receive(answer: HTTPResponse, part: Path, note: Path, have: int, progress: Progress) -> None:
