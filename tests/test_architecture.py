@@ -12,6 +12,7 @@ LAYERS = [
     {
         "types",
         "errors",
+        "records",
         "assets",
         "geo",
         "images",

@@ -16,21 +16,7 @@ from img2loc.cli import _run
 from tests.conftest import Cli, MakePhoto, picture
 from tests.server import ChatServer, fails, hangs, says, sends
 
-KEYS = [
-    "photo",
-    "status",
-    "lat",
-    "lon",
-    "radius_km",
-    "place",
-    "nearest",
-    "farthest",
-    "replies",
-    "locator",
-    "encoder",
-    "gallery",
-    "detail",
-]
+KEYS = ("photo status lat lon radius_km nearest farthest prompts replies detail place locator encoder gallery").split()
 
 
 def records(out: str) -> list[dict[str, Any]]:

@@ -128,8 +128,8 @@ def query(
     """
     from img2loc import build as maker
     from img2loc import galleries, making
-    from img2loc.cli import render
     from img2loc.config import Config
+    from img2loc.records import neighbour_record
     from img2loc.retriever import Retriever
     from img2loc.types import Photo, Rejected
 
@@ -143,7 +143,7 @@ def query(
         return 3
     for end, entries in (("nearest", found.nearest), ("farthest", found.farthest)):
         for entry in entries:
-            typer.echo(json.dumps({"end": end, **render.neighbour(entry)}, ensure_ascii=False))
+            typer.echo(json.dumps({"end": end, **neighbour_record(entry)}, ensure_ascii=False))
     return 0
 
 
