@@ -104,13 +104,16 @@ def file_in_use(path: Path | None = None) -> Path | None:
     if named:
         return Path(named).expanduser()
     usual = user_file()
-    # Where the home is not known, its ~ would be a folder in the working directory.
-    return usual if usual.is_absolute() and os.path.lexists(usual) else None
+    return usual if usual is not None and os.path.lexists(usual) else None
 
 
-def user_file() -> Path:
-    """Where the user's own file lies, if there is one."""
-    return user_config_path("img2loc") / USER_FILE
+def user_file() -> Path | None:
+    """Where the user's own file lies, if there is one; None where the user's home is not known."""
+    try:
+        folder = user_config_path("img2loc")
+    except RuntimeError:
+        return None
+    return folder / USER_FILE if folder.is_absolute() else None  # Older platformdirs: a ~ in the working directory.
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -74,7 +74,8 @@ def _environment(config: Config) -> list[str]:
         f"{name} = {os.environ.get(name) or 'not set'}"
         for name in ("OPENAI_BASE_URL", "HF_HOME", "HF_HUB_OFFLINE", "IMG2LOC_HOME", "IMG2LOC_CONFIG")
     ]
-    lines.append(f"configuration: {config.file or f'the defaults alone; yours would be {user_file()}'}")
+    own = user_file() or "in a home folder, which is not known"
+    lines.append(f"configuration: {config.file or f'the defaults alone; yours would be {own}'}")
     return [*lines, f"galleries are kept in {assets.galleries()}"]
 
 

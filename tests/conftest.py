@@ -50,6 +50,7 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def configure(text: str) -> Path:
     """Write the user's own configuration."""
     file = user_file()
+    assert file is not None and file.is_relative_to(os.environ["XDG_CONFIG_HOME"])  # Not the real one.
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
     return file
