@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from img2loc.cli.settings import ConfigFile, load_config
+
 if TYPE_CHECKING:
     from img2loc.config import Config
     from img2loc.protocols import Source
@@ -27,7 +29,6 @@ _Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any other key of the [train] table, as TOML writes it; may be repeated."),
 ]
-_Config = Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")]
 
 
 @app.command()
@@ -44,7 +45,7 @@ def geoclip(
         typer.Option(metavar="SHARE|CSV", help="A share of the photos to hold back, or a CSV of others, to measure on."),
     ] = None,
     values: _Set = None,
-    config: _Config = None,
+    config: ConfigFile = None,
 ) -> None:
     """Train GeoCLIP's head and location tower.
 
@@ -86,7 +87,7 @@ def streetclip(
     epochs: _Epochs = None,
     seed: _Seed = None,
     values: _Set = None,
-    config: _Config = None,
+    config: ConfigFile = None,
 ) -> None:
     """Fine-tune CLIP on captions of places, as StreetCLIP was.
 
@@ -129,9 +130,8 @@ def streetclip(
 def _settings(kind: str, options: dict[str, Any], values: list[str] | None, config: Path | None) -> tuple["Config", Any]:
     """The configuration, and the settings in its table [train.KIND] with the command line's over them."""
     from img2loc import making
-    from img2loc.config import Config
 
-    tables = Config.load(config)
+    tables = load_config(config)
     making.check(tables)
     given = {key: value for key, value in options.items() if value is not None}
     for key, value in map(_assigned, values or ()):
