@@ -24,7 +24,6 @@ LAYERS = [
         "rows",
         "tables",
         "identity",
-        "parquet",
         "volumes",
         "archives",
         "stores",
