@@ -248,9 +248,12 @@ def _made(config: Config, role: str, name: str, arguments: Table, make: Any, out
     except MissingWeights as error:
         needs = getattr(make, "needs", None)
         files: HubFiles | None = needs(**arguments) if needs else None
-        if files is None or files.cached():
+        if files is None:
             raise
+        if files.cached():
+            remedy = f"Get the files again: hf download {files.repo} --force-download."
+            raise MissingWeights(f"{str(error).rstrip('.')}. {remedy}") from error
         raise MissingWeights(
-            f"[{role}.{name}] needs the weights {files.repo} ({weights_facts(config, files)}), which are not on this machine. "
-            f"Get them: img2loc setup {outermost or name}. Or name a local copy there."
+            f"[{role}.{name}] needs the weights {files.repo} ({weights_facts(config, files)}), which are not on this machine, "
+            f"or only in part. Get them: img2loc setup {outermost or name}. Or name a local copy there."
         ) from error

@@ -64,7 +64,7 @@ def _machine() -> list[str]:
     if torch.cuda.is_available():
         lines += [f"cuda:{number} {torch.cuda.get_device_name(number)}" for number in range(torch.cuda.device_count())]
     else:
-        lines.append("no CUDA device")
+        lines.append("mps: Apple's GPU" if device == "mps" else "no GPU")
     return [*lines, f"auto means {device}, {str(resolve_dtype('auto', device)).removeprefix('torch.')}"]
 
 

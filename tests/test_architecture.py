@@ -25,7 +25,6 @@ LAYERS = [
         "rows",
         "tables",
         "identity",
-        "parquet",
         "volumes",
         "archives",
         "stores",

@@ -496,5 +496,5 @@ def test_streetclip_is_trained_by_the_command_line_too(tmp_path: Path, make_phot
     configure(done.stderr[done.stderr.index("[encoder.mine]") :])
     assert "Writing" not in done.stderr  # A bar of transformers' own.
     assert run.invoke(app, ["index", "build", str(path), "--encoder", "mine", "--out", "G"]).exit_code == 0
-    with pytest.raises(SourceError, match="is no CSV"):
+    with pytest.raises(SourceError, match="is not a CSV or Parquet file"):
         run.invoke(app, ["train", "streetclip", str(tmp_path), "--out", "S2", *words], catch_exceptions=False)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Run benchmarks, score them, compare them.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A benchmark's name, a TOML recipe, or a CSV of your own.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="A benchmark's name, a TOML recipe, or a CSV or Parquet file of your own.")
+]
 Lmm = Annotated[str | None, typer.Option(metavar="NAME", help="Which model to ask: an [lmm.NAME] table.")]
 Gallery = Annotated[str | None, typer.Option(metavar="NAME|DIR", help="Which gallery to search; it brings its encoder.")]
 Truth = Annotated[Path | None, typer.Option(metavar="FILE", help="The truth file, if it is not in its usual place.")]

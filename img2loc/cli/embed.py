@@ -10,12 +10,13 @@ from img2loc.cli.settings import ConfigFile, load_config
 
 def embed(
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="A CSV of points or of photos, a folder of photos, or a photo.")
+        Path,
+        typer.Argument(metavar="SOURCE", help="A CSV or Parquet file of points or of photos, a folder of photos, or a photo."),
     ],
     encoder: Annotated[str, typer.Option(metavar="NAME", help="An [encoder.NAME] table.")],
     out: Annotated[Path, typer.Option(metavar="FILE.npy", help="Where to.")],
-    photos: Annotated[Path | None, typer.Option(metavar="DIR", help="Where a CSV's photos lie, if not beside it.")] = None,
-    of: Annotated[str | None, typer.Option(metavar="KIND", help="photos or points, where a CSV could be either.")] = None,
+    photos: Annotated[Path | None, typer.Option(metavar="DIR", help="Where a table's photos lie, if not beside it.")] = None,
+    of: Annotated[str | None, typer.Option(metavar="KIND", help="photos or points, where a table could be either.")] = None,
     config: ConfigFile = None,
 ) -> int:
     """Write one float32 unit vector for each photo or point, in order. Interrupted or killed, the same command goes on."""

@@ -34,9 +34,9 @@ def build(
     ] = None,
     path: Annotated[
         Path | None,
-        typer.Option("--source", metavar="FILE", help="The recipe's CSV or folder, where it names none."),
+        typer.Option("--source", metavar="FILE", help="The recipe's table or folder, where it names none."),
     ] = None,
-    photos: Annotated[Path | None, typer.Option(metavar="DIR", help="Where a CSV's photos lie, if not beside it.")] = None,
+    photos: Annotated[Path | None, typer.Option(metavar="DIR", help="Where a table's photos lie, if not beside it.")] = None,
     of: Annotated[str | None, typer.Option(metavar="KIND", help="What to embed: photos, or points (coordinates alone).")] = None,
     licence: Annotated[
         list[str] | None, typer.Option(metavar="PHRASE", help="Only rows of this licence; may be repeated.")

@@ -30,8 +30,8 @@ def merge(
 def add(
     gallery: Annotated[str, typer.Argument(metavar="DIR", help="A gallery's folder or name.")],
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="What `index build` takes.")],
-    path: Annotated[Path | None, typer.Option("--source", metavar="FILE", help="The recipe's CSV or folder.")] = None,
-    photos: Annotated[Path | None, typer.Option(metavar="DIR", help="Where a CSV's photos lie, if not beside it.")] = None,
+    path: Annotated[Path | None, typer.Option("--source", metavar="FILE", help="The recipe's table or folder.")] = None,
+    photos: Annotated[Path | None, typer.Option(metavar="DIR", help="Where a table's photos lie, if not beside it.")] = None,
     device: Annotated[str | None, _DEVICE] = None,
     config: ConfigFile = None,
 ) -> None:
@@ -73,7 +73,9 @@ def import_(
     photos: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Photos of some rows: a few are encoded again to check.")
     ] = None,
-    places: Annotated[Path | None, typer.Option(metavar="CSV", help="Coordinates by id, where the metadata have none.")] = None,
+    places: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A table of coordinates by id, where the metadata have none.")
+    ] = None,
     spec: Annotated[str, typer.Option(metavar="FAISS", help="A FAISS factory string, such as SQfp16.")] = "auto",
     config: ConfigFile = None,
 ) -> None:

@@ -18,10 +18,12 @@ app = typer.Typer(help="Train the baselines on photos of your own.", no_args_is_
 
 _Source = Annotated[
     str,
-    typer.Argument(metavar="SOURCE", help="A CSV, a folder of geotagged photos, a recipe's name, or a TOML recipe."),
+    typer.Argument(
+        metavar="SOURCE", help="A CSV or Parquet file, a folder of geotagged photos, a recipe's name, or a TOML recipe."
+    ),
 ]
 _Out = Annotated[Path, typer.Option(metavar="DIR", help="Where to; run again, the same command goes on from there.")]
-_Photos = Annotated[Path | None, typer.Option(metavar="DIR", help="Where a CSV's photos lie, if not beside it.")]
+_Photos = Annotated[Path | None, typer.Option(metavar="DIR", help="Where a table's photos lie, if not beside it.")]
 _Encoder = Annotated[str | None, typer.Option(metavar="NAME", help="The [encoder.NAME] to train with.")]
 _Epochs = Annotated[int | None, typer.Option(metavar="N", help="How often each photo is seen.")]
 _Seed = Annotated[int | None, typer.Option(metavar="S", help="Another seed, another training; the same, the same.")]
@@ -108,7 +110,8 @@ def streetclip(
     recipe = _recipe(source)
     if recipe.path is None or recipe.path.is_dir():
         raise SourceError(
-            f"{source} is no CSV. Training StreetCLIP needs one, with photo, lat and lon, and the places' names if known."
+            f"{source} is not a CSV or Parquet file. Training StreetCLIP needs one, with photo, lat and lon, and the places' "
+            "names if known."
         )
     rows = list(placed.placed_photos(recipe.path, photos or recipe.photos, recipe.columns, recipe.licences))
     if not on_terminal(sys.stderr):
