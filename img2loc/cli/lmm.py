@@ -43,6 +43,7 @@ def check(
     from img2loc.cli import render
     from img2loc.config import Config
     from img2loc.images import tiny_jpeg
+    from img2loc.lmm.window import only_reply
     from img2loc.parse import parse
     from img2loc.prompts import Template
     from img2loc.types import Neighbours, Photo
@@ -55,7 +56,7 @@ def check(
         model = build.lmm(settings, name)
     prompt = Template.load("zeroshot").fill(Photo(Path("tiny.jpg"), tiny_jpeg()), Neighbours())
     started = time.monotonic()
-    (reply,) = model.ask([prompt])
+    reply = only_reply(model, prompt)
     took = time.monotonic() - started
     typer.echo(f"status      {reply.status}{f': {reply.detail}' if reply.detail else ''}")
     typer.echo(f"reply       {reply.text.strip()!r}")

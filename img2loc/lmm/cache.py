@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from img2loc.errors import ConfigError, UnreadablePhoto
-from img2loc.lmm.window import Concurrent, in_flight
+from img2loc.lmm.window import Concurrent, in_flight, only_reply
 from img2loc.protocols import LMM
 from img2loc.types import Prompt, Reply, Usage
 
@@ -64,8 +64,7 @@ class Cached:
             key = self._key(prompt)
             found = self._get(key)
             if found is None:
-                (found,) = self._lmm.ask([prompt])
-                self._put(key, found)
+                found = self._put(key, only_reply(self._lmm, prompt))
             yield found
 
     def _key(self, prompt: Prompt) -> str:
