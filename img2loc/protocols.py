@@ -5,7 +5,7 @@ Every role that meets many photographs is a stream that keeps its order: one thi
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from img2loc.types import Embedding, Embeddings, Guess, Item, Location, Photo, PhotoLike, Prompt, Rejected, Reply
 
@@ -65,6 +65,14 @@ class LMM(Protocol):
 
         Raises BackendError when no prompt can be answered.
         """
+
+
+@runtime_checkable
+class Structured(Protocol):
+    """An LMM that can ask for its replies' form by JSON schema; optional."""
+
+    structured: bool
+    """Whether it does so: false once a server has refused."""
 
 
 class Locator(Protocol):

@@ -46,6 +46,7 @@ def check(
     from img2loc.lmm.window import only_reply
     from img2loc.parse import parse
     from img2loc.prompts import Template
+    from img2loc.protocols import Structured
     from img2loc.types import Neighbours, Photo
 
     settings = Config.load(config)
@@ -66,7 +67,11 @@ def check(
     if reply.usage:
         cost = f"{reply.usage.cost_usd:.6f} US dollars" if reply.usage.cost_usd is not None else "price not known"
         typer.echo(f"tokens      {reply.usage.input_tokens} in, {reply.usage.output_tokens} out; {cost}")
-    structured = getattr(model, "structured", None)
-    words = {None: "not offered by this backend", True: "taken", False: "off, or refused by the server"}
-    typer.echo(f"structured  {words[structured]}")
-    return 0 if reply.status in ("answered", "truncated", "refused") else 3
+    if not isinstance(model, Structured):
+        structured = "not offered by this backend"
+    elif reply.status == "failed":
+        structured = "not known: the request failed"
+    else:
+        structured = "taken" if model.structured else "off, or refused by the server"
+    typer.echo(f"structured  {structured}")
+    return 3 if reply.status == "failed" else 0
