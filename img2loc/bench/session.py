@@ -131,7 +131,7 @@ class Session:
                 leaks,
                 exclude=self.exclude,
                 retry_failed=self.retry_failed,
-                most_usd=self.most_usd,
+                most_usd=self.most_usd if is_paid(made) else None,
                 usd_a_photo=each.cost_usd or 0.0,
                 progress=progress,
             )

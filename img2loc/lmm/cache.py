@@ -21,7 +21,8 @@ class Cached:
     """An LMM whose replies are kept, and given again to the same prompt with the same photograph.
 
     `identity` is everything else that the reply depends on: model, endpoint, sampling. Replies are stored the moment they
-    come, so that a killed run has lost none; what failed is asked again. Raises ConfigError where the file cannot be used.
+    come, so that a killed run has lost none; what failed is asked again. A kept reply costs 0 US dollars: it was paid for before.
+    Raises ConfigError where the file cannot be used.
     """
 
     def __init__(self, lmm: LMM, identity: Mapping[str, Any], file: Path) -> None:
@@ -81,7 +82,7 @@ class Cached:
             raise ConfigError(f"The reply cache {self._file} is damaged ({error}). Delete it, or ask without --cache.") from error
         try:
             kept = json.loads(row[0]) if row else None
-            return Reply(**{**kept, "usage": Usage(**kept["usage"]) if kept["usage"] else None}) if kept else None
+            return Reply(**{**kept, "usage": Usage(**kept["usage"]) if kept["usage"] else None}).again() if kept else None
         except (ValueError, TypeError, KeyError):
             return None  # A row that cannot be read is asked for again.
 
