@@ -2,7 +2,7 @@
 
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -52,13 +52,13 @@ def locator(
     max_radius_km: float | None = None,
     local_only: bool = False,
     exclusions: Exclusions | None = None,
-    encoder_made: Encoder | None = None,
+    make_encoder: Callable[[], Encoder] | None = None,
 ) -> Built:
     """The locator [locator.name] with its gallery, encoder, prompts and LMM. Raises ConfigError and its like.
 
     `cache` is a file that keeps the LMM's replies. With `max_radius_km`, vaguer guesses are "unsure". With `local_only`, an LMM
     that is neither in this process nor on a loopback address is refused before anything is made. `exclusions` says which rows of
-    the gallery a photograph must not see. `encoder_made` serves in place of the encoder that would be loaded.
+    the gallery a photograph must not see. `make_encoder` is called in place of loading the encoder.
     """
     table = config.table("locator", name)
     make = class_of("locator", name, table)
@@ -81,8 +81,8 @@ def locator(
     if "lmm" in parameters:  # Before the encoder: a missing key is known at once, a model takes seconds to load.
         arguments["lmm"] = lmm(config, arguments.get("lmm", "gpt"), cache)
     if "encoder" in parameters:
-        if encoder_made is not None:
-            arguments["encoder"] = encoder_made
+        if make_encoder is not None:
+            arguments["encoder"] = make_encoder()
         elif "encoder" in arguments:
             arguments["encoder"] = encoder(config, arguments["encoder"])
         elif gallery is not None:

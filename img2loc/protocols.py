@@ -39,6 +39,32 @@ class Encoder(Protocol):
         """One float32 unit-length row of shape (dim,) for each photo, or the reason why it cannot be decoded."""
 
 
+@runtime_checkable
+class Scaled(Protocol):
+    """An encoder whose softmax over similarities was trained; optional."""
+
+    scale: float | None
+    """The factor before the softmax (exp of CLIP's logit scale), None where the model has none."""
+
+
+@runtime_checkable
+class HasViews(Protocol):
+    """An encoder that can look at a photograph several times; optional."""
+
+    views: str
+    """"single", or what else makes its vectors others than those of one view; stamped on what it embeds."""
+
+
+def scale_of(encoder: object) -> float | None:
+    """The trained scale of an encoder, None for one without."""
+    return encoder.scale if isinstance(encoder, Scaled) else None
+
+
+def views_of(encoder: object) -> str:
+    """The views of an encoder, "single" for one that says nothing."""
+    return encoder.views if isinstance(encoder, HasViews) else "single"
+
+
 class PointEncoder(Protocol):
     """Points on Earth → unit-length vectors (GeoCLIP's location tower)."""
 

@@ -99,11 +99,11 @@ class Session:
         *,
         agree: Callable[[Quote], None] = lambda quote: None,
         progress: Progress = lambda tally: None,
-        encoder: Encoder | None = None,
+        make_encoder: Callable[[], Encoder] | None = None,
     ) -> Tally:
         """Run a locator into a folder, or go on there. `agree` is asked before the LMM is, and raises to stop.
 
-        `encoder` serves in place of the one that would be loaded. Raises RunError, ConfigError, BackendError and their like.
+        `make_encoder` is called in place of loading the encoder. Raises RunError, ConfigError, BackendError and their like.
         """
         made = plan(config, locator)
         leaks = self.leaks(made)
@@ -123,7 +123,7 @@ class Session:
             if (quote := self._quote(made, len(waiting))) is not None:
                 agree(quote)
             exclusions = leaks if self.exclude else None
-            built = build.locator(config, locator, cache=self.cache, exclusions=exclusions, encoder_made=encoder)
+            built = build.locator(config, locator, cache=self.cache, exclusions=exclusions, make_encoder=make_encoder)
             return predict(
                 run,
                 built.locator,
