@@ -17,6 +17,7 @@ from img2loc.errors import ConfigError
 from img2loc.lmm.cache import Cached
 from img2loc.lmm.openai import OpenAIChat
 from img2loc.lmm.replay import Replay
+from img2loc.plan import plan_lmm
 from img2loc.types import Photo, Prompt, Reply
 from tests.conftest import MakePhoto
 from tests.server import ChatServer, completion, fails, says, sends
@@ -114,7 +115,7 @@ def test_the_identity_of_a_configured_model(tmp_path: Path, chat: ChatServer) ->
         "temperature = 0.5\ntimeout = 5.0\nconcurrency = 9\nimage_side = 1024",
     ):
         (tmp_path / "c.toml").write_text(f"[lmm.gpt]\n{text}\n")
-        model = build.lmm(Config.load(tmp_path / "c.toml"), "gpt", tmp_path / "r.sqlite")
+        model = build.lmm(plan_lmm(Config.load(tmp_path / "c.toml"), "gpt"), tmp_path / "r.sqlite")
         assert isinstance(model, Cached)
         identities.append(model._identity)
     assert identities[0] == identities[2] != identities[1]

@@ -70,7 +70,7 @@ class Ablation:
             spent = sum(Run.open(other).spent_usd for other in others if (other / ABOUT).exists())
             session = replace(session, most_usd=session.most_usd - spent)
         if self._make_encoder is None and "gallery" in row.table:
-            _, gallery = galleries.open_gallery(self._config, row.table["gallery"])
+            gallery = galleries.open_gallery(self._config, row.table["gallery"])
             self._make_encoder = cache(lambda: Remembering(build.encoder_of(self._config, gallery)))
         return session.run(self._config, row.name, folder / row.name, progress=progress, make_encoder=self._make_encoder)
 

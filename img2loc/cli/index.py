@@ -110,9 +110,9 @@ def info(
     from img2loc import galleries
     from img2loc.config import Config
 
-    name, opened = galleries.open_gallery(Config.load(config), gallery)
-    size = sum(file.stat().st_size for file in opened.folder.iterdir() if file.is_file())
-    facts = {"name": name, "folder": str(opened.folder), **opened.manifest, "bytes": size}
+    found = galleries.find_gallery(Config.load(config), gallery)
+    size = sum(file.stat().st_size for file in found.folder.iterdir() if file.is_file())
+    facts = {"name": found.name, "folder": str(found.folder), **found.manifest, "bytes": size}
     typer.echo(json.dumps(facts, indent=1, ensure_ascii=False))
 
 
@@ -135,7 +135,7 @@ def query(
 
     settings = Config.load(config)
     making.check(settings)
-    _, opened = galleries.open_gallery(settings, gallery)
+    opened = galleries.open_gallery(settings, gallery)
     retriever = Retriever(maker.encoder_of(settings, opened), opened)
     _, found = next(retriever.neighbours([Photo(photo)], k, k))
     if isinstance(found, Rejected):

@@ -119,7 +119,7 @@ def export(
     from img2loc import exporting, galleries
     from img2loc.config import Config
 
-    _, opened = galleries.open_gallery(Config.load(config), gallery)
+    opened = galleries.open_gallery(Config.load(config), gallery)
     typer.echo(f"{out}: {exporting.export(opened, out):,} rows.", err=True)
 
 

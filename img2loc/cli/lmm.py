@@ -14,16 +14,17 @@ def listed(
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
 ) -> None:
     """List the LMMs: kind, model, and where photos go."""
-    from img2loc import build, making
+    from img2loc import making
     from img2loc.config import Config
     from img2loc.errors import Img2LocError
+    from img2loc.plan import plan_lmm
 
     settings = Config.load(config)
     making.check(settings)
     for name in settings.names("lmm"):
         table = settings.table("lmm", name)
         try:
-            goes = build.endpoint_of(settings, name) or "stays on this machine"
+            goes = plan_lmm(settings, name).endpoint or "stays on this machine"
         except Img2LocError as error:
             goes = str(error)
         typer.echo(f"{name}: {table['kind']}, {table.get('model', table.get('run', 'no model'))}; {goes}")
@@ -45,16 +46,18 @@ def check(
     from img2loc.images import tiny_jpeg
     from img2loc.lmm.window import only_reply
     from img2loc.parse import parse
+    from img2loc.plan import plan_lmm
     from img2loc.prompts import Template
     from img2loc.protocols import Structured
     from img2loc.types import Neighbours, Photo
 
     settings = Config.load(config)
     making.check(settings)
+    planned = plan_lmm(settings, name)
     if local_only:
-        build.require_local(settings, name)
+        planned.require_local()
     with render.waiting(f"Loading the LMM {name} …"):
-        model = build.lmm(settings, name)
+        model = build.lmm(planned)
     prompt = Template.load("zeroshot").fill(Photo(Path("tiny.jpg"), tiny_jpeg()), Neighbours())
     started = time.monotonic()
     reply = only_reply(model, prompt)

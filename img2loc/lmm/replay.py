@@ -35,6 +35,8 @@ class Replay:
                     break  # The last line of a run that was killed may be torn.
                 raise ConfigError(f"{run}, line {number} is no line of `img2loc ask --json`. Record the run again.") from error
 
+    cacheable = False
+
     @classmethod
     def endpoint(cls, **_: object) -> None:
         """Nowhere."""
