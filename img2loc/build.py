@@ -1,6 +1,5 @@
 """Makes what a configuration names; the only module that knows every backend."""
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +13,7 @@ from img2loc.errors import (
 from img2loc.galleries import STARTER, best_gallery, encoder_tables, weights_facts, weights_of
 from img2loc.gallery import Exclusions, Gallery
 from img2loc.lmm.cache import Cached
+from img2loc.lmm.openai import OpenAIChat
 from img2loc.locators.cautious import Cautious
 from img2loc.locators.textual import TextSearch
 from img2loc.making import arguments_of, call, class_of
@@ -117,15 +117,10 @@ def default_locator(config: Config, gallery: str | None = None, lmm: str | None 
     """The locator of a plain `ask`, by the rule in the README; what is named (gallery, LMM, number of neighbours) counts."""
     if (named := config.ask["locator"]) != "auto":
         return str(named)
-    if lmm is None and not lmm_available():
+    if lmm is None and OpenAIChat.lacks():
         return "geoclip" if gallery is None and best_gallery(config) == GEOCLIP else "retrieval"
     searches = gallery is not None or k is not None or best_gallery(config) != STARTER
     return "img2loc" if searches else "zeroshot"
-
-
-def lmm_available() -> bool:
-    """Whether the environment names a key or a server for an LMM."""
-    return bool(os.environ.get("OPENAI_API_KEY") or os.environ.get("OPENAI_BASE_URL"))
 
 
 def override(config: Config, name: str, **options: Any) -> None:

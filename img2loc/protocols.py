@@ -40,30 +40,15 @@ class Encoder(Protocol):
         """One float32 unit-length row of shape (dim,) for each photo, or the reason why it cannot be decoded."""
 
 
-@runtime_checkable
-class Scaled(Protocol):
-    """An encoder whose softmax over similarities was trained; optional."""
-
-    scale: float | None
-    """The factor before the softmax (exp of CLIP's logit scale), None where the model has none."""
-
-
-@runtime_checkable
-class HasViews(Protocol):
-    """An encoder that can look at a photograph several times; optional."""
-
-    views: str
-    """"single", or what else makes its vectors others than those of one view; stamped on what it embeds."""
-
-
 def scale_of(encoder: object) -> float | None:
-    """The trained scale of an encoder, None for one without."""
-    return encoder.scale if isinstance(encoder, Scaled) else None
+    """The optional attribute `scale`: the trained factor before the softmax over similarities, exp of CLIP's logit scale."""
+    scale: float | None = getattr(encoder, "scale", None)
+    return scale
 
 
 def views_of(encoder: object) -> str:
-    """The views of an encoder, "single" for one that says nothing."""
-    return encoder.views if isinstance(encoder, HasViews) else "single"
+    """The optional attribute `views`: "single", or how else a photograph becomes a vector; stamped on what is embedded."""
+    return str(getattr(encoder, "views", "single"))
 
 
 @runtime_checkable

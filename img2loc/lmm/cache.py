@@ -14,7 +14,8 @@ from typing import Any
 from img2loc.errors import ConfigError, UnreadablePhoto
 from img2loc.lmm.window import Concurrent, in_flight, only_reply
 from img2loc.protocols import LMM
-from img2loc.types import Prompt, Reply, Usage
+from img2loc.records import reply_from
+from img2loc.types import Prompt, Reply
 
 
 class Cached:
@@ -81,8 +82,7 @@ class Cached:
         except sqlite3.Error as error:
             raise ConfigError(f"The reply cache {self._file} is damaged ({error}). Delete it, or ask without --cache.") from error
         try:
-            kept = json.loads(row[0]) if row else None
-            return Reply(**{**kept, "usage": Usage(**kept["usage"]) if kept["usage"] else None}).again() if kept else None
+            return reply_from(json.loads(row[0])).again() if row else None
         except (ValueError, TypeError, KeyError):
             return None  # A row that cannot be read is asked for again.
 
