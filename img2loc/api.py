@@ -4,6 +4,7 @@ from pathlib import Path
 
 from img2loc import build, making
 from img2loc.config import Config
+from img2loc.plan import Plan
 from img2loc.protocols import Encoder, Locator
 
 
@@ -26,7 +27,7 @@ def load(
     making.check(settings)
     chosen = build.default_locator(settings, None if gallery is None else str(gallery), lmm, k) if name == "auto" else name
     build.override(settings, chosen, gallery=None if gallery is None else str(gallery), lmm=lmm, k=k)
-    return build.locator(settings, chosen).locator
+    return build.locator(Plan(settings, chosen))
 
 
 def load_encoder(name: str, *, config: str | Path | None = None) -> Encoder:

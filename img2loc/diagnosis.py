@@ -92,7 +92,7 @@ def _encoder(config: Config, name: str) -> str:
 
 def _gallery(config: Config, name: str) -> str:
     try:
-        _, gallery = galleries.open_gallery(config, name)
+        gallery = galleries.open_gallery(config, name)
     except Img2LocError as error:
         return f"{name}: {error}"
     return f"{name}: {len(gallery):,} rows, {len(gallery.countries)} countries, encoder {gallery.encoder_name}"

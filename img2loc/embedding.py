@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from img2loc import images
 from img2loc.errors import ConfigError, SourceError
 from img2loc.manifest import write_json
+from img2loc.protocols import views_of
 from img2loc.sources import photo_files
 from img2loc.tables import Table, open_table, usual
 from img2loc.types import Embeddings, Location, Photo, Rejected
@@ -91,7 +92,7 @@ def embed(inputs: Inputs, encoder: Any, out: Path, progress: Progress = lambda d
         raise ConfigError(f"{encoder.name!r} has no location tower to embed points with. Choose --encoder geoclip.")
     note, draft = out.with_suffix(".json"), out.with_name(out.name + ".part")
     plan = {"source": inputs.fingerprint, "of": inputs.of, "encoder": encoder.name, "rows": len(inputs), "dim": encoder.dim}
-    plan["views"] = getattr(encoder, "views", "single") if inputs.of == "photos" else "single"
+    plan["views"] = views_of(encoder) if inputs.of == "photos" else "single"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(out.with_name(f".{out.name}.lock"), timeout=0):

@@ -9,8 +9,15 @@ from img2loc.config import Config, Table
 from img2loc.errors import ConfigError, MissingPackage
 
 GALLERIES = ("gallery", "countries", "cities")
-OBJECTS = ("encoder", *GALLERIES, "lmm", "prompt", "verifier", "zeroshot_prompt")
-"""Keys whose value is the name of another thing to make, whatever the constructor takes in its place."""
+PARTS: dict[str, str | None] = {
+    **dict.fromkeys(GALLERIES, "auto"),
+    "prompt": "nearest-farthest",
+    "zeroshot_prompt": "zeroshot",
+    "lmm": "gpt",
+    "encoder": None,
+    "verifier": None,
+}
+"""Parameters that get an object whose name the table has, and the name where it has none: see img2loc/plan.py."""
 KINDS: dict[str, dict[str, str]] = {
     "encoder": {
         "geoclip": "img2loc.encoders.geoclip:GeoClip",
@@ -113,12 +120,17 @@ def arguments_of(role: str, name: str, table: Mapping[str, Any], make: Callable[
     for key, value in arguments.items():
         if key not in parameters and not takes_any:
             raise ConfigError(f"[{role}.{name}] has no key {key!r}. Known: kind, {', '.join(parameters)}.")
-        hint = str if key in OBJECTS else hints.get(key, Any)
+        hint = str if key in PARTS else hints.get(key, Any)
         try:
             TypeAdapter(hint).validate_python(value, strict=True)
         except ValidationError as error:
             raise ConfigError(f"[{role}.{name}] {key} = {value!r}: {error.errors()[0]['msg']}.") from error
     return arguments
+
+
+def defaults_of(make: Callable[..., Any]) -> Table:
+    """A class's own defaults."""
+    return {key: value.default for key, value in inspect.signature(make).parameters.items() if value.default is not value.empty}
 
 
 def call(role: str, name: str, make: Callable[..., Any], arguments: Table) -> Any:

@@ -6,9 +6,9 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,7 +159,7 @@ ReplyStatus = Literal["answered", "refused", "truncated", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that a reply took, as the server counted them, and their price where it is known."""
+    """Tokens that a reply took, as the server counted them, and what was paid for them now, where the price is known."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -176,6 +176,10 @@ class Reply:
     usage: Usage | None = None
     detail: str = ""
     key: str = ""
+
+    def again(self) -> Self:
+        """The same reply given from a record: its tokens as they were counted, and no money, for nothing is paid again."""
+        return replace(self, usage=replace(self.usage or Usage(), cost_usd=0.0))
 
 
 GuessStatus = Literal["located", "unsure", "refused", "unparsed", "unreadable", "failed"]

@@ -16,7 +16,25 @@ from img2loc.cli import _run
 from tests.conftest import Cli, MakePhoto, picture
 from tests.server import ChatServer, fails, hangs, says, sends
 
-KEYS = ("photo status lat lon radius_km nearest farthest prompts replies detail place locator encoder gallery").split()
+KEYS = [
+    *("photo", "status", "lat", "lon", "radius_km", "nearest", "farthest", "prompts", "replies", "detail"),
+    *("place", "locator", "encoder", "gallery"),
+]
+    "photo",
+    "status",
+    "lat",
+    "lon",
+    "radius_km",
+    "nearest",
+    "farthest",
+    "prompts",
+    "replies",
+    "detail",
+    "place",
+    "locator",
+    "encoder",
+    "gallery",
+]
 
 
 def records(out: str) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from img2loc import build, galleries, making
 from img2loc.config import Config
 from img2loc.errors import ConfigError, GalleryError, Img2LocError, MissingPackage, MissingWeights, UnknownName
 from img2loc.lmm.scripted import Scripted
+from img2loc.plan import Plan, plan_lmm
 from tests.conftest import configure
 
 
@@ -33,7 +34,7 @@ def test_the_users_keys_lie_over_the_defaults(tmp_path: Path) -> None:
     assert settings.origin("lmm", "gpt", "model").endswith("c.toml")
     assert settings.origin("lmm", "gpt", "kind") == "defaults"
     assert settings.user_tables() == [("lmm", "gpt"), ("lmm", "mine")]
-    assert isinstance(build.lmm(settings, "mine"), Scripted)
+    assert isinstance(build.lmm(plan_lmm(settings, "mine")), Scripted)
 
 
 def test_another_kind_leaves_the_old_keys_behind(tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ def test_a_missing_configuration_file_says_so(tmp_path: Path) -> None:
 
 def test_unknown_names_list_the_known_ones() -> None:
     with pytest.raises(UnknownName, match=r"no locator named 'nonsense'. Known: clip-hierarchy, ensemble, geoclip"):
-        build.locator(Config.load(), "nonsense")
+        Plan(Config.load(), "nonsense")
     with pytest.raises(GalleryError, match=r"no gallery named 'nonsense'. Known: starter"):
         galleries.open_gallery(Config.load(), "nonsense")
 
@@ -113,7 +114,7 @@ def test_missing_weights_say_which_how_large_and_how_to_get_them() -> None:
 
 def test_an_lmm_whose_weights_are_missing_says_the_same() -> None:
     with pytest.raises(MissingWeights) as caught:
-        build.lmm(Config.load(), "llava")
+        build.lmm(plan_lmm(Config.load(), "llava"))
     for words in ("[lmm.llava]", "llava-hf/llava-1.5-7b-hf", "14 GB", "img2loc setup llava"):
         assert words in str(caught.value)
 
@@ -169,13 +170,13 @@ def test_every_shipped_table_can_be_made_or_says_why_not(monkeypatch: pytest.Mon
     settings = Config.load()
     for name in settings.names("locator"):
         try:
-            assert build.locator(settings, name).name == name
+            assert hasattr(build.locator(Plan(settings, name)), "locate")
         except GalleryError as error:
             assert "is not built yet. Its weights" in str(error)
             assert f"img2loc setup {name}" in str(error)
     for name in settings.names("lmm"):
         try:
-            build.lmm(settings, name)
+            build.lmm(plan_lmm(settings, name))
         except Img2LocError as error:
             assert any(words in str(error) for words in ("pip install", "not on this machine", "img2loc ask"))
     for name in settings.names("encoder"):

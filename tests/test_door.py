@@ -18,6 +18,7 @@ from img2loc.encoders.transformers import TransformersClip
 from img2loc.errors import ConfigError, MissingWeights
 from img2loc.gallery import Gallery
 from img2loc.making import KINDS, class_of
+from img2loc.plan import plan_lmm
 from img2loc.types import Photo, Prompt
 from tests.conftest import Cli, MakePhoto, configure
 from tests.server import ChatServer
@@ -102,7 +103,7 @@ def test_openais_key_goes_elsewhere_only_where_one_table_says_both(attacker: Cha
     assert attacker.headers[0]["Authorization"] == "Bearer secret-API_KEY"
     configure('[lmm.server]\nkey_env = "openai_admin_key"\n')
     with pytest.raises(ConfigError, match=r"\[lmm.server\]: key_env = 'openai_admin_key' is from .*, and base_url from defaults"):
-        build.lmm(Config.load(), "server")
+        build.lmm(plan_lmm(Config.load(), "server"))
 
 
 def test_langchain_sends_no_key_of_the_environment_to_a_server_in_its_options(
@@ -112,12 +113,12 @@ def test_langchain_sends_no_key_of_the_environment_to_a_server_in_its_options(
     for key in ("base_url", "openai_api_base"):
         configure(table.format(key, attacker.url, ""))
         with pytest.raises(ConfigError, match="name a server and no api_key"):
-            build.lmm(Config.load(), "x")
+            build.lmm(plan_lmm(Config.load(), "x"))
     configure(table.format("model_provider", "openai", ""))
     with pytest.raises(ConfigError, match="takes no option model_provider"):
-        build.lmm(Config.load(), "x")
+        build.lmm(plan_lmm(Config.load(), "x"))
     configure(table.format("base_url", attacker.url, ', api_key = "its-own"'))
-    (reply,) = build.lmm(Config.load(), "x").ask([Prompt("Where?", Photo(make_photo()))])
+    (reply,) = build.lmm(plan_lmm(Config.load(), "x")).ask([Prompt("Where?", Photo(make_photo()))])
     assert (reply.status, attacker.headers[0]["Authorization"]) == ("answered", "Bearer its-own")
     assert "secret" not in str(attacker.headers)
 
@@ -171,9 +172,9 @@ def test_python_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_gallery_or_folder_that_lies_here_does_not_take_a_known_name(gallery: Gallery) -> None:
     shutil.copytree(gallery.folder, "starter")
     shutil.copytree(gallery.folder, "mp16")
-    assert len(galleries.open_gallery(Config.load(), "auto")[1]) != len(gallery)
-    assert len(galleries.open_gallery(Config.load(), "./starter")[1]) == len(gallery)
-    assert len(galleries.open_gallery(Config.load(), "mp16")[1]) == len(gallery)  # Not built elsewhere.
+    assert len(galleries.open_gallery(Config.load(), "auto")) != len(gallery)
+    assert len(galleries.open_gallery(Config.load(), "./starter")) == len(gallery)
+    assert len(galleries.open_gallery(Config.load(), "mp16")) == len(gallery)  # Not built elsewhere.
     assert recipes.find("mp16").path is None
     assert recipes.find("./mp16").path == Path("mp16")
 

@@ -11,6 +11,7 @@ from img2loc import build
 from img2loc.config import Config
 from img2loc.encoders import geoclip_towers
 from img2loc.locators.textual import TextSearch
+from img2loc.plan import Plan
 from tests.conftest import Cli, MakePhoto, configure
 from tests.server import ChatServer, says
 from tests.test_cli import KEYS
@@ -86,7 +87,7 @@ def test_texts_rank_the_gallery(configured: Path, run: Cli, make_photo: MakePhot
     assert sum(cell["probability"] for cell in told["density"]) == pytest.approx(1, abs=1e-3)
     assert all((cell["lat"] % 5, cell["lon"] % 5) == (2.5, 2.5) for cell in told["density"])
     # The cells hold what the entries hold.
-    search, _ = build.text_search(Config.load(), "geoclip")
+    search = build.text_search(Plan(Config.load(), "geoclip"))
     assert isinstance(search, TextSearch)
     (whole,) = search.rank(["a desert with red rocks"], k=300)
     assert whole.density is not None

@@ -17,6 +17,7 @@ from img2loc import build, readiness
 from img2loc.config import Config
 from img2loc.errors import MissingWeights
 from img2loc.lmm.llava import Llava
+from img2loc.plan import plan_lmm
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SHARDS = [f"model-0000{number}-of-00003.safetensors" for number in (1, 2, 3)]
@@ -63,14 +64,14 @@ def test_a_download_that_was_cut_off_is_not_ready() -> None:
     (need,) = readiness.setup_needs(config, "big")
     assert (need.ready, need.remedy) == (False, "img2loc setup big")
     with pytest.raises(MissingWeights, match=r"only in part\. Get them: img2loc setup big\."):
-        build.lmm(config, "big")
+        build.lmm(plan_lmm(config, "big"))
 
 
 def test_weights_that_cannot_be_loaded_are_fetched_again() -> None:
     """They are all there, so `setup` would not fetch them."""
     snapshot(Path(HF_HUB_CACHE), "org/damaged", list(FILES))
     with pytest.raises(MissingWeights, match=r"cannot load .*\. Get the files again: hf download org/damaged --force-download\."):
-        build.lmm(llava("org/damaged"), "big")
+        build.lmm(plan_lmm(llava("org/damaged"), "big"))
 
 
 def test_setup_goes_on_where_a_download_was_cut_off(httpserver: HTTPServer, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from img2loc.errors import ConfigError
 from img2loc.lmm.replay import Replay
 from img2loc.types import Photo, Prompt
 from tests.conftest import MakePhoto, configure
-from tests.server import ChatServer, says
+from tests.server import ChatServer, fails, says
 
 
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
@@ -117,6 +117,11 @@ def test_lmm_list_and_check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert "321 in, 12 out; 0.0009" in out
     assert "structured  taken" in out
     assert len(chat.jpeg()) < 2000
+    chat.script(fails(500))
+    code, out, _ = run(monkeypatch, capsys, "lmm", "check", "gpt")
+    assert (code, "structured  not known: the request failed" in out) == (3, True)
+    code, out, _ = run(monkeypatch, capsys, "lmm", "check", "scripted")
+    assert (code, "structured  not offered by this backend" in out) == (0, True)
     code, _, err = run(monkeypatch, capsys, "lmm", "check", "nonsense")
     assert (code, "no lmm named 'nonsense'" in err) == (1, True)
 

@@ -26,14 +26,17 @@ _ENOUGH = 10  # Photographs after which their own cost is a better estimate than
 
 @dataclass(slots=True)
 class Tally:
-    """How a run stands: photographs done, answered, answered within 25 km, failed, asked of an LMM; and what they cost."""
+    """How a run stands: photographs done, answered, answered within 25 km, failed, paid for; and what has been paid.
+
+    Replies out of the cache are not paid for.
+    """
 
     total: int
     done: int = 0
     answered: int = 0
     within_city: int = 0
     failed: int = 0
-    asked: int = 0
+    paid: int = 0
     cost_usd: float = 0.0
 
     @classmethod
@@ -50,7 +53,7 @@ class Tally:
         """Add one line of the run."""
         self.done += 1
         self.failed += record["status"] == "failed"
-        self.asked += bool(record["replies"])
+        self.paid += bool(record["cost_usd"])
         self.cost_usd += record["cost_usd"] or 0.0
         if record["lat"] is not None:
             self.answered += 1
@@ -142,8 +145,8 @@ def _fed(
 def _affordable(tally: Tally, photos: int, most_usd: float | None, usd_a_photo: float) -> bool:
     if most_usd is None:
         return True
-    seen = tally.cost_usd / tally.asked if tally.asked else 0.0
-    each = seen if tally.asked >= _ENOUGH else max(seen, usd_a_photo)
+    seen = tally.cost_usd / tally.paid if tally.paid else 0.0
+    each = seen if tally.paid >= _ENOUGH else max(seen, usd_a_photo)
     return tally.cost_usd + photos * each <= most_usd
 
 

@@ -109,9 +109,9 @@ def info(
     """Print a gallery's manifest, size and coverage, as JSON."""
     from img2loc import galleries
 
-    name, opened = galleries.open_gallery(load_config(config), gallery)
-    size = sum(file.stat().st_size for file in opened.folder.iterdir() if file.is_file())
-    facts = {"name": name, "folder": str(opened.folder), **opened.manifest, "bytes": size}
+    found = galleries.find_gallery(load_config(config), gallery)
+    size = sum(file.stat().st_size for file in found.folder.iterdir() if file.is_file())
+    facts = {"name": found.name, "folder": str(found.folder), **found.manifest, "bytes": size}
     typer.echo(json.dumps(facts, indent=1, ensure_ascii=False))
 
 
@@ -133,7 +133,7 @@ def query(
 
     settings = load_config(config)
     making.check(settings)
-    _, opened = galleries.open_gallery(settings, gallery)
+    opened = galleries.open_gallery(settings, gallery)
     retriever = Retriever(maker.encoder_of(settings, opened), opened)
     _, found = next(retriever.neighbours([Photo(photo)], k, k))
     if isinstance(found, Rejected):

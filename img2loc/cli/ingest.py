@@ -119,7 +119,7 @@ def export(
     """
     from img2loc import exporting, galleries
 
-    _, opened = galleries.open_gallery(load_config(config), gallery)
+    opened = galleries.open_gallery(load_config(config), gallery)
     typer.echo(f"{out}: {exporting.export(opened, out):,} rows.", err=True)
 
 

@@ -27,7 +27,7 @@ def tune(
     from img2loc.claims import working_on
     from img2loc.indexing import Shards
 
-    _, opened = galleries.open_gallery(load_config(config), gallery)
+    opened = galleries.open_gallery(load_config(config), gallery)
     with working_on(opened.folder) if opened.inverted else nullcontext():  # Else nothing will be written.
         shards = Shards(opened.folder, len(opened)) if opened.inverted else ()
         found = tuning.tune(opened, shards, recall, far_recall)

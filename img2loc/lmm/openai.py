@@ -28,6 +28,8 @@ class OpenAIChat(Concurrent):
     BackendError without a key.
     """
 
+    ignores_proxies = True
+
     def __init__(
         self,
         model: str,
@@ -80,6 +82,13 @@ class OpenAIChat(Concurrent):
     def endpoint(cls, base_url: str | None = None, **_: object) -> str:
         """Where photographs go."""
         return base_url or os.environ.get("OPENAI_BASE_URL") or _PUBLIC
+
+    @classmethod
+    def lacks(cls, base_url: str | None = None, key_env: str | None = None, **_: object) -> str:
+        """What to set where there is neither a key nor a server; else ""."""
+        variable = key_env or "OPENAI_API_KEY"
+        there = base_url or os.environ.get("OPENAI_BASE_URL") or os.environ.get(variable)
+        return "" if there else f"export {variable}, or OPENAI_BASE_URL for a server of your own"
 
     def prepare(self, prompt: Prompt) -> str | Reply:
         """The photograph as a data URL, or why it cannot be sent."""
