@@ -20,21 +20,6 @@ KEYS = [
     *("photo", "status", "lat", "lon", "radius_km", "nearest", "farthest", "prompts", "replies", "detail"),
     *("place", "locator", "encoder", "gallery"),
 ]
-    "photo",
-    "status",
-    "lat",
-    "lon",
-    "radius_km",
-    "nearest",
-    "farthest",
-    "prompts",
-    "replies",
-    "detail",
-    "place",
-    "locator",
-    "encoder",
-    "gallery",
-]
 
 
 def records(out: str) -> list[dict[str, Any]]:
