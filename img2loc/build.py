@@ -15,7 +15,7 @@ from img2loc.errors import (
     WrongEncoder,
 )
 from img2loc.galleries import STARTER, best_gallery, encoder_tables, open_gallery, weights_facts, weights_of
-from img2loc.gallery import Exclusions, Gallery
+from img2loc.gallery import Gallery
 from img2loc.hub import HubFiles
 from img2loc.lmm.cache import Cached
 from img2loc.lmm.endpoint import is_loopback
@@ -24,6 +24,7 @@ from img2loc.locators.textual import TextSearch
 from img2loc.making import GALLERIES, arguments_of, call, class_of
 from img2loc.prompts import Template
 from img2loc.protocols import LMM, Encoder, Locator
+from img2loc.retriever import Exclusions
 
 GEOCLIP = "gps-100k"
 TEXTS = "geoclip"
@@ -71,9 +72,14 @@ def locator(
     for key in GALLERIES:
         if key in parameters:
             gallery_name, gallery = open_gallery(config, arguments.get(key, "auto"), name)
-            if gallery.of == "photos":  # The numbers of points are nobody's photographs.
-                gallery.exclusions = exclusions
             arguments[key] = gallery
+    if exclusions is not None:
+        if "exclusions" not in parameters:
+            raise ConfigError(
+                f"The locator {name!r} takes no exclusions, so photos would see their own gallery rows. Give its class the "
+                "parameter exclusions, for Retriever(encoder, gallery, exclusions), or run with --no-exclude."
+            )
+        arguments["exclusions"] = exclusions
     usual_prompt = "nearest-farthest" if "gallery" in parameters else "zeroshot"
     for key, usual in (("prompt", usual_prompt), ("zeroshot_prompt", "zeroshot")):
         if key in parameters:
