@@ -40,7 +40,6 @@ def shows(run: Cli) -> Cli:
         ("ask", "x.jpg", "--locator", EVIL),
         ("ask", "x.jpg", "--gallery", EVIL),
         ("ask", "x.jpg", "--config", f"{EVIL}.toml"),
-        ("ask", "--text", EVIL, "-k", EVIL),
         ("ask", f"--{EVIL}"),
         (EVIL,),
         ("lmm", "check", EVIL),
