@@ -173,9 +173,9 @@ def bar(*columns: "ProgressColumn") -> "Progress":
 
 def download_bar() -> type:
     """The bar for libraries that draw their own: tqdm's, past the gate; nothing where stderr is not a terminal."""
-    from tqdm.auto import tqdm
+    from tqdm.auto import tqdm  # type: ignore[import-untyped]
 
-    class Bar(tqdm):  # type: ignore[type-arg]
+    class Bar(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **{**options, "file": ungated(sys.stderr), "disable": not on_terminal(sys.stderr)})
 
