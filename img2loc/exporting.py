@@ -1,13 +1,12 @@
 """A gallery's rows → a Parquet file for other uses."""
 
-from contextlib import suppress
 from pathlib import Path
 
 from img2loc.errors import GalleryError
+from img2loc.files import replacing
 from img2loc.gallery import Gallery
-from img2loc.rows import ROWS
-
-COLUMNS = ("id", "lat", "lon", "label", "author", "licence", "source")
+from img2loc.rows import COLUMNS, ROWS
+from img2loc.rows import schema as rows_schema
 
 
 def export(gallery: Gallery, out: Path) -> int:
@@ -19,10 +18,13 @@ def export(gallery: Gallery, out: Path) -> int:
     import pyarrow.parquet as pq
 
     usual = str(gallery.manifest.get("source", ""))
-    draft = out.with_name(out.name + ".part")
-    schema = pa.schema([(name, pa.float64() if name in ("lat", "lon") else pa.string()) for name in COLUMNS])
+    schema = rows_schema()
     try:
-        with pa.memory_map(str(gallery.folder / ROWS)) as file, pq.ParquetWriter(draft, schema) as writer:
+        with (
+            replacing(out) as draft,
+            pa.memory_map(str(gallery.folder / ROWS)) as file,
+            pq.ParquetWriter(draft, schema) as writer,
+        ):
             reader = pa.ipc.open_file(file)
             for number in range(reader.num_record_batches):
                 batch = reader.get_batch(number)
@@ -31,10 +33,6 @@ def export(gallery: Gallery, out: Path) -> int:
                     for name in COLUMNS
                 ]
                 writer.write_batch(pa.record_batch(columns, schema=schema))
-        draft.replace(out)
     except OSError as error:
         raise GalleryError(f"{out} cannot be written ({error.strerror or error}). Choose another place.") from error
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
     return len(gallery)

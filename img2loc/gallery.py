@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from img2loc.ends import End, Ends, Lists, Matrix, Scalars
 from img2loc.errors import GalleryError, WrongEncoder, first_line
+from img2loc.files import write_json
 from img2loc.inverted import MEANS
-from img2loc.manifest import FORMAT, MANIFEST, read_manifest, write_json
+from img2loc.manifest import FORMAT, MANIFEST, read_manifest
 from img2loc.rows import ROWS, Rows
 from img2loc.sketch import Sketch
 from img2loc.types import Embedding, Embeddings, Neighbour, Neighbours, Photo

@@ -17,6 +17,8 @@ LAYERS = [
         "images",
         "hub",
         "manifest",
+        "files",
+        "workspace",
         "places",
         "devices",
         "normalise",
@@ -56,8 +58,8 @@ LAYERS = [
     {"galleries"},
     {"build"},
     {
-        "claims",
         "shards",
+        "embed",
         "indexing",
         "merging",
         "growing",

@@ -72,10 +72,12 @@ def build(
 def make(settings: "Config", recipe: "Recipe", folder: Path, device: str | None = None, part: str | None = None) -> None:
     """Build a recipe's gallery, and say what came out; of a part only the embeddings."""
     from img2loc import build as maker
-    from img2loc import indexing, merging
+    from img2loc import indexing
     from img2loc.cli import render
-    from img2loc.shards import Part
+    from img2loc.embed import Part, embed_part
+    from img2loc.memory import return_large_blocks
 
+    return_large_blocks()
     share = Part.parse(part) if part else None
     found = recipe.source()
     table = dict(settings.table("encoder", recipe.encoder))
@@ -86,7 +88,7 @@ def make(settings: "Config", recipe: "Recipe", folder: Path, device: str | None 
     options["about"] = {"description": recipe.description, "terms": recipe.terms}
     with render.progress(len(found), recipe.of) as advance:
         if share is not None:
-            shards = merging.embed_part(found, made, folder, share, **options, progress=advance)
+            shards = embed_part(found, made, folder, share, **options, progress=advance)
             typer.echo(
                 f"{folder}: part {share}, {shards:,} shards. When all are done: img2loc index merge DIR... --out DIR", err=True
             )

@@ -23,13 +23,13 @@ def tune(
     By measurement, for either end; the numbers are kept in the gallery.
     """
     from img2loc import galleries, tuning
-    from img2loc.claims import working_on
     from img2loc.config import Config
-    from img2loc.indexing import Shards
+    from img2loc.manifest import workspace
+    from img2loc.shards import Shards
 
     _, opened = galleries.open_gallery(Config.load(config), gallery)
-    with working_on(opened.folder) if opened.inverted else nullcontext():  # Else nothing will be written.
-        shards = Shards(opened.folder, len(opened)) if opened.inverted else ()
+    with workspace(opened.folder).locked() if opened.inverted else nullcontext():  # Else nothing will be written.
+        shards = Shards.of(opened.folder, rows=len(opened)) if opened.inverted else ()
         found = tuning.tune(opened, shards, recall, far_recall)
     typer.echo(json.dumps(found["recall"], indent=1))
 
