@@ -105,7 +105,7 @@ def _state(workspace: Workspace, note: Path, plan: dict[str, Any]) -> dict[str, 
     """What is done of a file, as its note says. Raises SourceError where the note is of another plan, or there is none."""
     state = workspace.read_note(note.name)
     if state is not None:
-        workspace.require_same({key: state[key] for key in plan if key in state}, plan, note.name)
+        workspace.require_same({key: state[key] for key in plan if key in state}, plan)
         return state
     if workspace.path.exists():
         raise SourceError(f"{workspace.path} exists, and {note.name}, which says what it holds, does not. Choose another --out.")

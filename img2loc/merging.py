@@ -1,6 +1,5 @@
 """Parts of one build, each embedded on a machine of its own → one folder, the same as if one machine had done it all."""
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -38,20 +37,15 @@ def merge(folders: Sequence[Path], out: Path) -> Gallery:
 
 
 def _note(folder: Path) -> dict[str, Any]:
-    try:
-        note: dict[str, Any] = json.loads((folder / PART).read_text(encoding="utf-8"))
-    except OSError as error:
+    note = workspace(folder).read_note(PART)
+    if note is None:
         plan = read_plan(folder)
         if plan is not None and "part" in plan:
             raise GalleryError(
                 f"{folder} is part {plan['part']}, and not finished. Run its `img2loc index build --part {plan['part']}` again."
-            ) from error
-        raise GalleryError(
-            f"{folder} holds no part of a gallery. Make one: img2loc index build SOURCE --part 1/2 --out DIR"
-        ) from error
-    except ValueError:
-        note = {}
-    if not isinstance(note, dict) or not {"part", "shards", "entries", "dim", "spec", "encoder", "about"} <= set(note):
+            )
+        raise GalleryError(f"{folder} holds no part of a gallery. Make one: img2loc index build SOURCE --part 1/2 --out DIR")
+    if not {"part", "shards", "entries", "dim", "spec", "encoder", "about"} <= set(note):
         raise GalleryError(f"{folder / PART} cannot be read. Run its `img2loc index build --part` again.")
     return note
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from img2loc.errors import Img2LocError, first_line
+from img2loc.errors import Img2LocError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _HARDLY_ANY = 1 << 20  # Bytes.
@@ -27,7 +27,7 @@ class Workspace:
     folder: Path
     noun: str
     error: type[Img2LocError]
-    remedy: str = "Choose another --out"
+    remedy: str = "choose another --out"
     file: str = ""
 
     @property
@@ -40,12 +40,16 @@ class Workspace:
         """Make the folder and hold it. Raises `error` where another process does, and for every OSError in the block."""
         with self.disk_errors():
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / (f".{self.file}.lock" if self.file else ".lock"), timeout=0)
-            self._acquire(lock)
             try:
+                lock = FileLock(self.folder / (f".{self.file}.lock" if self.file else ".lock")).acquire(timeout=0)
+            except Timeout as error:
+                raise self.error(
+                    f"Another process is writing the {self.noun} {self.path}. Wait for it, or {self.remedy}."
+                ) from error
+            except NotImplementedError as error:
+                raise OSError("its disk has no file locks, which keep two processes from spoiling each other's work") from error
+            with lock:
                 yield
-            finally:
-                lock.release()
 
     @contextmanager
     def disk_errors(self) -> Iterator[None]:
@@ -56,22 +60,10 @@ class Workspace:
             # Some libraries say that writing failed, and not why.
             if error.errno in _FULL or (error.errno is None and shutil.disk_usage(self.folder).free < _HARDLY_ANY):
                 raise self.error(
-                    f"The disk of {self.path} is full. Make room on it and run the same command again: what is done is kept."
+                    f"The disk of {self.path} is full. Make room there and run the same command again: what is done is kept."
                 ) from error
             raise self.error(
-                f"The {self.noun} {self.path} cannot be written ({error.strerror or error}). {self.remedy}."
-            ) from error
-
-    def _acquire(self, lock: FileLock) -> None:
-        try:
-            lock.acquire()
-        except Timeout as error:
-            otherwise = f"{self.remedy[0].lower()}{self.remedy[1:]}"
-            raise self.error(f"Another process is writing the {self.noun} {self.path}. Wait for it, or {otherwise}.") from error
-        except NotImplementedError as error:
-            raise self.error(
-                f"The disk of {self.path} has no file locks ({first_line(error)}), so that two processes could spoil each "
-                f"other's work. {self.remedy} on another disk."
+                f"The {self.noun} {self.path} cannot be written ({error.strerror or error}). Mend that, or {self.remedy}."
             ) from error
 
     def read_note(self, name: str) -> dict[str, Any] | None:
@@ -80,24 +72,21 @@ class Workspace:
             note = json.loads((self.folder / name).read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except ValueError:
+        except (OSError, ValueError):
             note = None
         if not isinstance(note, dict):
-            raise self.error(f"{self.folder / name} cannot be read. {self.remedy}, or delete {self.path}.")
+            raise self.error(f"{self.folder / name} cannot be read. Restore it, {self.remedy}, or delete {self.path}.")
         return note
 
-    def require_same(self, before: Mapping[str, Any], now: Mapping[str, Any], note: str = "") -> None:
-        """Raise `error`, naming what differs, unless the plan `before`, which is there, is the plan of `now`.
-
-        `note` is the file that holds it, where it must be deleted by itself.
-        """
+    def require_same(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        """Raise `error`, naming what differs, unless the plan `before`, which is there, is the plan of `now`."""
         there, here = plain(before), plain(now)
         changed = sorted(key for key in {*there, *here} if there.get(key) != here.get(key))
         if changed:
             differences = "; ".join(f"{key} is {_value(there, key)} there and {_value(here, key)} now" for key in changed[:5])
-            also = f" and {self.folder / note}" if note else ""
             raise self.error(
-                f"The {self.noun} {self.path} was begun differently: {differences}. {self.remedy}, or delete {self.path}{also}."
+                f"The {self.noun} {self.path} was begun differently: {differences}. Run the first command again, "
+                f"{self.remedy}, or delete {self.path}{' and the .json beside it' if self.file else ''}."
             )
 
 

@@ -120,7 +120,7 @@ def test_what_is_refused(tmp_path: Path, make_photo: MakePhoto) -> None:
     assert np.load(tmp_path / "mine.npy").shape == (3,)
     embed(inputs, Compass(), tmp_path / "x.npy")
     points(tmp_path / "points.csv", 21)
-    with pytest.raises(SourceError, match=r"rows is 20 there and 21 now; source is .* delete .*x\.npy and .*x\.json"):
+    with pytest.raises(SourceError, match=r"rows is 20 there and 21 now; source is .* delete .*x\.npy and the \.json beside it"):
         embed(Inputs(tmp_path / "points.csv"), Compass(), tmp_path / "x.npy")
     (tmp_path / "x.json").write_text("[]")
     with pytest.raises(SourceError, match=r"x\.json cannot be read"):

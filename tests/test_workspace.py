@@ -51,13 +51,13 @@ def test_a_file_size_limit_is_a_message_and_the_old_file_stays(tmp_path: Path) -
         "from img2loc.errors import Img2LocError; from img2loc.files import write_json; from img2loc.workspace import Workspace\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
         "try:\n"
-        "    with Workspace(Path(sys.argv[1]), 'features', Img2LocError, 'Set IMG2LOC_HOME').locked():\n"
+        "    with Workspace(Path(sys.argv[1]), 'features', Img2LocError, 'set IMG2LOC_HOME').locked():\n"
         "        write_json(Path(sys.argv[1], 'note.json'), {'done': 'x' * 9000})\n"
         "except Img2LocError as error:\n"
         "    print(error)"
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == f"The features {tmp_path} cannot be written (File too large). Set IMG2LOC_HOME."
+    assert done.stdout.strip() == f"The features {tmp_path} cannot be written (File too large). Mend that, or set IMG2LOC_HOME."
     assert gallery(tmp_path).read_note("note.json") == {"done": 1}
     assert not list(tmp_path.glob("*.tmp"))
 
@@ -87,7 +87,7 @@ def test_a_disk_without_locks_is_a_message(tmp_path: Path, monkeypatch: pytest.M
         raise NotImplementedError("FileSystem does not appear to support flock")
 
     monkeypatch.setattr("filelock.FileLock.acquire", none)
-    with pytest.raises(GalleryError, match=r"has no file locks .* on another disk"), gallery(tmp_path).locked():
+    with pytest.raises(GalleryError, match=r"has no file locks, .*choose another --out"), gallery(tmp_path).locked():
         pass
 
 
@@ -99,7 +99,7 @@ def test_what_differs_is_said_with_both_values_and_the_remedy(tmp_path: Path) ->
         workspace.require_same(plan, {**plan, "lr": 0.1, "seed": 3, "data": "b" * 64})
     assert str(raised.value) == (
         f'The model {tmp_path} was begun differently: data is "{"a" * 58}… there and "{"b" * 58}… now; lr is 1e-06 there and '
-        f"0.1 now; seed is not set there and 3 now. Choose another --out, or delete {tmp_path}."
+        f"0.1 now; seed is not set there and 3 now. Run the first command again, choose another --out, or delete {tmp_path}."
     )
 
 
@@ -107,7 +107,7 @@ def test_what_differs_is_said_with_both_values_and_the_remedy(tmp_path: Path) ->
 def test_a_note_that_cannot_be_read_is_a_message(tmp_path: Path, content: str) -> None:
     assert read_plan(tmp_path) is None
     (tmp_path / "build.json").write_text(content)
-    with pytest.raises(GalleryError, match=r"build\.json cannot be read. Choose another --out, or delete"):
+    with pytest.raises(GalleryError, match=r"build\.json cannot be read. Restore it, choose another --out, or delete"):
         read_plan(tmp_path)
 
 

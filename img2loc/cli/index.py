@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from img2loc.config import Config
     from img2loc.recipes import Recipe
 
-app = typer.Typer(help="Build galleries, look into them, search them.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def prepare() -> None:
+    """Build galleries, look into them, search them."""
+    from img2loc.memory import return_large_blocks
+
+    return_large_blocks()
 
 
 def build(
@@ -75,9 +83,7 @@ def make(settings: "Config", recipe: "Recipe", folder: Path, device: str | None 
     from img2loc import indexing
     from img2loc.cli import render
     from img2loc.embed import Part, embed_part
-    from img2loc.memory import return_large_blocks
 
-    return_large_blocks()
     share = Part.parse(part) if part else None
     found = recipe.source()
     table = dict(settings.table("encoder", recipe.encoder))

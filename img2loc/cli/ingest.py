@@ -22,9 +22,7 @@ def merge(
     All of them, each once, of one source and one encoder.
     """
     from img2loc import merging
-    from img2loc.memory import return_large_blocks
 
-    return_large_blocks()
     _say(merging.merge(parts, out))
 
 
@@ -47,9 +45,7 @@ def add(
     from img2loc.cli import render
     from img2loc.config import Config
     from img2loc.errors import GalleryError
-    from img2loc.memory import return_large_blocks
 
-    return_large_blocks()
     settings = Config.load(config)
     making.check(settings)
     recipe = galleries.recipe(settings, source)
@@ -89,9 +85,7 @@ def import_(
     from img2loc import importing, making
     from img2loc.cli import render
     from img2loc.config import Config
-    from img2loc.memory import return_large_blocks
 
-    return_large_blocks()
     settings = Config.load(config)
     making.check(settings)
     found = importing.Embeddings(embeddings, places)

@@ -92,7 +92,7 @@ def extract(source: Source, tower: TorchEncoder, progress: Callable[[int], None]
     """
     mark = f"{source.fingerprint}\n{source.path.resolve()}\n{tower.name}\n{tower.dtype}"
     folder = assets.features() / hashlib.sha256(mark.encode()).hexdigest()[:16]
-    with Workspace(folder, "features", ConfigError, "Set IMG2LOC_HOME to another folder").locked():
+    with Workspace(folder, "features", ConfigError, "set IMG2LOC_HOME to another folder").locked():
         shards = _take(source, tower, folder, progress)
         found = Features(folder, shards)
         if not len(found):
