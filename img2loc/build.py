@@ -117,6 +117,7 @@ def lmm(config: Config, name: str, cache: Path | None = None) -> LMM:
     table = config.table("lmm", name)
     make = class_of("lmm", name, table)
     arguments = arguments_of("lmm", name, table, make)
+    _require_own_key(config, name, arguments)
     parameters = inspect.signature(make).parameters
     model = str(arguments.get("model", ""))
     for priced in (model, model.partition(":")[2]):  # "provider:model" is LangChain's way of writing it.
@@ -128,6 +129,17 @@ def lmm(config: Config, name: str, cache: Path | None = None) -> LMM:
     usual = {key: parameter.default for key, parameter in parameters.items() if parameter.default is not parameter.empty}
     dependent = {key: value for key, value in {**usual, **arguments}.items() if key not in NOT_IN_A_REPLY}
     return Cached(made, {"kind": table["kind"], "endpoint": endpoint_of(config, name), **dependent}, cache)
+
+
+def _require_own_key(config: Config, name: str, table: Table) -> None:
+    """Raise ConfigError where a key of OpenAI's would go to a server that another file's table names."""
+    if {"base_url", "key_env"} <= set(table) and str(table["key_env"]).upper().startswith("OPENAI_"):
+        server, key = (config.origin("lmm", name, name_of) for name_of in ("base_url", "key_env"))
+        if server != key:
+            raise ConfigError(
+                f"[lmm.{name}]: key_env = {table['key_env']!r} is from {key}, and base_url from {server}. A key of OpenAI's goes "
+                "to another server only where one table sets both: set them side by side."
+            )
 
 
 def endpoint_of(config: Config, name: str) -> str | None:
@@ -236,9 +248,12 @@ def _made(config: Config, role: str, name: str, arguments: Table, make: Any, out
     except MissingWeights as error:
         needs = getattr(make, "needs", None)
         files: HubFiles | None = needs(**arguments) if needs else None
-        if files is None or files.cached():
+        if files is None:
             raise
+        if files.cached():
+            remedy = f"Get the files again: hf download {files.repo} --force-download."
+            raise MissingWeights(f"{str(error).rstrip('.')}. {remedy}") from error
         raise MissingWeights(
-            f"[{role}.{name}] needs the weights {files.repo} ({weights_facts(config, files)}), which are not on this machine. "
-            f"Get them: img2loc setup {outermost or name}. Or name a local copy there."
+            f"[{role}.{name}] needs the weights {files.repo} ({weights_facts(config, files)}), which are not on this machine, "
+            f"or only in part. Get them: img2loc setup {outermost or name}. Or name a local copy there."
         ) from error

@@ -48,7 +48,9 @@ def gallery_folder(config: Config, name: str, locator: str | None = None) -> Pat
         if not isinstance(path := table.get("path"), str):
             raise ConfigError(f'[gallery.{name}] needs path = "FOLDER", or recipe = "NAME".')
         return Path(path).expanduser()
-    for folder in (Path(name), assets.galleries() / name, assets.folder("index") / name):
+    # What lies in the working directory may be other people's: a bare name is there only if it is nowhere else.
+    kept: tuple[Path, ...] = (assets.galleries() / name, assets.folder("index") / name) if Path(name).name == name else ()
+    for folder in (*kept, Path(name)):
         if (folder / MANIFEST).exists() or (folder / PLAN).exists():
             return folder
     if Path(name).exists() or "/" in name:

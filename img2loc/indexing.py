@@ -86,5 +86,5 @@ def index(folder: Path, encoder: Mapping[str, Any], spec: str, about: Mapping[st
 def commonest_reasons(folder: Path, most: int = 5) -> list[str]:
     """Why entries were skipped, most frequent first: "12 × no such file"."""
     with (folder / "skipped.csv").open(newline="", encoding="utf-8") as file:
-        counts = Counter(re.sub(r"^line \d+: ", "", row["reason"]) for row in csv.DictReader(file))
+        counts = Counter(re.sub(r"^(line|row) \d+: ", "", row["reason"]) for row in csv.DictReader(file))
     return [f"{count:,} × {reason}" for reason, count in counts.most_common(most)]

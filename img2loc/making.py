@@ -3,7 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, cast, get_type_hints
+from typing import Any, get_type_hints
 
 from img2loc.config import Config, Table
 from img2loc.errors import ConfigError, MissingPackage
@@ -39,6 +39,12 @@ KINDS: dict[str, dict[str, str]] = {
     },
 }
 
+METHODS: dict[str, tuple[str, ...]] = {
+    "encoder": ("encode", "encode_points", "encode_texts"),
+    "lmm": ("ask",),
+    "locator": ("locate",),
+}
+"""What a class of anybody's must have one of, before it is called. Trainings are ours alone."""
 
 _PLAIN = {
     "gallery": {"path", "recipe", "encoder"},
@@ -66,25 +72,30 @@ def check(config: Config) -> None:
 
 
 def class_of(role: str, name: str, table: Mapping[str, Any]) -> Callable[..., Any]:
-    """The class that a table's `kind` names. Raises ConfigError, or MissingPackage."""
-    kind = table.get("kind")
+    """The class that a table's `kind` names: one of ours, or one that has the role's method. Calls nothing.
+
+    Raises ConfigError, or MissingPackage.
+    """
+    kind, methods = table.get("kind"), METHODS.get(role)
+    known = ", ".join(KINDS[role]) + (', or "package.module:Class"' if methods else "")
     if not isinstance(kind, str):
-        raise ConfigError(f'[{role}.{name}] has no kind. Known: {", ".join(KINDS[role])}, or "package.module:Class".')
+        raise ConfigError(f"[{role}.{name}] has no kind. Known: {known}.")
     path = KINDS[role].get(kind, kind)
     module, _, attribute = path.partition(":")
-    if not attribute:
-        raise ConfigError(
-            f'[{role}.{name}] has the unknown kind {kind!r}. Known: {", ".join(KINDS[role])}, or "package.module:Class".'
-        )
+    if not attribute or not module or module.startswith(".") or (path == kind and not methods):
+        raise ConfigError(f"[{role}.{name}] has the unknown kind {kind!r}. Known: {known}.")
     try:
         found = getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
         raise MissingPackage(f"[{role}.{name}] needs the module {error.name}. Install the package that has it.") from error
     except AttributeError as error:
         raise ConfigError(f"[{role}.{name}]: the module {module} has no {attribute}. Check the kind {kind!r}.") from error
-    if not callable(found):
-        raise ConfigError(f"[{role}.{name}]: {kind!r} is no class. Check the kind.")
-    return cast(Callable[..., Any], found)
+    if not isinstance(found, type) or (methods and not any(callable(getattr(found, method, None)) for method in methods)):
+        raise ConfigError(
+            f"[{role}.{name}]: {kind!r} is no class with the method {' or '.join(methods or ())}, so it was not called. "
+            f"Name a class that is a backend for [{role}]."
+        )
+    return found
 
 
 def arguments_of(role: str, name: str, table: Mapping[str, Any], make: Callable[..., Any]) -> Table:

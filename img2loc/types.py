@@ -47,6 +47,7 @@ class Photo:
 
     path: Path
     data: bytes | Callable[[], bytes] | None = field(default=None, repr=False)
+    _digest: str = field(default="", init=False, repr=False, compare=False)
 
     def image(self, side: int | None = None, *, shorter: int | None = None) -> Image:
         """Decode it: upright, RGB, 8 bits, no metadata. Raises UnreadablePhoto.
@@ -65,8 +66,10 @@ class Photo:
         return images.jpeg(self.image(side), side)
 
     def digest(self) -> str:
-        """SHA-256 of its bytes, in hex. Raises UnreadablePhoto where there are none."""
-        return hashlib.sha256(self._bytes()).hexdigest()
+        """SHA-256 of its bytes, in hex, as they were when this was first asked. Raises UnreadablePhoto where there are none."""
+        if not self._digest:  # Every prompt, reply and cached reply is found by it: the file is read for it once.
+            object.__setattr__(self, "_digest", hashlib.sha256(self._bytes()).hexdigest())
+        return self._digest
 
     def _bytes(self) -> bytes:
         if self.data is not None:

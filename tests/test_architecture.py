@@ -12,6 +12,7 @@ LAYERS = [
     {
         "types",
         "errors",
+        "records",
         "assets",
         "geo",
         "images",
@@ -26,7 +27,6 @@ LAYERS = [
         "rows",
         "tables",
         "identity",
-        "parquet",
         "volumes",
         "archives",
         "stores",

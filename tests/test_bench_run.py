@@ -81,8 +81,8 @@ def test_a_run_holds_what_the_contract_says(cli: Bench, toy: tuple[Path, ...], t
     assert [row.id for row in run.truth] == [f"{n}.jpg" for n in range(100, 109)]
     line = run.predictions["100.jpg"]
     assert list(line) == [
-        *("id", "status", "lat", "lon", "radius_km", "nearest", "farthest", "prompts", "replies", "seconds", "input_tokens"),
-        *("output_tokens", "cost_usd", "detail", "photo", "top_similarity", "excluded", "photographer_checked"),
+        *("id", "photo", "status", "lat", "lon", "radius_km", "nearest", "farthest", "prompts", "replies", "detail"),
+        *("seconds", "input_tokens", "output_tokens", "cost_usd", "top_similarity", "excluded", "photographer_checked"),
     ]
     assert line["top_similarity"] == line["nearest"][0]["similarity"]
     assert (line["lat"], line["lon"]) in PLACES

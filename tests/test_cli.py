@@ -22,14 +22,15 @@ KEYS = [
     "lat",
     "lon",
     "radius_km",
-    "place",
     "nearest",
     "farthest",
+    "prompts",
     "replies",
+    "detail",
+    "place",
     "locator",
     "encoder",
     "gallery",
-    "detail",
 ]
 
 

@@ -8,6 +8,7 @@ from img2loc import build, galleries, making
 from img2loc.config import Config
 from img2loc.errors import ConfigError, GalleryError, Img2LocError, MissingPackage, MissingWeights, UnknownName
 from img2loc.lmm.scripted import Scripted
+from tests.conftest import configure
 
 
 def config(tmp_path: Path, text: str) -> Config:
@@ -40,10 +41,32 @@ def test_another_kind_leaves_the_old_keys_behind(tmp_path: Path) -> None:
     assert settings.table("lmm", "gpt") == {"kind": "scripted", "replies": ["1, 2"]}
 
 
-def test_the_file_in_the_working_directory_is_found() -> None:
-    Path("img2loc.toml").write_text('[ask]\nlocator = "retrieval-mode"')
-    assert Config.load().ask == {"locator": "retrieval-mode"}
-    assert build.default_locator(Config.load()) == "retrieval-mode"
+def test_which_file_is_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = '[ask]\nlocator = "{}"'
+    Path("img2loc.toml").write_text(text.format("of-a-stranger"))
+    assert (Config.load().ask, Config.load().file) == ({"locator": "auto"}, None)
+    own = configure(text.format("own"))
+    assert (Config.load().ask, Config.load().file) == ({"locator": "own"}, own)
+    (tmp_path / "named.toml").write_text(text.format("named"))
+    monkeypatch.setenv("IMG2LOC_CONFIG", str(tmp_path / "named.toml"))
+    assert Config.load().ask == {"locator": "named"}
+    assert config(tmp_path, text.format("given")).ask == {"locator": "given"}
+    monkeypatch.setenv("IMG2LOC_CONFIG", "absent.toml")
+    with pytest.raises(ConfigError, match=r"no configuration file absent.toml. Create it, or name another by --config"):
+        Config.load()
+
+
+def test_without_a_home_the_working_directory_is_no_configuration_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(user: int) -> None:
+        raise KeyError(user)
+
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for folder in ("~/.config/img2loc", ".config/img2loc", "img2loc"):
+        Path(folder).mkdir(parents=True)
+        (Path(folder) / "img2loc.toml").write_text('[ask]\nlocator = "of-a-stranger"')
+    assert Config.load().file is None
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from img2loc.gallery import Gallery
 from img2loc.locators.hierarchy import Hierarchy
 from img2loc.rows import table_of
 from img2loc.types import Embedding, Embeddings, Item, Location, Photo, Rejected
-from tests.conftest import Cli, MakePhoto
+from tests.conftest import Cli, MakePhoto, configure
 
 COUNTRIES, EACH, DIM = 12, 5, 8
 
@@ -169,7 +169,7 @@ def test_with_weights_in_a_folder_setup_builds_and_ask_answers(
     for name, level, template in (("first", "country", "{country}"), ("second", "city", "{city}, {country}")):
         recipe = f'of = "texts"\nencoder = "streetclip"\npath = "{places}"\nlevel = "{level}"\ntemplate = "{template}"\n'
         Path(f"{name}.toml").write_text(recipe)
-    Path("img2loc.toml").write_text(
+    configure(
         f'[encoder.streetclip]\nmodel = "{tiny_clip}"\n'
         '[gallery.names]\nrecipe = "first.toml"\n[gallery.towns]\nrecipe = "second.toml"\n'
         '[locator.mine]\nkind = "hierarchy"\ncountries = "names"\ncities = "towns"\n'

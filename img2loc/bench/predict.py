@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
 
 from img2loc.bench.leaks import Leaks
@@ -13,7 +13,8 @@ from img2loc.bench.truth import Truth
 from img2loc.errors import BackendError, RunError
 from img2loc.geo import distance_km
 from img2loc.protocols import Locator
-from img2loc.types import Guess, Location, Neighbour, Photo
+from img2loc.records import guess_record
+from img2loc.types import Guess, Location, Photo
 
 CITY_KM = 25.0
 AGAIN = ("failed", "unreadable")
@@ -113,27 +114,16 @@ def predict(
 
 def line_of(truth: Truth, guess: Guess, seconds: float) -> dict[str, Any]:
     """A guess as the run's folder keeps it: all that is needed to score, to audit, and to parse the replies again."""
-    at = guess.location
     usages = [reply.usage for reply in guess.replies if reply.usage is not None]
     costs = [reply.usage.cost_usd if reply.usage else None for reply in guess.replies if reply.usage or reply.status != "failed"]
-    near = guess.neighbours.nearest
     return {
         "id": truth.id,
-        "status": guess.status,
-        "lat": at.lat if at else None,
-        "lon": at.lon if at else None,
-        "radius_km": guess.radius_km,
-        "nearest": [_neighbour(entry) for entry in near],
-        "farthest": [_neighbour(entry) for entry in guess.neighbours.farthest],
-        "prompts": list(guess.prompts),
-        "replies": [asdict(reply) for reply in guess.replies],
+        **guess_record(guess),
         "seconds": round(seconds, 3),
         "input_tokens": sum(usage.input_tokens for usage in usages),
         "output_tokens": sum(usage.output_tokens for usage in usages),
         "cost_usd": None if None in costs else sum((cost for cost in costs if cost is not None), 0.0),
-        "detail": guess.detail,
-        "photo": str(guess.photo.path),
-        "top_similarity": max((entry.similarity for entry in near), default=None),
+        "top_similarity": max((entry.similarity for entry in guess.neighbours.nearest), default=None),
         "excluded": None,
         "photographer_checked": False,
     }
@@ -159,8 +149,3 @@ def _affordable(tally: Tally, photos: int, most_usd: float | None, usd_a_photo: 
 
 def _is_victim(record: dict[str, Any], error: str) -> bool:
     return record["status"] == "failed" and any(reply["detail"] == error for reply in record["replies"])
-
-
-def _neighbour(entry: Neighbour) -> dict[str, Any]:
-    at = entry.location
-    return {"lat": at.lat, "lon": at.lon, "similarity": entry.similarity, "id": entry.id, "label": entry.label}

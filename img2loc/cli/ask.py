@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from img2loc.cli.settings import ConfigFile, load_config
 from img2loc.cli.streams import on_terminal, put
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def ask(
     gallery: Annotated[
         str | None, typer.Option(metavar="NAME|DIR", help="Which gallery to search; it brings its encoder.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
+    config: ConfigFile = None,
     k: Annotated[int | None, typer.Option("-k", metavar="N", min=1, help="How many neighbours at each end.")] = None,
     max_radius: Annotated[
         float | None, typer.Option(metavar="KM", min=0, help="Rather no answer than one vaguer than this.")
@@ -51,7 +52,6 @@ def ask(
     """
     from img2loc import assets, build, making
     from img2loc.cli import render
-    from img2loc.config import Config
 
     if bool(photos) == (text is not None):
         raise typer.BadParameter("Name photos, folders or - to ask about, or --text; not both.", param_hint="PHOTO")
@@ -61,7 +61,7 @@ def ask(
     if text is not None and (idle := [option for option, value in without.items() if value]):
         raise typer.BadParameter("It does not apply to --text. Leave it out.", param_hint=idle[0])
     listed = _listed(photos or [])
-    settings = Config.load(config)
+    settings = load_config(config)
     making.check(settings)
     name = locator or (build.TEXTS if text else build.default_locator(settings, gallery, lmm, k))
     build.override(settings, name, gallery=gallery, lmm=lmm, k=k)

@@ -6,19 +6,20 @@ from typing import Annotated
 
 import typer
 
+from img2loc.cli.settings import ConfigFile, load_config
+
 app = typer.Typer(help="Look at the LMMs, and try one.", no_args_is_help=True)
 
 
 @app.command("list")
 def listed(
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
+    config: ConfigFile = None,
 ) -> None:
     """List the LMMs: kind, model, and where photos go."""
     from img2loc import build, making
-    from img2loc.config import Config
     from img2loc.errors import Img2LocError
 
-    settings = Config.load(config)
+    settings = load_config(config)
     making.check(settings)
     for name in settings.names("lmm"):
         table = settings.table("lmm", name)
@@ -33,7 +34,7 @@ def listed(
 def check(
     name: Annotated[str, typer.Argument(metavar="NAME", help="An [lmm.NAME] table.")],
     local_only: Annotated[bool, typer.Option("--local-only", help="Refuse any LMM that is not on this machine.")] = False,
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
+    config: ConfigFile = None,
 ) -> int:
     """Send one tiny image, and say what came back.
 
@@ -41,13 +42,12 @@ def check(
     """
     from img2loc import build, making
     from img2loc.cli import render
-    from img2loc.config import Config
     from img2loc.images import tiny_jpeg
     from img2loc.parse import parse
     from img2loc.prompts import Template
     from img2loc.types import Neighbours, Photo
 
-    settings = Config.load(config)
+    settings = load_config(config)
     making.check(settings)
     if local_only:
         build.require_local(settings, name)

@@ -5,13 +5,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
 
 from img2loc.build import Built
 from img2loc.cli.streams import on_terminal, plain
 from img2loc.geo import COUNTRY_KM
 from img2loc.locators.textual import Ranking
 from img2loc.places import place_at
+from img2loc.records import guess_record, neighbour_record
 from img2loc.types import Guess, Location, Neighbour, Place
 
 _FAILURES = {
@@ -32,7 +32,7 @@ def ranking_as_json(ranking: Ranking, built: Built) -> str:
         "lat": best.lat,
         "lon": best.lon,
         "place": asdict(place) if place else None,
-        "nearest": [neighbour(near) for near in ranking.nearest],
+        "nearest": [neighbour_record(near) for near in ranking.nearest],
         "density": None
         if ranking.density is None
         else [{"lat": lat, "lon": lon, "probability": float(f"{p:.6g}")} for lat, lon, p in ranking.density.tolist()],
@@ -62,23 +62,9 @@ def ranking_for_people(ranking: Ranking, built: Built, most: int) -> str:
 
 def as_json(guess: Guess, built: Built) -> str:
     """One JSON object in one line."""
-    at = guess.location
-    place = place_at(at) if at else None
-    record: dict[str, Any] = {
-        "photo": str(guess.photo.path),
-        "status": guess.status,
-        "lat": at.lat if at else None,
-        "lon": at.lon if at else None,
-        "radius_km": guess.radius_km,
-        "place": asdict(place) if place else None,
-        "nearest": [neighbour(near) for near in guess.neighbours.nearest],
-        "farthest": [neighbour(far) for far in guess.neighbours.farthest],
-        "replies": [asdict(reply) for reply in guess.replies],
-        "locator": built.name,
-        "encoder": built.encoder,
-        "gallery": built.gallery,
-        "detail": guess.detail,
-    }
+    place = place_at(guess.location) if guess.location else None
+    names = {"locator": built.name, "encoder": built.encoder, "gallery": built.gallery}
+    record = {**guess_record(guess), "place": asdict(place) if place else None, **names}
     return json.dumps(record, ensure_ascii=False, allow_nan=False)
 
 
@@ -131,19 +117,6 @@ def _table(entries: Sequence[Neighbour]) -> Iterator[str]:
         named = named if len(named) <= 40 else f"{named[:39]}…"
         likely = "" if entry.probability is None else f"  {entry.probability:7.3%}"
         yield f"    {entry.similarity:6.3f}{likely}  {entry.location.lat:9.4f} {entry.location.lon:10.4f}  {named}"
-
-
-def neighbour(entry: Neighbour) -> dict[str, Any]:
-    """A neighbour as JSON."""
-    at = entry.location
-    return {
-        "lat": at.lat,
-        "lon": at.lon,
-        "similarity": entry.similarity,
-        "id": entry.id,
-        "label": entry.label,
-        **({} if entry.probability is None else {"probability": entry.probability}),
-    }
 
 
 def _place(place: Place) -> str:

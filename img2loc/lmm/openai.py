@@ -8,7 +8,7 @@ import weakref
 from typing import Any, Literal
 
 from img2loc.errors import BackendError, ConfigError, UnreadablePhoto
-from img2loc.lmm.endpoint import is_loopback
+from img2loc.lmm.endpoint import is_loopback, keep_only_the_key
 from img2loc.lmm.structured import PRICE, RESPONSE_FORMAT, Price, counted
 from img2loc.lmm.window import Concurrent
 from img2loc.types import Prompt, Reply, ReplyStatus, Usage
@@ -65,7 +65,7 @@ class OpenAIChat(Concurrent):
         self._client = OpenAI(api_key=key or "none", base_url=address, timeout=timeout, max_retries=retries, http_client=client)
         weakref.finalize(self, self._client.close)
         if base_url is not None:
-            self._client.organization = self._client.project = None  # These too are OpenAI's.
+            keep_only_the_key(self._client, {})
         self._model = model
         self._timeout = timeout
         self._detail = detail

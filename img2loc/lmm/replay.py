@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from img2loc.errors import ConfigError, UnreadablePhoto
-from img2loc.types import Prompt, Reply, Usage
+from img2loc.records import reply_from
+from img2loc.types import Prompt, Reply
 
 
 class Replay:
@@ -28,9 +29,7 @@ class Replay:
                 continue
             try:
                 for reply in json.loads(line)["replies"]:
-                    usage = Usage(**reply["usage"]) if reply.get("usage") else None
-                    recorded = Reply(reply["text"], reply["model"], reply["status"], usage, reply["detail"], reply["key"])
-                    self._replies[recorded.key] = recorded
+                    self._replies[reply["key"]] = reply_from(reply)
             except (ValueError, KeyError, TypeError) as error:
                 if number == len(lines):
                     break  # The last line of a run that was killed may be torn.
