@@ -5,7 +5,6 @@ It goes on at the shard where it was cut off.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -104,7 +103,7 @@ def embed(
     entries, done, number = iter(source), 0, after.shards
     while shard := list(islice(entries, shard_size(after.entries + done))):
         if part.has(number) and not is_whole(paths := shard_paths(folder, number)):
-            encoded = _encoded(shard, encoder, of, partial(_after, progress, done))
+            encoded = _encoded(shard, encoder, of, done, progress)
             write_shard(paths, encoded, encoder.dim, np.float16 if of == "photos" else np.float32, source.path.stem)
         done, number = done + len(shard), number + 1
         progress(done)
@@ -126,15 +125,11 @@ def require_tower(encoder: Any, alias: str, of: str) -> None:
         raise ConfigError(f"The encoder {alias!r} cannot embed {of}. Choose one that has a {what}, with --encoder.")
 
 
-def _after(progress: Progress, before: int, ready: int) -> None:
-    progress(before + ready)
-
-
-def _encoded(entries: list[Item | Rejected], encoder: Any, of: str, progress: Progress) -> Iterator[Encoded]:
-    """Each entry with its vector, or why it has none, in order."""
+def _encoded(entries: list[Item | Rejected], encoder: Any, of: str, done: int, progress: Progress) -> Iterator[Encoded]:
+    """Each entry with its vector, or why it has none, in order; `done` entries came before."""
     items = [entry for entry in entries if isinstance(entry, Item)]
     vectors = encoder.encode(item.photo for item in items) if of == "photos" else _by_tower(items, encoder, of)
-    for ready, entry in enumerate(entries, 1):
+    for ready, entry in enumerate(entries, done + 1):
         if isinstance(entry, Rejected):
             yield entry
             continue

@@ -17,20 +17,8 @@ from tests.conftest import Cli, MakePhoto, picture
 from tests.server import ChatServer, fails, hangs, says, sends
 
 KEYS = [
-    "photo",
-    "status",
-    "lat",
-    "lon",
-    "radius_km",
-    "nearest",
-    "farthest",
-    "prompts",
-    "replies",
-    "detail",
-    "place",
-    "locator",
-    "encoder",
-    "gallery",
+    *("photo", "status", "lat", "lon", "radius_km", "nearest", "farthest", "prompts", "replies", "detail"),
+    *("place", "locator", "encoder", "gallery"),
 ]
 
 
