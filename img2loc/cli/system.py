@@ -44,6 +44,7 @@ def setup(
             typer.echo(f"Fetched: {need.files.fetch(names, render.download_bar())}", err=True)
     now = readiness.setup_needs(settings, name)
     if all(need.ready for need in now if need.files is not None):
+        index.prepare()
         for need in now:
             if need.gallery:
                 index.make(settings, galleries.recipe(settings, need.gallery), assets.galleries() / need.gallery)
