@@ -132,7 +132,8 @@ class Sketch:
             scale = max(float(np.abs(own).max(initial=0)), 1e-6) / _FINEST
             codes = np.rint(own / scale)
             lost = np.linalg.norm(own - codes * scale) * largest_coded + np.linalg.norm(own) * largest_lost
-            bytes_ = torch.from_numpy(codes.astype(np.int8)[:, None])
+            # A column of numpy's has a stride of 0, for which torch 2.14 multiplies nothing and gives back what lay in memory.
+            bytes_ = torch.from_numpy(codes.astype(np.int8)).unsqueeze(1)
             columns.append(_Column(bytes_, scale * row_scale, float(lost), float(np.sqrt(outside + 1e-7))))
         return Estimates(self, columns, torch._int_mm(torch.from_numpy(self.coarse), columns[0].codes)[:, 0].numpy())
 
