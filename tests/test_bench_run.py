@@ -3,10 +3,8 @@
 import json
 import os
 import random
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from img2loc.cli import bench
 from img2loc.errors import ConfigError, RunError
 from img2loc.types import Guess, Location, Photo, Reply, Usage
 from tests.bench_toys import PLACES, benchmark, lines
-from tests.conftest import Cli, MakePhoto
+from tests.conftest import Cli, MakePhoto, kill_when
 from tests.server import ChatServer, fails, says
 
 Bench = Callable[..., tuple[int, str]]
@@ -39,7 +37,7 @@ def toy(tmp_path: Path, make_photo: MakePhoto, cli: Bench) -> tuple[Path, ...]:
     """The options that run a quick encoder over a gallery of 12 photographs by four people, and the truth of 9 others."""
     config = tmp_path / "toy.toml"
     config.write_text(
-        '[encoder.toy]\nkind = "tests.bench_toys:SlowEncoder"\n'
+        '[encoder.toy]\nkind = "tests.toys:HaltingEncoder"\n'
         '[lmm.gpt]\nretries = 0\nconcurrency = 2\n[lmm.told]\nkind = "scripted"\nreplies = ["1.5, 2.5"]\n'
     )
     rows = [f"{make_photo(f'gallery/{n}.jpg', n).name},{lat},{lon},person{n % 4}" for n, (lat, lon) in enumerate(PLACES * 3)]
@@ -365,18 +363,21 @@ def test_killed_at_random_moments_it_ends_at_the_same_lines(
     cli(*command, "--out", "whole")
     chance = random.Random(kills)
     predictions = Path("R/predictions.jsonl")
+    whole = Path("whole/predictions.jsonl").stat().st_size
     for _ in range(kills):
-        before = predictions.stat().st_size if predictions.exists() else 0
-        process = subprocess.Popen(
-            [sys.executable, "-m", "img2loc", *map(str, command), "--out", "R"], stderr=subprocess.DEVNULL, env=environment()
+        size = predictions.stat().st_size if predictions.exists() else 0
+        # From one byte on, to where the process halts by itself.
+        enough = size + chance.randint(1, whole // (2 * kills))
+
+        def has_grown(enough: int = enough) -> bool:
+            return predictions.exists() and predictions.stat().st_size >= enough
+
+        kill_when(
+            has_grown,
+            [sys.executable, "-m", "img2loc", *command, "--out", Path("R").absolute()],
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "HALT_AFTER": str(photos // kills - 1)},
         )
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline and not (predictions.exists() and predictions.stat().st_size > before):
-            assert process.poll() is None
-            time.sleep(0.001)
-        time.sleep(chance.uniform(0, 0.03))
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
     done = len(Run.open(Path("R")).predictions)
     assert kills <= done < photos
     assert cli(*command, "--out", "R")[0] == 0

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from werkzeug import Response
 
 from img2loc import build
 from img2loc.config import Config
@@ -20,7 +19,7 @@ from img2loc.lmm.replay import Replay
 from img2loc.plan import plan_lmm
 from img2loc.types import Photo, Prompt, Reply
 from tests.conftest import MakePhoto
-from tests.server import ChatServer, completion, fails, says, sends
+from tests.server import ChatServer, fails, hangs, says
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -139,31 +138,23 @@ def run(photo: Path, file: Path, prompts: int) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-def slowly() -> Response:
-    time.sleep(0.02)
-    return sends(completion("1.5, 2.5"))
-
-
 def test_sigkill_in_the_middle_loses_no_reply(chat: ChatServer, make_photo: MakePhoto, tmp_path: Path) -> None:
     """500 prompts, killed on the way, run again: no prompt whose reply was kept is sent twice, none is missing at the end."""
-    chat.script(slowly)
+    chat.script(*[says("1.5, 2.5")] * 150, hangs)
     photo, file = make_photo(), tmp_path / "replies.sqlite"
     first = run(photo, file, 500)
-    while len(chat.requests) < 150:
+    while len(chat.requests) < 150 + 16:  # All that may be in flight hang, so all replies before them have arrived.
         assert first.poll() is None
         time.sleep(0.01)
     os.kill(first.pid, signal.SIGKILL)
     first.communicate()
-    time.sleep(0.3)  # what was in flight is over
-    sent_before = {chat.text(number) for number in range(len(chat.requests))}
+    chat.script(says("1.5, 2.5"))
     second = run(photo, file, 500)
     out, _ = second.communicate(timeout=120)
     assert out.splitlines() == ["1.5, 2.5"] * 500
-    again = [
-        text for text in (chat.text(number) for number in range(len(sent_before), len(chat.requests))) if text in sent_before
-    ]
-    assert len(again) <= 16  # only those that were in flight, whose replies never arrived
-    assert {chat.text(number) for number in range(len(chat.requests))} == {f"number {n}" for n in range(500)}
+    sent = [chat.text(number) for number in range(len(chat.requests))]
+    assert len(sent) == 500 + 16  # Only those that were in flight, whose replies never arrived, were sent twice.
+    assert set(sent) == {f"number {n}" for n in range(500)}
 
 
 def test_two_processes_at_once(chat: ChatServer, make_photo: MakePhoto, tmp_path: Path) -> None:

@@ -30,7 +30,9 @@ def records(out: str) -> list[dict[str, Any]]:
 def toy(tmp_path: Path, make_photo: MakePhoto, run: Cli) -> tuple[Path, Path]:
     """A configuration with a quick encoder, and a gallery that it built over 12 photographs."""
     config = tmp_path / "toy.toml"
-    config.write_text('[encoder.toy]\nkind = "tests.toys:PixelEncoder"\n[lmm.gpt]\ntimeout = 1.0\nretries = 0\nconcurrency = 1\n')
+    config.write_text(
+        '[encoder.toy]\nkind = "tests.toys:PixelEncoder"\n[lmm.gpt]\ntimeout = 60.0\nretries = 0\nconcurrency = 1\n'
+    )
     places = ["48.8584,2.2945", "51.5007,-0.1246", "40.6892,-74.0445", "-33.8568,151.2153"] * 3
     rows = [f"{make_photo(f'gallery/{n}.jpg', n).name},{place},place {n}" for n, place in enumerate(places)]
     (tmp_path / "gallery" / "all.csv").write_text("file,lat,lon,label\n" + "\n".join(rows))
@@ -110,7 +112,7 @@ def test_a_plain_ask_uses_the_better_parts_and_names_them(
         (says("I'm sorry, I can't help with that."), "refused"),
         (says("The photo was taken at 48.", finish="length"), "unparsed"),
         (says("lovely"), "unparsed"),
-        (hangs(3), "failed"),
+        (hangs, "failed"),
         (fails(500), "failed"),
         (lambda: sends("<html>", kind="text/html"), "failed"),
     ],
@@ -119,6 +121,8 @@ def test_one_bad_answer_does_not_disturb_the_others(
     run: Cli, toy: tuple[Path, Path], make_photo: MakePhoto, chat: ChatServer, answer: Any, status: str
 ) -> None:
     config, _gallery = toy
+    if answer is hangs:  # Long enough for the healthy replies on a busy machine.
+        config.write_text(config.read_text().replace("timeout = 60.0", "timeout = 2.0"))
     chat.script(says("1.55, 2.55"), answer, says("3.55, 4.55"))
     photos = [make_photo(f"{n}.jpg", n) for n in range(3)]
     code, out, _ = run("ask", *photos, "--locator", "zeroshot", "--config", config, "--json")
@@ -377,21 +381,25 @@ def test_a_thread_that_is_stuck_does_not_hold_the_process_back() -> None:
     assert done.stdout.strip()
 
 
-def test_interrupting_a_request_in_flight_is_quick(make_photo: MakePhoto, chat: ChatServer) -> None:
+# A shell ignores the interrupt for what it starts with `&`, and so do all processes below it: also those of `make test &`.
+AS_IN_THE_FOREGROUND = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from img2loc.cli import main; main()"
+)
+
+
+def test_an_interrupt_does_not_wait_for_the_request_in_flight(make_photo: MakePhoto, chat: ChatServer) -> None:
     import signal
     import time
 
-    chat.script(hangs(20))
-    command = [sys.executable, "-m", "img2loc", "ask", str(make_photo()), "--locator", "zeroshot"]
+    chat.script(hangs)
+    command = [sys.executable, "-c", AS_IN_THE_FOREGROUND, "ask", str(make_photo()), "--locator", "zeroshot"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     while not chat.requests:
         assert process.poll() is None
-        time.sleep(0.05)
-    started = time.monotonic()
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=15)
+    _, err = process.communicate(timeout=60)  # The server still hangs.
     assert (process.returncode, b"Interrupted" in err) == (130, True)
-    assert time.monotonic() - started < 5
 
 
 def test_interrupted_is_130(run: Cli, monkeypatch: pytest.MonkeyPatch, make_photo: MakePhoto) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -125,15 +126,17 @@ def test_sigkill_in_the_middle_of_a_tar_and_again(tmp_path: Path) -> None:
     torn = make_pairs(tmp_path / "tars" / "b.tar", range(150, 250))
     torn.write_bytes(torn.read_bytes()[: torn.stat().st_size // 2])
     script = (
-        "import sys, time; from pathlib import Path\n"
-        "from tests.toys import PixelEncoder; from img2loc import indexing; from img2loc.mixture import open_source\n"
-        "class Slow(PixelEncoder):\n"
-        "    def encode(self, photos):\n"
-        "        for row in super().encode(photos): time.sleep(0.01); yield row\n"
-        f"indexing.build(open_source(Path({str(tmp_path / 'tars')!r})), Slow(), Path(sys.argv[1]), alias='toy', table={TABLE})"
+        "import sys; from pathlib import Path\n"
+        "from tests.toys import HaltingEncoder; from img2loc import indexing; from img2loc.mixture import open_source\n"
+        f"indexing.build(open_source(Path({str(tmp_path / 'tars')!r})),"
+        f" HaltingEncoder(), Path(sys.argv[1]), alias='toy', table={TABLE})"
     )
     folder = tmp_path / "killed"
-    kill_when(lambda: list(folder.glob("img_emb/*.npy")), [sys.executable, "-c", script, str(folder)])
+    kill_when(
+        lambda: list(folder.glob("img_emb/*.npy")),
+        [sys.executable, "-c", script, folder],
+        env={**os.environ, "HALT_AFTER": "100"},
+    )
     assert not (folder / "manifest.json").exists()
     for out in (folder, tmp_path / "whole"):
         gallery = indexing.build(open_source(tmp_path / "tars"), PixelEncoder(), out, alias="toy", table=TABLE)

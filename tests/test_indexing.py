@@ -100,15 +100,17 @@ def test_a_build_that_was_cut_off_ends_at_the_same_gallery(source: CsvSource, tm
 def test_sigkill_and_again(source: CsvSource, tmp_path: Path) -> None:
     """A real process, really killed: once in the middle of embedding."""
     script = (
-        "import sys, time; from pathlib import Path\n"
-        "from tests.toys import PixelEncoder; from img2loc import indexing; from img2loc.sources import CsvSource\n"
-        "class Slow(PixelEncoder):\n"
-        "    def encode(self, photos):\n"
-        "        for row in super().encode(photos): time.sleep(0.01); yield row\n"
-        f"indexing.build(CsvSource(Path({str(source.path)!r})), Slow(), Path(sys.argv[1]), alias='toy', table={TABLE})"
+        "import sys; from pathlib import Path\n"
+        "from tests.toys import HaltingEncoder; from img2loc import indexing; from img2loc.sources import CsvSource\n"
+        f"indexing.build(CsvSource(Path({str(source.path)!r})),"
+        f" HaltingEncoder(), Path(sys.argv[1]), alias='toy', table={TABLE})"
     )
     folder = tmp_path / "killed"
-    kill_when(lambda: list(folder.glob("img_emb/*.npy")), [sys.executable, "-c", script, str(folder)])
+    kill_when(
+        lambda: list(folder.glob("img_emb/*.npy")),
+        [sys.executable, "-c", script, folder],
+        env={**os.environ, "HALT_AFTER": "100"},
+    )
     assert not (folder / "manifest.json").exists()
     build(source, folder)
     build(source, tmp_path / "whole")

@@ -19,7 +19,7 @@ def prompt(make_photo: MakePhoto) -> Prompt:
 
 
 def over_http(chat: ChatServer, prompts: list[Prompt], **options: Any) -> list[Reply]:
-    model = {"api_key": "k", "base_url": chat.url, "max_retries": 0, "timeout": 5.0}
+    model = {"api_key": "k", "base_url": chat.url, "max_retries": 0, "timeout": 60.0}
     return list(LangChain("openai:gpt-4o", options=model, concurrency=1, **options).ask(prompts))
 
 

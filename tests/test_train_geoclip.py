@@ -3,13 +3,10 @@
 import csv
 import json
 import math
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,10 +33,8 @@ from img2loc.training.geoclip import GeoClipTraining, train
 from img2loc.training.negatives import Queue, contrast, not_negatives, same_place, shifted
 from img2loc.training.start import split
 from img2loc.types import Location
-from tests.conftest import Cli, MakePhoto, configure, picture
+from tests.conftest import Cli, MakePhoto, configure, kill_when, picture
 from tests.toys import PixelEncoder
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = {"lr": 3e-4, "batch_size": 64, "queue": 192}
 """For 174 photographs: the paper's values are for millions."""
@@ -245,14 +240,7 @@ def test_a_process_that_is_killed_ends_at_the_same_weights(photos: Path, lite0: 
     train(GeoClipTraining(encoder="lite0", epochs=3, **SMALL), lite0, open_source(photos), whole)  # type: ignore[arg-type]
     options = ["--encoder", "lite0", "--epochs", "3", *(f"--set={key}={value}" for key, value in SMALL.items())]
     command = [sys.executable, "-m", "img2loc", "train", "geoclip", str(photos), "--out", str(killed), *options]
-    as_here = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}  # Sums come out otherwise with more threads.
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=as_here)
-    while process.poll() is None and not (killed / "history.jsonl").exists():
-        time.sleep(0.02)
-    time.sleep(0.3)  # Into the second epoch.
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    kill_when((killed / "history.jsonl").exists, command, stderr=subprocess.DEVNULL)
     assert len((killed / "history.jsonl").read_text().splitlines()) < 3
     done = CliRunner().invoke(app, command[3:])
     assert done.exit_code == 0, done.output

@@ -202,9 +202,9 @@ def test_sigkill_while_indexing_and_again(tmp_path: Path, spec: str) -> None:
     for folder in (killed, whole):
         shards(folder, clustered(ROWS))
     script = (
-        "import sys, time; from pathlib import Path; from img2loc import indexing, rows\n"
+        "import signal, sys; from pathlib import Path; from img2loc import indexing, rows\n"
         "add = rows.MetadataWriter.add\n"
-        "def slow(self, items): add(self, items); Path(sys.argv[1], 'begun').touch(); time.sleep(30)\n"
+        "def slow(self, items): add(self, items); Path(sys.argv[1], 'begun').touch(); signal.pause()\n"
         "rows.MetadataWriter.add = slow\n"
         f"indexing.index(Path(sys.argv[1]), {ENCODER}, {spec!r}, {{}})"
     )
