@@ -62,7 +62,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
     for seed, name in enumerate(("photo.jpg", "holiday.jpg", "a.jpg", "b.jpg")):
         picture(seed).save(folder / name)
-    for table, numbers in (("photos.csv", range(12)), ("more.csv", range(12, 16)), ("queries.csv", range(4))):
+    for table, numbers in (("photos.csv", range(6)), ("more.csv", range(6, 8)), ("queries.csv", range(3))):
         rows = ["file,lat,lon,author,label"]
         for number in numbers:
             photo = folder / "photos" / f"{table.removesuffix('.csv')}-{number}.jpg"
@@ -74,7 +74,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "truth.csv").write_text("id,lat,lon\na,48.8584,2.2945\nb,-13.1631,-72.5450\n")
     (folder / "predictions.csv").write_text("id,lat,lon\na,48.9,2.3\nb,,\n")
     (folder / "Pictures").mkdir()
-    for number in range(6):
+    for number in range(3):
         exif = Image.Exif()
         exif[0x8825] = {1: "N", 2: (40.0 + number, 30.0, 0.0), 3: "E", 4: (2.0 * number, 0.0, 0.0)}
         picture(20 + number).save(folder / "Pictures" / f"{number}.jpg", exif=exif)
