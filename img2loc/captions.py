@@ -1,8 +1,5 @@
 """A place list and a template → captions: what a text tower embeds, so that photographs can be compared with places by name."""
 
-import csv
-import hashlib
-import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +7,7 @@ from pathlib import Path
 from string import Formatter
 
 from img2loc.errors import SourceError
+from img2loc.tables import Table, open_table
 from img2loc.types import Item, Location, Rejected
 
 COUNTRIES, CITIES = "countries.csv", "cities.csv"
@@ -18,10 +16,9 @@ FIELDS = ("city", "region", "country")
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A line of a place list, every column of the header filled in."""
+    """A line of a place list; `where` is its file and line."""
 
-    file: Path
-    line: int
+    where: str
     cells: dict[str, str]
 
     def __getitem__(self, column: str) -> str:
@@ -29,7 +26,7 @@ class _Row:
 
     def said(self, column: str) -> str:
         """A cell that must not be empty."""
-        if not self.cells[column].strip():
+        if not self.cells[column]:
             raise self.error(f"{column} is empty. Fill it in, or remove the line.")
         return self.cells[column]
 
@@ -42,14 +39,14 @@ class _Row:
 
     def population(self) -> int:
         """People, in digits alone: int() would take 1_000 and -1."""
-        text = self["population"].strip()
+        text = self["population"]
         if not (text.isascii() and text.isdecimal()):
             raise self.error(f"population is {text!r}. Write digits alone, such as 1000, and 0 where it is not known.")
         return int(text)
 
     def error(self, what: str) -> SourceError:
         """What is wrong there."""
-        return SourceError(f"{self.file}, line {self.line}: {what}")
+        return SourceError(f"{self.where}: {what}")
 
 
 class CaptionSource:
@@ -74,16 +71,16 @@ class CaptionSource:
         self._level = level
         self._most = most
         self._split = frozenset(split)
-        content = hashlib.sha256()
-        self._countries = self._read(COUNTRIES, ("code", "country", "region", "lat", "lon"), content)
-        self._cities = self._read(CITIES, ("country_code", "region_code", "city", "region", "lat", "lon", "population"), content)
+        countries = _table(path / COUNTRIES, ("code", "country", "region", "lat", "lon"))
+        cities = _table(path / CITIES, ("country_code", "region_code", "city", "region", "lat", "lon", "population"))
+        self._countries, self._cities = _rows(countries), _rows(cities)
         regions = {code.partition("-")[0] for code in (row["code"] for row in self._countries) if "-" in code}
         if unknown := sorted(self._split - regions):
             known = ", ".join(sorted(regions)) or "none"
             raise SourceError(f"{path} has no regions of {unknown[0]!r} to split it into. It has those of: {known}.")
         self._check_codes()
-        content.update(json.dumps([template, level, most, sorted(self._split)]).encode())
-        self.fingerprint = content.hexdigest()
+        choices = json.dumps([template, level, most, sorted(self._split)])
+        self.fingerprint = countries.fingerprint(cities.fingerprint(choices))
         self._items = list(self._of_countries() if level == "country" else self._of_cities())
 
     def __len__(self) -> int:
@@ -94,41 +91,14 @@ class CaptionSource:
         """Items in the lists' order: units in the order of `countries.csv`, each unit's cities most populous first."""
         return iter(self._items)
 
-    def _read(self, name: str, columns: Sequence[str], content: "hashlib._Hash") -> list[_Row]:
-        file = self.path / name
-        try:
-            text = file.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SourceError(
-                f"The place list {file} cannot be read ({error}). Name a folder with {COUNTRIES} and {CITIES}, in UTF-8."
-            ) from error
-        content.update(text.encode())
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        rows = []
-        try:
-            if missing := [column for column in columns if column not in (reader.fieldnames or ())]:
-                raise SourceError(f"The place list {file} has no column {missing[0]!r}. It needs: {', '.join(columns)}.")
-            for cells in reader:
-                row = _Row(file, reader.line_num, cells)
-                if None in cells or None in cells.values():
-                    raise row.error(
-                        f"it has not as many cells as the header, {len(reader.fieldnames or ())}. Mend it; quote what has commas."
-                    )
-                rows.append(row)
-        except csv.Error as error:
-            raise SourceError(f"{file}, line {reader.line_num}: {error}. Mend the CSV there.") from error
-        if not rows:
-            raise SourceError(f"The place list {file} has a header and no line below it. Add one for each place.")
-        return rows
-
     def _check_codes(self) -> None:
         """Every line has what it needs, no code is listed twice, and no city is of a country that is not listed."""
-        first: dict[str, int] = {}
+        first: dict[str, str] = {}
         for row in self._countries:
             row.said("country")
-            before = first.setdefault(row.said("code"), row.line)
-            if before != row.line:
-                raise row.error(f"code {row['code']!r} is in line {before} too. Remove one of the two lines.")
+            before = first.setdefault(row.said("code"), row.where)
+            if before != row.where:
+                raise row.error(f"code {row['code']!r} is in {before} too. Remove one of the two lines.")
         for row in self._cities:
             row.said("city")
             row.population()
@@ -168,6 +138,25 @@ class CaptionSource:
                 label = ", ".join(part for part, before in zip(parts, ["", *parts], strict=False) if part != before)
                 text = self._template.format(city=row["city"], region=region, country=country)
                 yield Item(identity, row.location(), label=label, text=text)
+
+
+def _table(file: Path, columns: Sequence[str]) -> Table:
+    """A place list whose columns have these names."""
+    if not file.is_file():
+        raise SourceError(f"{file.parent} has no {file.name}. Name a folder with {COUNTRIES} and {CITIES}.")
+    return open_table(file, columns, {name: ((name,),) for name in columns})
+
+
+def _rows(table: Table) -> list[_Row]:
+    rows = []
+    for row in table:
+        if isinstance(row, Rejected):
+            raise SourceError(f"{table.path}, {row.reason}. Quote what has commas.")
+        where, cells = row
+        rows.append(_Row(f"{table.path}, {where}", cells))
+    if not rows:
+        raise SourceError(f"The place list {table.path} has a header and no line below it. Add one for each place.")
+    return rows
 
 
 def check_template(template: str, fields: Sequence[str] = FIELDS) -> None:

@@ -1,14 +1,17 @@
 """The configuration: TOML tables `[role.name]`, the user's laid over the ones that ship, each key knowing where it is from."""
 
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from platformdirs import user_config_path
+
 from img2loc.errors import ConfigError, UnknownName
 
 DEFAULTS = Path(__file__).with_name("defaults.toml")
-USER_FILE = Path("img2loc.toml")
+USER_FILE = "img2loc.toml"
 ROLES = ("encoder", "lmm", "locator", "train", "gallery", "setup", "price", "download")
 _ASK_KEYS = ("locator",)
 
@@ -22,19 +25,19 @@ class Config:
         self._tables = tables
         self.ask = ask
         self._origins = origins
+        self.file: Path | None = None
 
     @classmethod
     def load(cls, path: Path | None = None) -> Self:
-        """The shipped tables with the user's over them: the file at `path`, else ./img2loc.toml if there is one.
+        """The shipped tables with the user's over them: the file at `path`, else as `file_in_use` has it.
 
         Raises ConfigError, naming the table and the known keys, for what is no table of ours.
         """
         config = cls({role: {} for role in ROLES}, {}, {})
         config._lay(_read(DEFAULTS), "defaults")
-        if path is not None:
-            config._lay(_read(path), str(path))
-        elif USER_FILE.is_file():
-            config._lay(_read(USER_FILE), str(USER_FILE))
+        config.file = file_in_use(path)
+        if config.file is not None:
+            config._lay(_read(config.file), str(config.file))
         return config
 
     def names(self, role: str) -> list[str]:
@@ -92,11 +95,34 @@ class Config:
             self.ask[key] = value
 
 
+def file_in_use(path: Path | None = None) -> Path | None:
+    """The user's file: `path`, else what IMG2LOC_CONFIG names, else the one in the user's configuration folder, if any.
+
+    Never one that merely lies in the working directory: a folder of photographs may be other people's.
+    """
+    named = path or os.environ.get("IMG2LOC_CONFIG")
+    if named:
+        return Path(named).expanduser()
+    usual = user_file()
+    return usual if usual is not None and os.path.lexists(usual) else None
+
+
+def user_file() -> Path | None:
+    """Where the user's own file lies, if there is one; None where the user's home is not known."""
+    try:
+        folder = user_config_path("img2loc")
+    except RuntimeError:
+        return None
+    return folder / USER_FILE if folder.is_absolute() else None  # Older platformdirs: a ~ in the working directory.
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise ConfigError(f"There is no configuration file {path}. Create it, or leave --config out.") from error
+        raise ConfigError(
+            f"There is no configuration file {path}. Create it, or name another by --config or IMG2LOC_CONFIG."
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The configuration file {path} cannot be read ({error}).") from error
     except tomllib.TOMLDecodeError as error:

@@ -24,12 +24,16 @@ def resolve_device(device: str) -> str:
     import torch
 
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+        return next(name for name, available in there.items() if available)
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"The device {device!r} cannot be used here ({reason}). Use auto, cpu or cuda.") from error
+        raise ConfigError(
+            f"The device {device!r} cannot be used here ({reason}). "
+            "Use auto, cpu, cuda, cuda:N (the GPU of that number) or mps (Apple's GPU)."
+        ) from error
     return device
 
 
@@ -48,4 +52,4 @@ def resolve_dtype(dtype: str, device: str) -> torch.dtype:
         capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
         if any(capabilities.get(feature) for feature in ("amx_bf16", "avx512_bf16", "bf16")):
             return torch.bfloat16
-    return torch.float32
+    return torch.float32  # On mps too: there bfloat16 needs macOS 14 or later, and float16 overflows in some towers.

@@ -5,7 +5,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from img2loc import assets, galleries
-from img2loc.config import Config
+from img2loc.config import Config, user_file
 from img2loc.errors import Img2LocError
 from img2loc.images import HEIC_READABLE
 from img2loc.readiness import weights_needs
@@ -30,7 +30,7 @@ def report(config: Config) -> list[tuple[str, list[str]]]:
     return [
         ("versions", _versions()),
         ("machine", _machine()),
-        ("environment", _environment()),
+        ("environment", _environment(config)),
         ("encoders", [_encoder(config, name) for name in config.names("encoder")]),
         ("galleries", [_gallery(config, name) for name in galleries.known_galleries(config)]),
     ]
@@ -64,16 +64,18 @@ def _machine() -> list[str]:
     if torch.cuda.is_available():
         lines += [f"cuda:{number} {torch.cuda.get_device_name(number)}" for number in range(torch.cuda.device_count())]
     else:
-        lines.append("no CUDA device")
+        lines.append("mps: Apple's GPU" if device == "mps" else "no GPU")
     return [*lines, f"auto means {device}, {str(resolve_dtype('auto', device)).removeprefix('torch.')}"]
 
 
-def _environment() -> list[str]:
+def _environment(config: Config) -> list[str]:
     lines = [f"{name} is {'set' if os.environ.get(name) else 'not set'}" for name in ("OPENAI_API_KEY", "HF_TOKEN")]
     lines += [
         f"{name} = {os.environ.get(name) or 'not set'}"
-        for name in ("OPENAI_BASE_URL", "HF_HOME", "HF_HUB_OFFLINE", "IMG2LOC_HOME")
+        for name in ("OPENAI_BASE_URL", "HF_HOME", "HF_HUB_OFFLINE", "IMG2LOC_HOME", "IMG2LOC_CONFIG")
     ]
+    own = user_file() or "in a home folder, which is not known"
+    lines.append(f"configuration: {config.file or f'the defaults alone; yours would be {own}'}")
     return [*lines, f"galleries are kept in {assets.galleries()}"]
 
 
@@ -90,7 +92,7 @@ def _encoder(config: Config, name: str) -> str:
 
 def _gallery(config: Config, name: str) -> str:
     try:
-        _, gallery = galleries.open_gallery(config, name)
+        gallery = galleries.open_gallery(config, name)
     except Img2LocError as error:
         return f"{name}: {error}"
     return f"{name}: {len(gallery):,} rows, {len(gallery.countries)} countries, encoder {gallery.encoder_name}"

@@ -13,8 +13,9 @@ from filelock import FileLock, Timeout
 from img2loc import images
 from img2loc.errors import ConfigError, SourceError
 from img2loc.manifest import write_json
+from img2loc.protocols import views_of
 from img2loc.sources import photo_files
-from img2loc.tables import CsvTable
+from img2loc.tables import Table, open_table, usual
 from img2loc.types import Embeddings, Location, Photo, Rejected
 
 _CHUNK = 512
@@ -23,21 +24,21 @@ Progress = Callable[[int], None]
 
 
 class Inputs:
-    """The rows of a CSV of coordinates or of photographs, a folder of photographs, or one photograph, each with its id.
+    """The rows of a table of coordinates or of photographs, a folder of photographs, or one photograph, each with its id.
 
-    A CSV is of "photos" where its photo column names image files, else of "points"; `of` settles it. Unlike the source of a
-    gallery it needs no coordinates for photographs, and nothing is left out: row i of the result is row i of the file. Raises
-    SourceError.
+    A table (CSV or Parquet) is of "photos" where its photo column names image files, else of "points"; `of` settles it. Unlike
+    the source of a gallery it needs no coordinates for photographs, and nothing is left out: row i of the result is row i of the
+    file. Raises SourceError.
     """
 
     def __init__(self, path: Path, photos: Path | None = None, of: str | None = None) -> None:
         self.path = path
         self._photos = photos or path.parent
         self._files: list[Path] = []
-        self._table: CsvTable | None = None
+        self._table: Table | None = None
         if path.is_dir() or path.suffix.lower() in images.SUFFIXES:
             if of == "points":
-                raise SourceError(f"{path} holds photographs, not points. Leave --of out, or name a CSV of coordinates.")
+                raise SourceError(f"{path} holds photographs, not points. Leave --of out, or name a table of coordinates.")
             self.of = "photos"
             self._files = photo_files(path) if path.is_dir() else [path]
             if not self._files:
@@ -47,7 +48,7 @@ class Inputs:
             self._count = len(self._files)
             return
         self.of = of or ("photos" if _names_photos(path) else "points")
-        self._table = CsvTable(path, ("photo",) if self.of == "photos" else ("lat", "lon"), look_for=_ROLES[self.of])
+        self._table = open_table(path, *_ROLES[self.of])
         self.fingerprint = self._table.fingerprint(str(photos or ""))
         self._count = sum(1 for _ in self._table)
 
@@ -63,20 +64,21 @@ class Inputs:
             if isinstance(row, Rejected):
                 yield row.id, row
                 continue
-            line, cell = row
+            where, cell = row
             if self.of == "photos":
                 name = cell["photo"]
-                missing = Rejected(f"line {line}", f"line {line}: no photo is named")
+                missing = Rejected(where, f"{where}: no photo is named")
                 yield cell.get("id") or name, Photo(self._photos / name) if name else missing
                 continue
             identity = cell.get("id") or str(number)
             try:
                 yield identity, Location(float(cell["lat"]), float(cell["lon"]))
             except ValueError:
-                yield identity, Rejected(identity, f"line {line}: no point on Earth: lat {cell['lat']!r}, lon {cell['lon']!r}")
+                yield identity, Rejected(identity, f"{where}: no point on Earth: lat {cell['lat']!r}, lon {cell['lon']!r}")
 
 
-_ROLES = {"photos": ("photo", "id"), "points": ("lat", "lon", "id")}
+_ROLES = {"photos": (("photo",), usual("photo", "id")), "points": (("lat", "lon"), usual("lat", "lon", "id"))}
+"""The required roles, and all."""
 
 
 def embed(inputs: Inputs, encoder: Any, out: Path, progress: Progress = lambda done: None) -> list[tuple[int, str, str]]:
@@ -90,7 +92,7 @@ def embed(inputs: Inputs, encoder: Any, out: Path, progress: Progress = lambda d
         raise ConfigError(f"{encoder.name!r} has no location tower to embed points with. Choose --encoder geoclip.")
     note, draft = out.with_suffix(".json"), out.with_name(out.name + ".part")
     plan = {"source": inputs.fingerprint, "of": inputs.of, "encoder": encoder.name, "rows": len(inputs), "dim": encoder.dim}
-    plan["views"] = getattr(encoder, "views", "single") if inputs.of == "photos" else "single"
+    plan["views"] = views_of(encoder) if inputs.of == "photos" else "single"
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(out.with_name(f".{out.name}.lock"), timeout=0):
@@ -168,6 +170,6 @@ def _vectors(
 
 
 def _names_photos(path: Path) -> bool:
-    table = CsvTable(path, (), look_for=("photo",))
+    table = open_table(path, (), usual("photo"))
     first = next((row for row in table if not isinstance(row, Rejected)), None)
     return first is not None and Path(first[1].get("photo", "")).suffix.lower() in images.SUFFIXES

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,51 @@ from img2loc.errors import ConfigError, GalleryError, Img2LocError, UnknownName
 from img2loc.gallery import Gallery
 from img2loc.hub import HubFiles
 from img2loc.making import KINDS, arguments_of, class_of
-from img2loc.manifest import MANIFEST, PLAN
+from img2loc.manifest import MANIFEST, PLAN, made_from, read_manifest
+from img2loc.protocols import files_needed
+from img2loc.rows import ROWS
+from img2loc.writing import VECTORS
 
 STARTER = "starter"
 
 
-def open_gallery(config: Config, name: str, locator: str | None = None) -> tuple[str, Gallery]:
-    """A gallery and its name, by name or folder; "auto" is the largest whose encoder can run here, else the starter gallery.
+@dataclass(frozen=True, slots=True)
+class GalleryFacts:
+    """What the manifest says of a gallery that is not opened."""
+
+    name: str
+    folder: Path
+    manifest: Mapping[str, Any]
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        return int(self.manifest["rows"])
+
+    @property
+    def of(self) -> str:
+        """What its vectors were made from: "photos", "points" or "texts"."""
+        return made_from(self.manifest)
+
+    @property
+    def encoder_name(self) -> str:
+        """The name of the encoder that built it."""
+        return str(self.manifest["encoder"]["name"])
+
+
+def find_gallery(config: Config, name: str, locator: str | None = None) -> GalleryFacts:
+    """A gallery by name or folder; "auto" is the largest whose encoder can run here, else the starter gallery.
 
     Where it is not built, the error says how to get what [locator.LOCATOR] needs. Raises GalleryError.
     """
-    if name == "auto":
-        name = best_gallery(config)
-    return name, Gallery.open(gallery_folder(config, name, locator))
+    name = best_gallery(config) if name == "auto" else name
+    folder = gallery_folder(config, name, locator)
+    return GalleryFacts(name, folder, read_manifest(folder))
+
+
+def open_gallery(config: Config, name: str) -> Gallery:
+    """The opened gallery of that name or folder. Raises GalleryError."""
+    return Gallery.open(find_gallery(config, name).folder)
 
 
 def best_gallery(config: Config) -> str:
@@ -32,12 +64,14 @@ def best_gallery(config: Config) -> str:
     sizes: dict[str, int] = {}
     for name in known_galleries(config):
         try:
-            opened = Gallery.open(gallery_folder(config, name))
-            ways = [weights_of(config, *table) for table in encoder_tables(config, opened.manifest["encoder"])]
+            facts = find_gallery(config, name)
+            ways = [weights_of(config, *table) for table in encoder_tables(config, facts.manifest["encoder"])]
         except Img2LocError:
             continue  # `doctor` says what is wrong with it.
-        if name != STARTER and opened.of != "texts" and any(all(files.cached() for files in way) for way in ways):
-            sizes[name] = len(opened)
+        whole = (facts.folder / VECTORS).exists() and (facts.folder / ROWS).exists()
+        runs = any(all(files.cached() for files in way) for way in ways)
+        if name != STARTER and facts.of != "texts" and whole and runs:
+            sizes[name] = facts.rows
     return max(sizes, key=lambda name: sizes[name], default=STARTER)
 
 
@@ -48,7 +82,9 @@ def gallery_folder(config: Config, name: str, locator: str | None = None) -> Pat
         if not isinstance(path := table.get("path"), str):
             raise ConfigError(f'[gallery.{name}] needs path = "FOLDER", or recipe = "NAME".')
         return Path(path).expanduser()
-    for folder in (Path(name), assets.galleries() / name, assets.folder("index") / name):
+    # What lies in the working directory may be other people's: a bare name is there only if it is nowhere else.
+    kept: tuple[Path, ...] = (assets.galleries() / name, assets.folder("index") / name) if Path(name).name == name else ()
+    for folder in (*kept, Path(name)):
         if (folder / MANIFEST).exists() or (folder / PLAN).exists():
             return folder
     if Path(name).exists() or "/" in name:
@@ -107,8 +143,7 @@ def weights_of(config: Config, name: str, table: Mapping[str, Any]) -> list[HubF
     if inside == name:
         raise ConfigError(f"[encoder.{name}] names itself as its encoder. Name another.")
     found = weights_of(config, inside, config.table("encoder", inside)) if inside else []
-    needs = getattr(make, "needs", None)
-    files: HubFiles | None = needs(**arguments) if needs else None
+    files = files_needed(make, arguments)
     return found if files is None else [*found, files]
 
 

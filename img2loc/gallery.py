@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from img2loc.ends import End, Ends, Lists, Matrix, Scalars
 from img2loc.errors import GalleryError, WrongEncoder, first_line
 from img2loc.inverted import MEANS
-from img2loc.manifest import FORMAT, MANIFEST, read_manifest, write_json
+from img2loc.manifest import FORMAT, MANIFEST, made_from, read_manifest, write_json
 from img2loc.rows import ROWS, Rows
 from img2loc.sketch import Sketch
 from img2loc.types import Embedding, Embeddings, Neighbour, Neighbours, Photo
@@ -26,7 +26,6 @@ from img2loc.writing import FILES, VECTORS, Batches, write
 Exclusions = Callable[[Photo], tuple[Collection[str], Collection[str]]]
 """The ids of the rows, and the authors, that a photograph must not see among its neighbours."""
 
-_OF = ("photos", "points", "texts")
 _DRAFTS = "new"
 """Where the files of a gallery are until all of them are whole."""
 
@@ -64,7 +63,7 @@ class Gallery:
     @property
     def of(self) -> str:
         """What its vectors were made from: "photos", "points" (by a location tower) or "texts" (by a text tower)."""
-        return str(self.manifest.get("of", _OF[0]))
+        return made_from(self.manifest)
 
     @property
     def encoder_name(self) -> str:
@@ -104,7 +103,7 @@ class Gallery:
         told = dict(about or {})
         try:
             # A sketch passes over rows, and the probabilities of points and texts come from every one.
-            count, dim = write(drafts, batches, rows, spec, sketched=told.get("of", _OF[0]) == _OF[0])
+            count, dim = write(drafts, batches, rows, spec, sketched=made_from(told) == "photos")
             manifest = {"format": FORMAT, "rows": count, "dim": dim, "spec": spec, "encoder": dict(encoder), **told}
             manifest |= facts(cls._of(drafts, manifest))
             write_json(drafts / MANIFEST, manifest)

@@ -10,7 +10,7 @@ from img2loc.gallery import Gallery
 from img2loc.indexing import Shards, index
 from img2loc.manifest import PLAN, read_manifest, read_plan, write_json
 from img2loc.mixture import Mixture
-from img2loc.protocols import Encoder, Source
+from img2loc.protocols import Encoder, Source, views_of
 from img2loc.shards import Extent, Progress, embed, shard_paths
 
 _KEPT = ("source", "of", "description", "terms", "imported")
@@ -32,7 +32,7 @@ def add(source: Source, encoder: Encoder, folder: Path, *, name: str, progress: 
             )
         if plan.get("of", "photos") != "photos":
             raise GalleryError(f"{folder} is of {plan['of']}, and only photos can be added. Build another gallery of them.")
-        views = getattr(encoder, "views", "single")
+        views = views_of(encoder)
         for had, has in ((plan["encoder"], encoder.name), (plan.get("views", "single"), views)):
             if had != has:
                 raise GalleryError(f"{folder} was built by {had}, not by {has}. Add with its own encoder.")

@@ -1,5 +1,6 @@
 """Model weights on a hub: are they in the local cache, how large are they, fetch them. Nothing is fetched unasked."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,10 @@ class HubFiles:
     others: tuple[str, ...] = ()
 
     def cached(self) -> Path | None:
-        """The weights file in the local cache, or None. Asks no network."""
+        """The weights file in the local cache, or None where there is none or its index names a shard that is not there.
+
+        Asks no network.
+        """
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -25,14 +29,15 @@ class HubFiles:
             return None
         except HFValidationError as error:
             raise ConfigError(f"{self.repo!r} is no repository of a hub ({first_line(error)}). Write it as org/name.") from error
-        return next((folder / name for name in self.weights if (folder / name).exists()), None)
+        return next((folder / name for name in self.weights if _is_whole(folder / name)), None)
 
     def require(self) -> Path:
         """The weights file in the local cache. Raises MissingWeights."""
         found = self.cached()
         if found is None:
             raise MissingWeights(
-                f"The weights {self.repo} are not on this machine. Get them: hf download {self.repo}. Or name a local folder."
+                f"The weights {self.repo} are not on this machine, or only in part. Get them: hf download {self.repo}. "
+                "Or name a local folder."
             )
         return found
 
@@ -65,6 +70,17 @@ class HubFiles:
 
         snapshot_download(self.repo, allow_patterns=names)
         return self.require()
+
+
+def _is_whole(weights: Path) -> bool:
+    """Whether a file of weights is there; for the index of weights in several files, whether each of those is."""
+    if not weights.name.endswith(".index.json"):
+        return weights.exists()
+    try:
+        shards = json.loads(weights.read_text(encoding="utf-8"))["weight_map"].values()
+        return all((weights.parent / shard).exists() for shard in shards)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
 
 
 def folder_or_hub(model: str, weights: tuple[str, ...], others: tuple[str, ...]) -> HubFiles | None:

@@ -13,21 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2loc.claims import claim, working_on
-from img2loc.errors import SourceError, WrongEncoder, first_line
+from img2loc.errors import SourceError, WrongEncoder
 from img2loc.gallery import Gallery
 from img2loc.identity import Seen, ending, hashed, key
 from img2loc.indexing import index
-from img2loc.parquet import ParquetTable
 from img2loc.protocols import Encoder
 from img2loc.shards import Encoded, Progress, is_whole, shard_paths, write_shard
 from img2loc.sources import location_of
 from img2loc.stores import DEEPEST, Store
-from img2loc.tables import CsvTable
+from img2loc.tables import COLUMN_NAMES, USUAL, open_table
 from img2loc.types import Embedding, Item, Location, Photo, Rejected
 from img2loc.vectors import resolve_spec
 
 _CHUNK = 10_000
 _CHECKED, _SAME = 32, 0.98
+_ROLES = {**USUAL, "photo": (COLUMN_NAMES["photo"], ("id",))}
+"""An id may stand for the photograph's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Embeddings:
                 f"{folder} has {len(vectors)} files img_emb/*.npy and {len(tables)} metadata/*.parquet. There should be as many."
             )
         required = ("photo",) if places else ("photo", "lat", "lon")
-        self._pairs = [(path, ParquetTable(table, _required(table, required))) for path, table in _paired(vectors, tables)]
+        self._pairs = [(path, open_table(table, required, _ROLES)) for path, table in _paired(vectors, tables)]
         shapes = {path: _mapped(path).shape for path in vectors}
         for path, table in self._pairs:
             if len(shapes[path]) != 2 or shapes[path][0] != len(table):
@@ -75,20 +76,21 @@ class Embeddings:
         seen = Seen()
         for path, table in self._pairs:
             vectors = _mapped(path)
-            chunk: list[tuple[int, dict[str, str]]] = []
-            for number, cells in table:
-                chunk.append((number, cells))
+            chunk: list[tuple[str, dict[str, str]]] = []
+            for number, row in enumerate(table, 1):
+                assert not isinstance(row, Rejected)  # No row of a Parquet file has more cells than another.
+                chunk.append(row)
                 if len(chunk) == _CHUNK or number == len(table):
                     own = np.asarray(vectors[number - len(chunk) : number], np.float64)
                     yield from self._encoded(table.path.name, chunk, own, seen)
                     chunk = []
 
     def _encoded(
-        self, table: str, numbered: list[tuple[int, dict[str, str]]], vectors: NDArray[np.float64], seen: Seen
+        self, table: str, located: list[tuple[str, dict[str, str]]], vectors: NDArray[np.float64], seen: Seen
     ) -> Iterator[Encoded]:
         lengths = np.linalg.norm(vectors, axis=1)
-        rows = [row for _, row in numbered]
-        ids = [row.get("id") or row.get("photo") or f"{table}, row {number}" for number, row in numbered]
+        rows = [row for _, row in located]
+        ids = [row.get("id") or row.get("photo") or f"{table}, {where}" for where, row in located]
         places = self._places.find(ids) if self._places else [(row["lat"], row["lon"]) for row in rows]
         there = seen.add(ids)
         for row, identity, place, vector, length, twice in zip(rows, ids, places, vectors, lengths, there, strict=True):
@@ -167,7 +169,7 @@ class _Places:
     """Coordinates by id or by a photograph's name, with the folders above it or without, or by Flickr's number: 32 bytes each."""
 
     def __init__(self, path: Path) -> None:
-        table = (ParquetTable if path.suffix.lower() == ".parquet" else CsvTable)(path, ("lat", "lon"))
+        table = open_table(path, ("lat", "lon"))
         roles = [role for role in ("id", "photo") if role in table.columns]
         if not roles:
             raise SourceError(f"{path} has no column for an id, nor one for the photo. Call it id.")
@@ -215,18 +217,6 @@ def _require_dim(embeddings: Embeddings, encoder: Encoder) -> None:
     if embeddings.dims != {encoder.dim}:
         dims = ", ".join(map(str, sorted(embeddings.dims)))
         raise WrongEncoder(f"{embeddings.path} has vectors of {dims} dimensions, and {encoder.name} gives {encoder.dim}.")
-
-
-def _required(table: Path, usual: tuple[str, ...]) -> tuple[str, ...]:
-    """An id may stand for the photograph's name."""
-    import pyarrow.parquet as pq
-    from pyarrow import ArrowInvalid
-
-    try:
-        names = {name.lower() for name in pq.read_schema(table).names}
-    except (OSError, ArrowInvalid) as error:
-        raise SourceError(f"{table} cannot be read as Parquet: {first_line(error)}.") from error
-    return usual[1:] if "id" in names else usual
 
 
 def _mapped(path: Path) -> Any:

@@ -21,7 +21,7 @@ from img2loc.geo import Array
 from img2loc.manifest import MANIFEST
 from img2loc.memory import return_large_blocks
 from img2loc.places import country_codes
-from img2loc.protocols import Encoder, Source
+from img2loc.protocols import Encoder, Source, views_of
 from img2loc.shards import Progress, embed, require_tower, shard_paths
 from img2loc.tuning import measured, same_coordinates
 from img2loc.types import Embeddings, Rejected
@@ -71,7 +71,7 @@ def build(
 
 def plan_of(source: Source, encoder: Encoder, of: str) -> dict[str, Any]:
     """What is noted in a folder before anything is built there."""
-    views = getattr(encoder, "views", "single")
+    views = views_of(encoder)
     told = {"of": of} if of != "photos" else {"views": views} if views != "single" else {}
     return {"source": source.fingerprint, "encoder": encoder.name, **told}
 
@@ -171,5 +171,5 @@ def _unreadable(path: Path, error: Exception) -> GalleryError:
 def commonest_reasons(folder: Path, most: int = 5) -> list[str]:
     """Why entries were skipped, most frequent first: "12 × no such file"."""
     with (folder / "skipped.csv").open(newline="", encoding="utf-8") as file:
-        counts = Counter(re.sub(r"^line \d+: ", "", row["reason"]) for row in csv.DictReader(file))
+        counts = Counter(re.sub(r"^(line|row) \d+: ", "", row["reason"]) for row in csv.DictReader(file))
     return [f"{count:,} × {reason}" for reason, count in counts.most_common(most)]

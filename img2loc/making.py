@@ -3,14 +3,21 @@
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, cast, get_type_hints
+from typing import Any, get_type_hints
 
 from img2loc.config import Config, Table
 from img2loc.errors import ConfigError, MissingPackage
 
 GALLERIES = ("gallery", "countries", "cities")
-OBJECTS = ("encoder", *GALLERIES, "lmm", "prompt", "verifier", "zeroshot_prompt")
-"""Keys whose value is the name of another thing to make, whatever the constructor takes in its place."""
+PARTS: dict[str, str | None] = {
+    **dict.fromkeys(GALLERIES, "auto"),
+    "prompt": "nearest-farthest",
+    "zeroshot_prompt": "zeroshot",
+    "lmm": "gpt",
+    "encoder": None,
+    "verifier": None,
+}
+"""Parameters that get an object whose name the table has, and the name where it has none: see img2loc/plan.py."""
 KINDS: dict[str, dict[str, str]] = {
     "encoder": {
         "geoclip": "img2loc.encoders.geoclip:GeoClip",
@@ -39,6 +46,12 @@ KINDS: dict[str, dict[str, str]] = {
     },
 }
 
+METHODS: dict[str, tuple[str, ...]] = {
+    "encoder": ("encode", "encode_points", "encode_texts"),
+    "lmm": ("ask",),
+    "locator": ("locate",),
+}
+"""What a class of anybody's must have one of, before it is called. Trainings are ours alone."""
 
 _PLAIN = {
     "gallery": {"path", "recipe", "encoder"},
@@ -66,25 +79,30 @@ def check(config: Config) -> None:
 
 
 def class_of(role: str, name: str, table: Mapping[str, Any]) -> Callable[..., Any]:
-    """The class that a table's `kind` names. Raises ConfigError, or MissingPackage."""
-    kind = table.get("kind")
+    """The class that a table's `kind` names: one of ours, or one that has the role's method. Calls nothing.
+
+    Raises ConfigError, or MissingPackage.
+    """
+    kind, methods = table.get("kind"), METHODS.get(role)
+    known = ", ".join(KINDS[role]) + (', or "package.module:Class"' if methods else "")
     if not isinstance(kind, str):
-        raise ConfigError(f'[{role}.{name}] has no kind. Known: {", ".join(KINDS[role])}, or "package.module:Class".')
+        raise ConfigError(f"[{role}.{name}] has no kind. Known: {known}.")
     path = KINDS[role].get(kind, kind)
     module, _, attribute = path.partition(":")
-    if not attribute:
-        raise ConfigError(
-            f'[{role}.{name}] has the unknown kind {kind!r}. Known: {", ".join(KINDS[role])}, or "package.module:Class".'
-        )
+    if not attribute or not module or module.startswith(".") or (path == kind and not methods):
+        raise ConfigError(f"[{role}.{name}] has the unknown kind {kind!r}. Known: {known}.")
     try:
         found = getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
         raise MissingPackage(f"[{role}.{name}] needs the module {error.name}. Install the package that has it.") from error
     except AttributeError as error:
         raise ConfigError(f"[{role}.{name}]: the module {module} has no {attribute}. Check the kind {kind!r}.") from error
-    if not callable(found):
-        raise ConfigError(f"[{role}.{name}]: {kind!r} is no class. Check the kind.")
-    return cast(Callable[..., Any], found)
+    if not isinstance(found, type) or (methods and not any(callable(getattr(found, method, None)) for method in methods)):
+        raise ConfigError(
+            f"[{role}.{name}]: {kind!r} is no class with the method {' or '.join(methods or ())}, so it was not called. "
+            f"Name a class that is a backend for [{role}]."
+        )
+    return found
 
 
 def arguments_of(role: str, name: str, table: Mapping[str, Any], make: Callable[..., Any]) -> Table:
@@ -102,12 +120,17 @@ def arguments_of(role: str, name: str, table: Mapping[str, Any], make: Callable[
     for key, value in arguments.items():
         if key not in parameters and not takes_any:
             raise ConfigError(f"[{role}.{name}] has no key {key!r}. Known: kind, {', '.join(parameters)}.")
-        hint = str if key in OBJECTS else hints.get(key, Any)
+        hint = str if key in PARTS else hints.get(key, Any)
         try:
             TypeAdapter(hint).validate_python(value, strict=True)
         except ValidationError as error:
             raise ConfigError(f"[{role}.{name}] {key} = {value!r}: {error.errors()[0]['msg']}.") from error
     return arguments
+
+
+def defaults_of(make: Callable[..., Any]) -> Table:
+    """A class's own defaults."""
+    return {key: value.default for key, value in inspect.signature(make).parameters.items() if value.default is not value.empty}
 
 
 def call(role: str, name: str, make: Callable[..., Any], arguments: Table) -> Any:

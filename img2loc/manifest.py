@@ -40,6 +40,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
+def made_from(manifest: Mapping[str, Any]) -> str:
+    """What a gallery's vectors were made from: "photos", "points" (by a location tower) or "texts" (by a text tower)."""
+    return str(manifest.get("of", "photos"))
+
+
 def read_plan(folder: Path) -> dict[str, Any] | None:
     """What is being built in a folder; None where nothing is. Raises GalleryError for a note that cannot be read."""
     try:

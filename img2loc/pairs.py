@@ -18,8 +18,8 @@ from img2loc.types import Item, Photo, Rejected
 class PairsSource:
     """The photographs of an archive, or of all that lie in a folder, with what the JSON of the same key says of each.
 
-    Its fields are found by the names that `CsvTable` knows for columns, or by `columns`; the id is the field "id", else the key.
-    Raises SourceError.
+    Its fields are found by the usual names of columns (tables.COLUMN_NAMES), or by `columns`; the id is the field "id", else the
+    key. Raises SourceError.
     """
 
     def __init__(self, path: Path, columns: Mapping[str, str] | None = None) -> None:

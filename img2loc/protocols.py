@@ -3,10 +3,11 @@
 Every role that meets many photographs is a stream that keeps its order: one thing out for each thing in, lazily.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from img2loc.hub import HubFiles
 from img2loc.types import Embedding, Embeddings, Guess, Item, Location, Photo, PhotoLike, Prompt, Rejected, Reply
 
 
@@ -39,6 +40,31 @@ class Encoder(Protocol):
         """One float32 unit-length row of shape (dim,) for each photo, or the reason why it cannot be decoded."""
 
 
+def scale_of(encoder: object) -> float | None:
+    """The optional attribute `scale`: the trained factor before the softmax over similarities, exp of CLIP's logit scale."""
+    scale: float | None = getattr(encoder, "scale", None)
+    return scale
+
+
+def views_of(encoder: object) -> str:
+    """The optional attribute `views`: "single", or how else a photograph becomes a vector; stamped on what is embedded."""
+    return str(getattr(encoder, "views", "single"))
+
+
+@runtime_checkable
+class NeedsFiles(Protocol):
+    """A class of encoders or LMMs that takes files from a hub; optional."""
+
+    @classmethod
+    def needs(cls, **arguments: Any) -> HubFiles | None:
+        """The files, for the constructor's arguments; None where they are local."""
+
+
+def files_needed(make: object, arguments: Mapping[str, Any]) -> HubFiles | None:
+    """What a class takes from a hub with these arguments, if anything."""
+    return make.needs(**arguments) if isinstance(make, NeedsFiles) else None
+
+
 class PointEncoder(Protocol):
     """Points on Earth → unit-length vectors (GeoCLIP's location tower)."""
 
@@ -65,6 +91,46 @@ class LMM(Protocol):
 
         Raises BackendError when no prompt can be answered.
         """
+
+
+@runtime_checkable
+class HasEndpoint(Protocol):
+    """A class of LMMs that says where they send photographs; optional, but --local-only refuses others."""
+
+    @classmethod
+    def endpoint(cls, **arguments: Any) -> str | None:
+        """An address or a provider, for the constructor's arguments; None where photographs stay in this process."""
+
+
+@runtime_checkable
+class NeedsKey(Protocol):
+    """A class of LMMs that cannot be asked without a key or a server in the environment; optional."""
+
+    @classmethod
+    def lacks(cls, **arguments: Any) -> str:
+        """What to set, for the constructor's arguments; "" where nothing is lacking."""
+
+
+@runtime_checkable
+class IgnoresProxies(Protocol):
+    """A class of LMMs that says whether the environment's proxies see what it sends to this machine; optional."""
+
+    ignores_proxies: bool
+
+
+@runtime_checkable
+class Cacheable(Protocol):
+    """A class of LMMs that says whether its replies are worth keeping; optional, and true where it says nothing."""
+
+    cacheable: bool
+
+
+@runtime_checkable
+class Structured(Protocol):
+    """An LMM that can ask for its replies' form by JSON schema; optional."""
+
+    structured: bool
+    """Whether it does so: false once a server has refused."""
 
 
 class Locator(Protocol):

@@ -1,13 +1,15 @@
 """What a locator needs, what of it is here, and how to get the rest: for `doctor` and `setup`."""
 
-import inspect
 from dataclasses import dataclass
 
-from img2loc import build, galleries, making, recipes
+from img2loc import galleries, recipes
 from img2loc.config import Config
 from img2loc.errors import Img2LocError
+from img2loc.gallery import Gallery
 from img2loc.hub import HubFiles
-from img2loc.prompts import Template
+from img2loc.making import GALLERIES
+from img2loc.plan import Plan, PlannedLmm, plan_lmm
+from img2loc.protocols import NeedsKey, files_needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,20 +28,12 @@ class Need:
 
 def needs(config: Config, locator: str) -> list[Need]:
     """What [locator.NAME] needs as it is configured. Raises UnknownName."""
-    table = config.table("locator", locator)
-    parameters = inspect.signature(making.class_of("locator", locator, table)).parameters
-    found: list[Need] = []
-    for key in making.GALLERIES:
-        if key in parameters:
-            found += _gallery_needs(config, table.get(key, "auto"))
-    for key in ("encoder", "verifier"):
-        if key in table:
-            found += weights_needs(config, table[key])
-    for key in ("prompt", "zeroshot_prompt"):
-        if key in table:
-            Template.load(table[key])
-    if "lmm" in parameters:
-        found.append(_lmm_need(config, table.get("lmm", "gpt")))
+    plan = Plan(config, locator)
+    plan.prompts  # noqa: B018 - raises for one that is not there
+    found = [need for key in GALLERIES if key in plan.names for need in _gallery_needs(config, plan.names[key])]
+    found += [need for name in plan.encoders.values() for need in weights_needs(config, name)]
+    if plan.lmm is not None:
+        found.append(_lmm_need(plan.lmm))
     return list(dict.fromkeys(found))
 
 
@@ -51,40 +45,37 @@ def setup_needs(config: Config, name: str) -> list[Need]:
     if config.has("encoder", name) and not config.has("locator", name):
         return weights_needs(config, name)
     if config.has("lmm", name):
-        return [_lmm_need(config, name)]
-    table = config.table("locator", name)
+        return [_lmm_need(plan_lmm(config, name))]
+    plan = Plan(config, name)
     wanted = config.table("setup", name) if config.has("setup", name) else {}
     found: list[Need] = []
     if "encoder" in wanted:
         found += weights_needs(config, wanted["encoder"])
     if "gallery" in wanted:
         found.append(_built_gallery_need(config, wanted["gallery"]))
-    parameters = inspect.signature(making.class_of("locator", name, table)).parameters
-    if "lmm" in parameters:
-        found.append(_lmm_need(config, table.get("lmm", "gpt")))
+    if plan.lmm is not None:
+        found.append(_lmm_need(plan.lmm))
     return found or needs(config, name)
 
 
 def weights_needs(config: Config, name: str) -> list[Need]:
     """The weights of [encoder.NAME]: one or more downloads, or what is here already."""
-    found = []
-    for files in galleries.weights_of(config, name, config.table("encoder", name)):
-        facts = config.table("download", files.repo) if config.has("download", files.repo) else {}
-        size, licence = str(facts.get("size", "")), str(facts.get("licence", ""))
-        what = f"encoder {name}: {files.repo}"
-        found.append(Need(what, files.cached() is not None, f"img2loc setup {name}", files, size, licence))
+    found = [
+        _files_need(config, "encoder", name, files) for files in galleries.weights_of(config, name, config.table("encoder", name))
+    ]
     return found or [Need(f"encoder {name}: weights on this machine", True)]
 
 
 def _gallery_needs(config: Config, name: str) -> list[Need]:
     try:
-        name, gallery = galleries.open_gallery(config, name)
+        facts = galleries.find_gallery(config, name)
+        Gallery.open(facts.folder)  # Raises for a damaged one.
     except Img2LocError as error:
         if name in galleries.known_galleries(config) or not (recipe := _recipe(config, name)):
             return [Need(f"gallery {name}", False, str(error))]
         return [*weights_needs(config, recipe.encoder), _built_gallery_need(config, name)]
-    here = Need(f"gallery {name}: {len(gallery):,} rows", True)
-    alias = gallery.manifest["encoder"]["alias"]
+    here = Need(f"gallery {facts.name}: {facts.rows:,} rows", True)
+    alias = facts.manifest["encoder"]["alias"]
     return [here, *weights_needs(config, alias)] if config.has("encoder", alias) else [here]
 
 
@@ -105,15 +96,15 @@ def _recipe(config: Config, name: str) -> recipes.Recipe | None:
     return galleries.recipe(config, name) if by_table or name in recipes.known() else None
 
 
-def _lmm_need(config: Config, name: str) -> Need:
-    table = config.table("lmm", name)
-    if table.get("kind") == "openai" and "base_url" not in table:
-        remedy = "export OPENAI_API_KEY, or OPENAI_BASE_URL for a server of your own"
-        return Need(f"lmm {name}: a key or a server", build.lmm_available(), remedy)
-    needs = getattr(making.class_of("lmm", name, table), "needs", None)
-    files = needs(**{key: value for key, value in table.items() if key != "kind"}) if needs else None
-    if files is None:
-        return Need(f"lmm {name}", True)
+def _lmm_need(lmm: PlannedLmm) -> Need:
+    if isinstance(lmm.make, NeedsKey):
+        remedy = lmm.make.lacks(**lmm.arguments)
+        return Need(f"lmm {lmm.name}: a key or a server", not remedy, remedy)
+    files = files_needed(lmm.make, lmm.arguments)
+    return Need(f"lmm {lmm.name}", True) if files is None else _files_need(lmm.config, "lmm", lmm.name, files)
+
+
+def _files_need(config: Config, role: str, name: str, files: HubFiles) -> Need:
     facts = config.table("download", files.repo) if config.has("download", files.repo) else {}
     size, licence = str(facts.get("size", "")), str(facts.get("licence", ""))
-    return Need(f"lmm {name}: {files.repo}", files.cached() is not None, f"img2loc setup {name}", files, size, licence)
+    return Need(f"{role} {name}: {files.repo}", files.cached() is not None, f"img2loc setup {name}", files, size, licence)

@@ -102,11 +102,10 @@ def find(name: str) -> Recipe:
     path = Path(name)
     if path.suffix == ".toml":
         return _read(path)
+    if name in known():  # Before a folder of that name, which may be other people's.
+        return _read(assets.folder("index") / f"{name}.toml")
     if path.exists():
         return Recipe(path.resolve().stem or "gallery", path=path)
-    shipped = assets.folder("index") / f"{name}.toml"
-    if shipped.is_file():
-        return _read(shipped)
     if "/" in name or path.suffix:
         raise SourceError(
             f"There is no file or folder {name}. Name a CSV, a folder of geotagged photos, or a recipe: {', '.join(known())}."

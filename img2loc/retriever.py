@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from img2loc.gallery import Gallery
-from img2loc.protocols import Encoder
+from img2loc.protocols import Encoder, scale_of
 from img2loc.types import Neighbours, Photo, Rejected
 
 
@@ -16,7 +16,7 @@ class Retriever:
         self._encoder = encoder
         self._gallery = gallery
         # Between two photographs the temperature of a model that was trained on something else means nothing.
-        self._scale: float | None = None if gallery.of == "photos" else getattr(encoder, "scale", None)
+        self._scale: float | None = None if gallery.of == "photos" else scale_of(encoder)
 
     def neighbours(
         self, photos: Iterable[Photo], nearest: int, farthest: int = 0

@@ -18,9 +18,8 @@ from img2loc import images
 from img2loc.archives import has_archives
 from img2loc.errors import SourceError, UnreadablePhoto
 from img2loc.identity import Seen
-from img2loc.parquet import ParquetTable
 from img2loc.stores import Store
-from img2loc.tables import CsvTable
+from img2loc.tables import COLUMN_NAMES, USUAL, open_table, usual
 from img2loc.types import Item, Location, Photo, Rejected
 
 _BLOCK = 2048
@@ -30,7 +29,7 @@ _FIRST = 64
 class CsvSource:
     """Rows of a CSV (comma, semicolon or tab) or Parquet file that name photographs and their coordinates.
 
-    Columns are found as `CsvTable` says. Photographs lie relative to `photos`, or to the file's folder. Where `photos` is an
+    Columns are found as `open_table` says. Photographs lie relative to `photos`, or to the file's folder. Where `photos` is an
     archive or a folder of archives, or where none of the first is as it is named, they are found there as `Store` says.
     Without `find` they are named alone, and not looked for. With `licences` only rows whose licence holds one of these phrases
     as whole words are taken. Where no column has a usual name for the photographs, the first of `photo_names` that is there has
@@ -49,8 +48,8 @@ class CsvSource:
         self.path = path
         self._photos = photos or path.parent
         self._licences = [_words(phrase) for phrase in licences]
-        open_table = ParquetTable if path.suffix.lower() == ".parquet" else CsvTable
-        self._table = open_table(path, ("photo", "lat", "lon"), columns, stand_ins={"photo": photo_names})
+        named = (COLUMN_NAMES["photo"], *((name,) for name in photo_names))
+        self._table = open_table(path, ("photo", "lat", "lon"), {**USUAL, "photo": named}, columns)
         if self._licences and "licence" not in self._table.columns:
             raise SourceError(f"{path} has no licence column to choose rows by. Leave --licence out, or add the column.")
         self._store = Store(photos) if find and photos and self._names_no_files(photos) else None
@@ -66,17 +65,17 @@ class CsvSource:
         seen = Seen()
         rows = iter(self._table)
         while block := list(islice(rows, _BLOCK)):
-            found = [(0, row) if isinstance(row, Rejected) else (row[0], self._item(*row)) for row in block]
+            found = [("", row) if isinstance(row, Rejected) else (row[0], self._item(*row)) for row in block]
             items = [entry for _, entry in found if isinstance(entry, Item)]
             duplicate = iter(seen.add([item.id for item in items]))
             photos = iter(self._photos_of(items))
-            for line, entry in found:
+            for where, entry in found:
                 if isinstance(entry, Item):
                     photo = next(photos)
                     if next(duplicate):
-                        entry = Rejected(entry.id, f"line {line}: duplicate id")
+                        entry = Rejected(entry.id, f"{where}: duplicate id")
                     elif isinstance(photo, str):
-                        entry = Rejected(entry.id, f"line {line}: {photo}")
+                        entry = Rejected(entry.id, f"{where}: {photo}")
                     else:
                         entry = replace(entry, photo=photo)
                 if entry is not None:
@@ -97,30 +96,30 @@ class CsvSource:
             return self._store.find([str(item.photo.path) for item in items])
         return [Photo(self._photos / item.photo.path) for item in items]
 
-    def _item(self, line: int, cell: Mapping[str, str]) -> Item | Rejected | None:
+    def _item(self, where: str, cell: Mapping[str, str]) -> Item | Rejected | None:
         """The row's Item; None for a row of a licence that was not asked for."""
         if self._licences and not any(phrase.search(_spaced(cell["licence"])) for phrase in self._licences):
             return None
-        identity = cell.get("id") or cell["photo"] or f"line {line}"
+        identity = cell.get("id") or cell["photo"] or where
         if not cell["photo"]:
-            return Rejected(identity, f"line {line}: no photo is named")
+            return Rejected(identity, f"{where}: no photo is named")
         location = location_of(cell["lat"], cell["lon"])
         if isinstance(location, str):
-            return Rejected(identity, f"line {line}: {location}")
+            return Rejected(identity, f"{where}: {location}")
         return Item(
             identity, location, Photo(Path(cell["photo"])), *(cell.get(role, "") for role in ("label", "author", "licence"))
         )
 
 
 class PointsSource:
-    """Rows of a CSV of coordinates, with or without ids and labels: what a location tower embeds.
+    """Rows of a CSV or Parquet file of coordinates, with or without ids and labels: what a location tower embeds.
 
     With `sample`, so many rows drawn at random (always the same), in the file's order. Raises SourceError.
     """
 
     def __init__(self, path: Path, columns: Mapping[str, str] | None = None, sample: int | None = None) -> None:
         self.path = path
-        self._table = CsvTable(path, ("lat", "lon"), columns, ("lat", "lon", "id", "label"))
+        self._table = open_table(path, ("lat", "lon"), usual("lat", "lon", "id", "label"), columns)
         self._sample = sample
         choices = json.dumps([sorted((columns or {}).items()), sample])
         self.fingerprint = self._table.fingerprint(choices)
@@ -141,12 +140,12 @@ class PointsSource:
             if isinstance(row, Rejected):
                 yield row
                 continue
-            line, cell = row
+            where, cell = row
             identity = cell.get("id") or str(number)
             try:
                 location = Location(float(cell["lat"]), float(cell["lon"]))
             except ValueError:
-                yield Rejected(identity, f"line {line}: no point on Earth: lat {cell['lat']!r}, lon {cell['lon']!r}")
+                yield Rejected(identity, f"{where}: no point on Earth: lat {cell['lat']!r}, lon {cell['lon']!r}")
                 continue
             yield Item(identity, location, label=cell.get("label", ""))
 

@@ -6,9 +6,9 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,7 @@ class Photo:
 
     path: Path
     data: bytes | Callable[[], bytes] | None = field(default=None, repr=False)
+    _digest: str = field(default="", init=False, repr=False, compare=False)
 
     def image(self, side: int | None = None, *, shorter: int | None = None) -> Image:
         """Decode it: upright, RGB, 8 bits, no metadata. Raises UnreadablePhoto.
@@ -65,8 +66,10 @@ class Photo:
         return images.jpeg(self.image(side), side)
 
     def digest(self) -> str:
-        """SHA-256 of its bytes, in hex. Raises UnreadablePhoto where there are none."""
-        return hashlib.sha256(self._bytes()).hexdigest()
+        """SHA-256 of its bytes, in hex, as they were when this was first asked. Raises UnreadablePhoto where there are none."""
+        if not self._digest:  # Every prompt, reply and cached reply is found by it: the file is read for it once.
+            object.__setattr__(self, "_digest", hashlib.sha256(self._bytes()).hexdigest())
+        return self._digest
 
     def _bytes(self) -> bytes:
         if self.data is not None:
@@ -156,7 +159,7 @@ ReplyStatus = Literal["answered", "refused", "truncated", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that a reply took, as the server counted them, and their price where it is known."""
+    """Tokens that a reply took, as the server counted them, and what was paid for them now, where the price is known."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -173,6 +176,10 @@ class Reply:
     usage: Usage | None = None
     detail: str = ""
     key: str = ""
+
+    def again(self) -> Self:
+        """The same reply given from a record: its tokens as they were counted, and no money, for nothing is paid again."""
+        return replace(self, usage=replace(self.usage or Usage(), cost_usd=0.0))
 
 
 GuessStatus = Literal["located", "unsure", "refused", "unparsed", "unreadable", "failed"]

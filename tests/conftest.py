@@ -21,6 +21,7 @@ import pytest
 from PIL import Image
 
 from img2loc.cli import _run
+from img2loc.config import user_file
 from img2loc.gallery import Gallery
 from img2loc.rows import table_of
 from img2loc.types import Item, Location, Photo
@@ -36,12 +37,23 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 @pytest.fixture(autouse=True)
 def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No keys, no configuration, no galleries of the user's; the working directory is empty."""
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("API_KEY", "BASE_URL", "ORG_ID", "PROJECT_ID", "CUSTOM_HEADERS"):
+        monkeypatch.delenv(f"OPENAI_{name}", raising=False)
+    monkeypatch.delenv("IMG2LOC_CONFIG", raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("IMG2LOC_HOME", str(tmp_path / "home"))
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
+
+
+def configure(text: str) -> Path:
+    """Write the user's own configuration."""
+    file = user_file()
+    assert file is not None and file.is_relative_to(os.environ["XDG_CONFIG_HOME"])  # Not the real one.
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return file
 
 
 @pytest.fixture(scope="module")

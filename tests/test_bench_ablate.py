@@ -13,7 +13,10 @@ from img2loc.bench.session import Session, prepare
 from img2loc.bench.truth import find
 from img2loc.config import Config
 from img2loc.gallery import Gallery
-from img2loc.types import Embedding, Photo, Rejected
+from img2loc.protocols import views_of
+from img2loc.retriever import Retriever
+from img2loc.rows import table_of
+from img2loc.types import Embedding, Item, Location, Neighbours, Photo, Rejected
 from tests.bench_toys import benchmark
 from tests.conftest import Cli, MakePhoto
 from tests.server import ChatServer
@@ -115,9 +118,9 @@ class Counting(PixelEncoder):
             yield from super().encode([photo])
 
 
-def test_photographs_are_encoded_once(gallery: Gallery, toy_photos: list[Path]) -> None:
+def test_photographs_are_encoded_once(toy_photos: list[Path]) -> None:
     inner = Counting()
-    encoder = Remembering(gallery, lambda: inner)
+    encoder = Remembering(inner)
     photos = [Photo(path) for path in toy_photos]
     plain = list(PixelEncoder().encode(photos))
     for some in (photos[:5], photos[3:], photos):
@@ -127,3 +130,22 @@ def test_photographs_are_encoded_once(gallery: Gallery, toy_photos: list[Path]) 
     first = len(inner.seen)
     assert sum(1 for _ in encoder.encode(photos)) == len(photos)
     assert len(inner.seen) == first
+
+
+class Trained(PixelEncoder):
+    scale = 14.0
+    views = "ten-crop"
+
+
+def test_what_an_encoder_offers_besides_is_kept(toy_photos: list[Path], tmp_path: Path) -> None:
+    """Over a gallery of points, neighbours have the probabilities that the same run without an ablation has."""
+    (vector,) = PixelEncoder().encode([Photo(toy_photos[0])])
+    assert not isinstance(vector, Rejected)
+    stamp = {"name": PixelEncoder().name, "alias": "toy", "table": {}}
+    rows = table_of([Item("0", Location(1, 2))])
+    points = Gallery.build(tmp_path / "p", [(vector[None], rows)], encoder=stamp, rows=1, about={"of": "points"})
+    remembering = Remembering(Trained())
+    ((_, found),) = Retriever(remembering, points).neighbours([Photo(toy_photos[1])], 1)
+    assert isinstance(found, Neighbours)
+    assert found.nearest[0].probability == 1.0
+    assert views_of(remembering) == "ten-crop"

@@ -81,8 +81,8 @@ def test_a_run_holds_what_the_contract_says(cli: Bench, toy: tuple[Path, ...], t
     assert [row.id for row in run.truth] == [f"{n}.jpg" for n in range(100, 109)]
     line = run.predictions["100.jpg"]
     assert list(line) == [
-        *("id", "status", "lat", "lon", "radius_km", "nearest", "farthest", "prompts", "replies", "seconds", "input_tokens"),
-        *("output_tokens", "cost_usd", "detail", "photo", "top_similarity", "excluded", "photographer_checked"),
+        *("id", "photo", "status", "lat", "lon", "radius_km", "nearest", "farthest", "prompts", "replies", "detail"),
+        *("seconds", "input_tokens", "output_tokens", "cost_usd", "top_similarity", "excluded", "photographer_checked"),
     ]
     assert line["top_similarity"] == line["nearest"][0]["similarity"]
     assert (line["lat"], line["lon"]) in PLACES
@@ -243,6 +243,19 @@ def test_the_money_is_not_overspent(cli: Bench, toy: tuple[Path, ...], truth: Pa
     assert len(lines(Path("R"))) == len(chat.requests) == 9
 
 
+def test_kept_replies_cost_nothing_and_leave_the_money_to_others(
+    cli: Bench, toy: tuple[Path, ...], truth: Path, chat: ChatServer
+) -> None:
+    command = ("bench", "run", truth, "--locator", "img2loc", *toy)
+    assert cli(*command, "--out", "R", "--limit", "6", "--yes")[0] == 0
+    paid = sum(line["cost_usd"] for line in lines(Path("R")))
+    code, err = cli(*command, "--out", "S", "--max-cost", str(paid))  # Enough for the three that are new, not for all nine.
+    assert code == 0, err
+    assert len(chat.requests) == 9
+    assert [line["cost_usd"] > 0 for line in lines(Path("S"))] == [False] * 6 + [True] * 3
+    assert [line["input_tokens"] for line in lines(Path("S"))] == [321] * 9
+
+
 def test_what_was_asked_twice_is_paid_twice(tmp_path: Path) -> None:
     truth = [Truth("a", Location(1, 2)), Truth("b", Location(1, 2))]
     line: dict[str, Any] = {"id": "a", "status": "failed", "lat": None, "lon": None, "replies": [{}], "cost_usd": 0.25}
@@ -380,10 +393,11 @@ def test_replies_are_kept_and_a_run_can_be_replayed(cli: Bench, toy: tuple[Path,
     assert len(chat.requests) == 6
     config = toy[1]
     config.write_text(config.read_text() + '[lmm.again]\nkind = "replay"\nrun = "R/predictions.jsonl"\n')
-    code, err = cli(*command, "--lmm", "again", "--out", "U")
+    code, err = cli(*command, "--lmm", "again", "--out", "U", "--max-cost", "0")  # Nothing is paid for what was recorded.
     assert code == 0, err
     assert len(chat.requests) == 6
-    assert lines(Path("U")) == lines(Path("R")) == lines(Path("S")) == lines(Path("T"))
+    assert lines(Path("U")) == lines(Path("T")) == lines(Path("R"))
+    assert [line["replies"][0]["text"] for line in lines(Path("S"))] == [line["replies"][0]["text"] for line in lines(Path("R"))]
 
 
 def test_what_is_no_run_says_so(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from img2loc.errors import ConfigError
 from img2loc.lmm.cache import Cached
 from img2loc.lmm.openai import OpenAIChat
 from img2loc.lmm.replay import Replay
+from img2loc.plan import plan_lmm
 from img2loc.types import Photo, Prompt, Reply
 from tests.conftest import MakePhoto
 from tests.server import ChatServer, completion, fails, says, sends
@@ -35,7 +36,7 @@ def ask(prompts: list[Prompt], file: Path, **identity: object) -> list[Reply]:
 def test_the_same_question_is_asked_once(chat: ChatServer, make_photo: MakePhoto, tmp_path: Path) -> None:
     prompts = [Prompt(f"Where? {n}", Photo(make_photo(f"{n}.jpg", n))) for n in range(5)]
     first = ask(prompts, tmp_path / "replies.sqlite")
-    assert ask(prompts, tmp_path / "replies.sqlite") == first
+    assert ask(prompts, tmp_path / "replies.sqlite") == [reply.again() for reply in first]
     assert len(chat.requests) == 5
 
 
@@ -114,7 +115,7 @@ def test_the_identity_of_a_configured_model(tmp_path: Path, chat: ChatServer) ->
         "temperature = 0.5\ntimeout = 5.0\nconcurrency = 9\nimage_side = 1024",
     ):
         (tmp_path / "c.toml").write_text(f"[lmm.gpt]\n{text}\n")
-        model = build.lmm(Config.load(tmp_path / "c.toml"), "gpt", tmp_path / "r.sqlite")
+        model = build.lmm(plan_lmm(Config.load(tmp_path / "c.toml"), "gpt"), tmp_path / "r.sqlite")
         assert isinstance(model, Cached)
         identities.append(model._identity)
     assert identities[0] == identities[2] != identities[1]

@@ -95,10 +95,10 @@ def test_mistakes_are_said(places: Path, tmp_path: Path) -> None:
         CaptionSource(places, "{city}", "city", split=["FR"])
     with pytest.raises(SourceError, match="most is 0"):
         CaptionSource(places, "{city}", "city", most=0)
-    with pytest.raises(SourceError, match=r"countries\.csv cannot be read"):
+    with pytest.raises(SourceError, match=r"elsewhere has no countries\.csv\. Name a folder"):
         CaptionSource(tmp_path / "elsewhere", "{city}", "city")
     (places / "cities.csv").write_text("country_code,city\nFR,Paris\n")
-    with pytest.raises(SourceError, match="no column 'region_code'"):
+    with pytest.raises(SourceError, match="no column for the region_code"):
         CaptionSource(places, "{city}", "city")
     (places / "cities.csv").write_text(CITIES.replace("GE,,", "FR,,"))
     with pytest.raises(SourceError, match="no city of GE"):
@@ -111,12 +111,12 @@ def test_mistakes_are_said(places: Path, tmp_path: Path) -> None:
         ("cities.csv", "2138551", '"1,000"', r"cities\.csv, line 2: population is '1,000'.*digits alone"),
         ("cities.csv", "2138551", "", r"cities\.csv, line 2: population is ''.*0 where it is not known"),
         ("cities.csv", "2138551", "1_000", r"cities\.csv, line 2: population is '1_000'"),
-        ("cities.csv", ",498715,6", "", r"cities\.csv, line 7: .*cells as the header, 8"),
-        ("cities.csv", "Tbilisi,", "Tbilisi,,", r"cities\.csv, line 5: .*cells as the header, 8"),
+        ("cities.csv", ",498715,6", "", r"cities\.csv, line 7: population is ''"),
+        ("cities.csv", "Tbilisi,", "Tbilisi,,", r"cities\.csv, line 5: more cells than columns.*[Qq]uote"),
         ("cities.csv", "Tbilisi", " ", r"cities\.csv, line 5: city is empty"),
         ("cities.csv", "41.6941", "north", r"cities\.csv, line 5: .*'north'.*degrees"),
         ("cities.csv", "GE,,", "XX,,", r"cities\.csv, line 5: country_code 'XX' is not in countries\.csv"),
-        ("countries.csv", "GE,", "FR,", r"countries\.csv, line 3: code 'FR' is in line 2 too"),
+        ("countries.csv", "GE,", "FR,", r"countries\.csv, line 3: code 'FR' is in .*line 2 too"),
         ("countries.csv", "Georgia,,", ",,", r"countries\.csv, line 3: country is empty"),
         ("countries.csv", COUNTRIES.partition("\n")[2], "", r"countries\.csv has a header and no line"),
     ],

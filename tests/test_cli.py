@@ -17,19 +17,8 @@ from tests.conftest import Cli, MakePhoto, picture
 from tests.server import ChatServer, fails, hangs, says, sends
 
 KEYS = [
-    "photo",
-    "status",
-    "lat",
-    "lon",
-    "radius_km",
-    "place",
-    "nearest",
-    "farthest",
-    "replies",
-    "locator",
-    "encoder",
-    "gallery",
-    "detail",
+    *("photo", "status", "lat", "lon", "radius_km", "nearest", "farthest", "prompts", "replies", "detail"),
+    *("place", "locator", "encoder", "gallery"),
 ]
 
 

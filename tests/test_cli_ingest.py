@@ -11,15 +11,15 @@ from filelock import FileLock
 from img2loc import assets, indexing, tuning, verification
 from img2loc.mixture import open_source
 from tests.archives import make_mp16, make_pairs
-from tests.conftest import Cli, kill_when
+from tests.conftest import Cli, configure, kill_when
 from tests.test_indexing import TABLE, contents
 from tests.toys import PixelEncoder
 
 
 @pytest.fixture
 def toy(tmp_path: Path) -> None:
-    """A configuration with a quick encoder, in the working directory."""
-    Path("img2loc.toml").write_text('[encoder.toy]\nkind = "tests.toys:PixelEncoder"\n', encoding="utf-8")
+    """A configuration with a quick encoder."""
+    configure('[encoder.toy]\nkind = "tests.toys:PixelEncoder"\n')
 
 
 @pytest.mark.usefixtures("toy")

@@ -8,6 +8,8 @@ from img2loc import build, galleries, making
 from img2loc.config import Config
 from img2loc.errors import ConfigError, GalleryError, Img2LocError, MissingPackage, MissingWeights, UnknownName
 from img2loc.lmm.scripted import Scripted
+from img2loc.plan import Plan, plan_lmm
+from tests.conftest import configure
 
 
 def config(tmp_path: Path, text: str) -> Config:
@@ -32,7 +34,7 @@ def test_the_users_keys_lie_over_the_defaults(tmp_path: Path) -> None:
     assert settings.origin("lmm", "gpt", "model").endswith("c.toml")
     assert settings.origin("lmm", "gpt", "kind") == "defaults"
     assert settings.user_tables() == [("lmm", "gpt"), ("lmm", "mine")]
-    assert isinstance(build.lmm(settings, "mine"), Scripted)
+    assert isinstance(build.lmm(plan_lmm(settings, "mine")), Scripted)
 
 
 def test_another_kind_leaves_the_old_keys_behind(tmp_path: Path) -> None:
@@ -40,10 +42,32 @@ def test_another_kind_leaves_the_old_keys_behind(tmp_path: Path) -> None:
     assert settings.table("lmm", "gpt") == {"kind": "scripted", "replies": ["1, 2"]}
 
 
-def test_the_file_in_the_working_directory_is_found() -> None:
-    Path("img2loc.toml").write_text('[ask]\nlocator = "retrieval-mode"')
-    assert Config.load().ask == {"locator": "retrieval-mode"}
-    assert build.default_locator(Config.load()) == "retrieval-mode"
+def test_which_file_is_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = '[ask]\nlocator = "{}"'
+    Path("img2loc.toml").write_text(text.format("of-a-stranger"))
+    assert (Config.load().ask, Config.load().file) == ({"locator": "auto"}, None)
+    own = configure(text.format("own"))
+    assert (Config.load().ask, Config.load().file) == ({"locator": "own"}, own)
+    (tmp_path / "named.toml").write_text(text.format("named"))
+    monkeypatch.setenv("IMG2LOC_CONFIG", str(tmp_path / "named.toml"))
+    assert Config.load().ask == {"locator": "named"}
+    assert config(tmp_path, text.format("given")).ask == {"locator": "given"}
+    monkeypatch.setenv("IMG2LOC_CONFIG", "absent.toml")
+    with pytest.raises(ConfigError, match=r"no configuration file absent.toml. Create it, or name another by --config"):
+        Config.load()
+
+
+def test_without_a_home_the_working_directory_is_no_configuration_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(user: int) -> None:
+        raise KeyError(user)
+
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for folder in ("~/.config/img2loc", ".config/img2loc", "img2loc"):
+        Path(folder).mkdir(parents=True)
+        (Path(folder) / "img2loc.toml").write_text('[ask]\nlocator = "of-a-stranger"')
+    assert Config.load().file is None
 
 
 @pytest.mark.parametrize(
@@ -76,7 +100,7 @@ def test_a_missing_configuration_file_says_so(tmp_path: Path) -> None:
 
 def test_unknown_names_list_the_known_ones() -> None:
     with pytest.raises(UnknownName, match=r"no locator named 'nonsense'. Known: clip-hierarchy, ensemble, geoclip"):
-        build.locator(Config.load(), "nonsense")
+        Plan(Config.load(), "nonsense")
     with pytest.raises(GalleryError, match=r"no gallery named 'nonsense'. Known: starter"):
         galleries.open_gallery(Config.load(), "nonsense")
 
@@ -90,7 +114,7 @@ def test_missing_weights_say_which_how_large_and_how_to_get_them() -> None:
 
 def test_an_lmm_whose_weights_are_missing_says_the_same() -> None:
     with pytest.raises(MissingWeights) as caught:
-        build.lmm(Config.load(), "llava")
+        build.lmm(plan_lmm(Config.load(), "llava"))
     for words in ("[lmm.llava]", "llava-hf/llava-1.5-7b-hf", "14 GB", "img2loc setup llava"):
         assert words in str(caught.value)
 
@@ -146,13 +170,13 @@ def test_every_shipped_table_can_be_made_or_says_why_not(monkeypatch: pytest.Mon
     settings = Config.load()
     for name in settings.names("locator"):
         try:
-            assert build.locator(settings, name).name == name
+            assert hasattr(build.locator(Plan(settings, name)), "locate")
         except GalleryError as error:
             assert "is not built yet. Its weights" in str(error)
             assert f"img2loc setup {name}" in str(error)
     for name in settings.names("lmm"):
         try:
-            build.lmm(settings, name)
+            build.lmm(plan_lmm(settings, name))
         except Img2LocError as error:
             assert any(words in str(error) for words in ("pip install", "not on this machine", "img2loc ask"))
     for name in settings.names("encoder"):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from img2loc.devices import resolve_dtype
+from img2loc.devices import resolve_device, resolve_dtype
 from img2loc.encoders.lite0 import Lite0
 from img2loc.encoders.open_clip import OpenClip
 from img2loc.encoders.timm import Timm
@@ -17,7 +17,7 @@ from img2loc.encoders.torch_encoder import TorchEncoder
 from img2loc.encoders.transformers import TransformersClip
 from img2loc.errors import ConfigError, MissingWeights
 from img2loc.types import Embeddings, Photo, Rejected
-from tests.conftest import MakePhoto
+from tests.conftest import Cli, MakePhoto
 
 LEAST = {"float32": 0.9999, "bfloat16": 0.999}
 
@@ -287,12 +287,24 @@ def test_a_tag_brings_its_activation_and_preprocessing(monkeypatch: pytest.Monke
     assert laion["force_quick_gelu"] is False
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA GPU goes before Apple's")
+def test_auto_is_apples_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch, run: Cli) -> None:
+    """What torch says of the machine is all that is changed: no photo is encoded there."""
+    assert resolve_device("auto") == "cpu"
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert resolve_device("auto") == "mps"
+    assert resolve_dtype("auto", "mps") == torch.float32
+    _, out, _ = run("doctor")
+    assert "mps: Apple's GPU" in out
+    assert "auto means mps, float32" in out
+
+
 def test_dtypes_and_devices() -> None:
     assert resolve_dtype("bf16", "cpu") == torch.bfloat16
     assert resolve_dtype("auto", "cpu") in (torch.float32, torch.bfloat16)
     with pytest.raises(ConfigError, match="no dtype 'half'"):
         resolve_dtype("half", "cpu")
-    with pytest.raises(ConfigError, match="device 'nonsense'"):
+    with pytest.raises(ConfigError, match=r"device 'nonsense' .* Use auto, cpu, cuda, cuda:N .* or mps"):
         Lite0(device="nonsense")
     with pytest.raises(ConfigError, match="batch_size is 0"):
         Lite0(batch_size=0)

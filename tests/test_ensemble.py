@@ -148,3 +148,20 @@ def test_caution(gallery: Gallery, toy_photos: list[Path]) -> None:
     (unsure,) = Cautious(locator, plain.radius_km - 1).locate(toy_photos[:1])
     assert (unsure.status, unsure.location, unsure.radius_km) == ("unsure", None, plain.radius_km)
     assert "best guess 0.0000, 0.0000, but the evidence scatters" in unsure.detail
+
+
+def test_a_photo_is_hashed_once_for_all_its_prompts(gallery: Gallery, toy_photos: list[Path]) -> None:
+    reads: list[int] = []
+
+    def content() -> bytes:
+        reads.append(1)
+        return toy_photos[0].read_bytes()
+
+    def read_for(counts: tuple[int, ...]) -> tuple[int, int]:
+        reads.clear()
+        (guess,) = ensemble(gallery, ["48.85, 2.29"], counts=counts, samples=2).locate([Photo(Path("a.jpg"), content)])
+        return len({reply.key for reply in guess.replies}), len(reads)
+
+    (few, once), (many, as_often) = read_for((0,)), read_for((0, 2, 5, 9))
+    assert (few, many) == (2, 8)
+    assert as_often == once

@@ -11,7 +11,8 @@ from img2loc import build
 from img2loc.config import Config
 from img2loc.encoders import geoclip_towers
 from img2loc.locators.textual import TextSearch
-from tests.conftest import Cli, MakePhoto
+from img2loc.plan import Plan
+from tests.conftest import Cli, MakePhoto, configure
 from tests.server import ChatServer, says
 from tests.test_cli import KEYS
 
@@ -21,7 +22,7 @@ def configured(tiny_clip: Path, tmp_path: Path, run: Cli) -> Path:
     """A configuration with a small CLIP and random GeoCLIP parts in folders, and its gallery of points under the usual name."""
     torch.manual_seed(1)
     geoclip_towers.save(geoclip_towers.GeoClipParts(width=24), tmp_path / "parts", {})
-    Path("img2loc.toml").write_text(
+    configure(
         f'[encoder.clip-l14-hf]\nmodel = "{tiny_clip}"\n[encoder.geoclip]\nweights = "{tmp_path / "parts"}"\n'
         f'[encoder.geoclip-ten-crop]\nweights = "{tmp_path / "parts"}"\n'
     )
@@ -86,7 +87,7 @@ def test_texts_rank_the_gallery(configured: Path, run: Cli, make_photo: MakePhot
     assert sum(cell["probability"] for cell in told["density"]) == pytest.approx(1, abs=1e-3)
     assert all((cell["lat"] % 5, cell["lon"] % 5) == (2.5, 2.5) for cell in told["density"])
     # The cells hold what the entries hold.
-    search, _ = build.text_search(Config.load(), "geoclip")
+    search = build.text_search(Plan(Config.load(), "geoclip"))
     assert isinstance(search, TextSearch)
     (whole,) = search.rank(["a desert with red rocks"], k=300)
     assert whole.density is not None
@@ -117,7 +118,7 @@ def test_points_are_embedded_by_the_location_tower(configured: Path, run: Cli) -
 
 
 def test_an_encoder_inside_itself_is_refused(run: Cli, make_photo: MakePhoto) -> None:
-    Path("img2loc.toml").write_text('[encoder.loop]\nkind = "geoclip"\nencoder = "loop"\n')
+    configure('[encoder.loop]\nkind = "geoclip"\nencoder = "loop"\n')
     code, _, err = run("embed", make_photo(), "--encoder", "loop", "--out", "x.npy")
     assert (code, "names itself" in err) == (1, True)
 

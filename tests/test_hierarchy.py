@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from img2loc import build, galleries, readiness
+from img2loc import galleries, readiness
 from img2loc.config import Config
 from img2loc.errors import ConfigError, GalleryError, WrongEncoder
 from img2loc.gallery import Gallery
 from img2loc.locators.hierarchy import Hierarchy
+from img2loc.plan import Plan
 from img2loc.rows import table_of
 from img2loc.types import Embedding, Embeddings, Item, Location, Photo, Rejected
-from tests.conftest import Cli, MakePhoto
+from tests.conftest import Cli, MakePhoto, configure
 
 COUNTRIES, EACH, DIM = 12, 5, 8
 
@@ -169,7 +170,7 @@ def test_with_weights_in_a_folder_setup_builds_and_ask_answers(
     for name, level, template in (("first", "country", "{country}"), ("second", "city", "{city}, {country}")):
         recipe = f'of = "texts"\nencoder = "streetclip"\npath = "{places}"\nlevel = "{level}"\ntemplate = "{template}"\n'
         Path(f"{name}.toml").write_text(recipe)
-    Path("img2loc.toml").write_text(
+    configure(
         f'[encoder.streetclip]\nmodel = "{tiny_clip}"\n'
         '[gallery.names]\nrecipe = "first.toml"\n[gallery.towns]\nrecipe = "second.toml"\n'
         '[locator.mine]\nkind = "hierarchy"\ncountries = "names"\ncities = "towns"\n'
@@ -193,4 +194,5 @@ def test_with_weights_in_a_folder_setup_builds_and_ask_answers(
     assert {"FR": "France", "PE": "Peru"}[country] in told["detail"]
     # Galleries of captions are for those who name them.
     assert galleries.best_gallery(Config.load()) == galleries.STARTER
-    assert build.locator(Config.load(), "retrieval").gallery == galleries.STARTER
+    assert Plan(Config.load(), "retrieval").names["gallery"] == "auto"
+    assert Plan(Config.load(), "retrieval").galleries["gallery"].name == galleries.STARTER

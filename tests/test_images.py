@@ -1,6 +1,9 @@
 """Any file that a person may have → upright RGB pixels, or a reason."""
 
+import gc
+import hashlib
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +163,22 @@ def test_the_small_jpeg_carries_nothing_of_the_original(make_photo: MakePhoto) -
 def test_a_small_photo_is_not_enlarged(make_photo: MakePhoto) -> None:
     with Image.open(io.BytesIO(Photo(make_photo()).jpeg(1024))) as image:
         assert image.size == (96, 64)
+
+
+def test_a_photo_keeps_its_digest_and_none_of_its_bytes(make_photo: MakePhoto) -> None:
+    """The file is gone after it was read once; another Photo of its path is of what lies there now."""
+    path = make_photo(seed=1)
+    photo, content = Photo(path), path.read_bytes()
+    assert photo.digest() == hashlib.sha256(content).hexdigest()
+    assert Photo(path) == photo
+    path.unlink()
+    assert photo.digest() == hashlib.sha256(content).hexdigest()
+    assert not any(isinstance(value, bytes) for value in gc.get_referents(photo))
+    with pytest.raises(UnreadablePhoto, match="No such file"):
+        Photo(path).digest()
+    make_photo(seed=2)
+    assert Photo(path).digest() == hashlib.sha256(path.read_bytes()).hexdigest() != photo.digest()
+    assert replace(photo, data=b"x").digest() == hashlib.sha256(b"x").hexdigest()
 
 
 def test_heic_is_read_where_pillow_heif_is_installed(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from img2loc.errors import ConfigError, MissingWeights
 from img2loc.lmm.llava import Llava
 from img2loc.types import Photo, Prompt
-from tests.conftest import MakePhoto
+from tests.conftest import MakePhoto, configure
 
 
 def test_it_sees_the_photo_and_is_deterministic(tiny_llava: Path, make_photo: MakePhoto) -> None:
@@ -67,7 +67,7 @@ def test_what_cannot_be_loaded_is_named(tmp_path: Path, tiny_clip: Path) -> None
 
 
 def ask(config: str, photo: Path, *options: str) -> dict[str, Any]:
-    Path("img2loc.toml").write_text(config)
+    configure(config)
     command = [sys.executable, "-m", "img2loc", "ask", str(photo), "--locator", "zeroshot", "--json", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 3), done.stderr

@@ -1,13 +1,14 @@
 """Locators as streams: every photograph gets its guess, in its place, whatever happens to the others."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
-from img2loc.errors import ConfigError, PromptError, WrongEncoder
+from img2loc.errors import BackendError, ConfigError, PromptError, WrongEncoder
 from img2loc.gallery import Gallery
 from img2loc.geo import distance_km
+from img2loc.lmm.cache import Cached
 from img2loc.lmm.scripted import Scripted
 from img2loc.locators.img2loc import Img2Loc
 from img2loc.locators.retrieval import Retrieval
@@ -139,3 +140,28 @@ def test_what_does_not_fit_is_refused_when_the_locator_is_made(gallery: Gallery)
         Retrieval(PixelEncoder(), gallery, nearest=0)
     with pytest.raises(ConfigError, match="farthest -1"):
         Img2Loc(PixelEncoder(), gallery, Template.load("nearest"), Scripted(["x"]), farthest=-1)
+
+
+class Miscounting:
+    """A third party's LMM that gives `extra` replies more than it is asked for, or fewer."""
+
+    def __init__(self, extra: int) -> None:
+        self._extra = extra
+
+    def ask(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
+        asked = len(list(prompts))
+        yield from [Reply("1.5, 2.5", "m", "answered")] * (asked + self._extra)
+
+
+@pytest.mark.parametrize(("extra", "says"), [(-1, "fewer replies than prompts"), (1, "more replies than prompts")])
+def test_an_lmm_that_miscounts_is_an_error_that_says_so(toy_photos: list[Path], extra: int, says: str) -> None:
+    locator = Zeroshot(Template.load("zeroshot"), Miscounting(extra))
+    with pytest.raises(BackendError, match=f"The LMM Miscounting gave {says}"):
+        list(locator.locate(toy_photos[:3]))
+
+
+@pytest.mark.parametrize("extra", [-1, 1])
+def test_an_lmm_that_miscounts_behind_the_cache_is_the_same_error(toy_photos: list[Path], extra: int, tmp_path: Path) -> None:
+    locator = Zeroshot(Template.load("zeroshot"), Cached(Miscounting(extra), {}, tmp_path / "r.sqlite"))
+    with pytest.raises(BackendError, match=f"gave {1 + extra} replies to one prompt"):
+        list(locator.locate(toy_photos[:3]))

@@ -11,9 +11,8 @@ from img2loc.errors import SourceError
 from img2loc.identity import Seen
 from img2loc.mixture import Mixture, open_source
 from img2loc.pairs import PairsSource
-from img2loc.parquet import ParquetTable
 from img2loc.sources import CsvSource
-from img2loc.tables import CsvTable
+from img2loc.tables import open_table
 from img2loc.types import Item, Location, Rejected
 from tests.archives import make_mp16, make_pairs, mp16_name, photo_bytes, write_table, write_tar, write_zip
 
@@ -124,11 +123,11 @@ def test_a_parquet_table_reads_like_the_csv(tmp_path: Path) -> None:
     parquet, csv = (list(CsvSource(tmp_path / f"t.{kind}")) for kind in ("parquet", "csv"))
     assert [entry.id for entry in parquet] == [entry.id for entry in csv] == ["7", "8", "9"]
     assert parquet[0] == csv[0]
-    assert len(ParquetTable(tmp_path / "t.parquet", ())) == 3
+    assert len(open_table(tmp_path / "t.parquet", ())) == 3
     (tmp_path / "bad.parquet").write_text("no")
     with pytest.raises(SourceError, match="cannot be read as Parquet"):
         CsvSource(tmp_path / "bad.parquet")
-    with pytest.raises(SourceError, match="cannot be read as Parquet"):
+    with pytest.raises(SourceError, match=r"absent\.parquet cannot be read: No such file or directory\. Name a CSV or Parquet"):
         CsvSource(tmp_path / "absent.parquet")
 
 
@@ -172,7 +171,7 @@ def test_a_long_csv_is_counted_and_read_without_being_held(tmp_path: Path) -> No
     path = write_table(tmp_path / "t.csv", ["file", "lat", "lon", "city"], rows)
     assert path.stat().st_size > 4_000_000
     tracemalloc.start()
-    table = CsvTable(path, ("photo",))
+    table = open_table(path, ("photo",))
     assert sum(1 for _ in table) == len(table) == 60_000
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -41,6 +41,30 @@ def test_the_checkout_is_found_without_a_wheel() -> None:
     assert assets.folder("prompts") == ROOT / "prompts"
 
 
+def test_contributing_names_what_is_there() -> None:
+    """Files by their paths; a name as `NAME["role"]` of the file that has it; what a subclass gives, by the class's methods."""
+    from img2loc.encoders.torch_encoder import TorchEncoder
+
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    paths = re.findall(r"`([a-z0-9_]+/[a-z0-9_./]*)`", text)
+    assert len(paths) > 8
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    registries = re.findall(r"`(\S+)\[\"(?:lmm|encoder)\"\]`(?:\s+of\s+`(\S+)`)?", text)
+    assert len(registries) == 2
+    for name, file in registries:
+        assert f"\n{name}: " in (ROOT / file).read_text()
+    (methods,) = re.findall(r"stamp it with `(\w+)`, and give\s+`(\w+)` [^`]+ and `(\w+)`", text)
+    assert [method for method in methods if not callable(getattr(TorchEncoder, method, None))] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "index/README.md", "eval/README.md", "prompts/README.md", "index/places/README.md"]
+)
+def test_every_row_of_a_documents_table_is_whole(name: str) -> None:
+    rows = [line for line in (ROOT / name).read_text().splitlines() if line.startswith("|")]
+    assert [row for row in rows if not row.rstrip().endswith("|")] == []
+
+
 def test_the_starter_gallery_names_no_machine() -> None:
     manifest = json.loads((ROOT / "index" / "starter" / "manifest.json").read_text())
     assert manifest["rows"] == 124

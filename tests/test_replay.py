@@ -10,8 +10,8 @@ from img2loc.cli import _run
 from img2loc.errors import ConfigError
 from img2loc.lmm.replay import Replay
 from img2loc.types import Photo, Prompt
-from tests.conftest import MakePhoto
-from tests.server import ChatServer, says
+from tests.conftest import MakePhoto, configure
+from tests.server import ChatServer, fails, says
 
 
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
@@ -25,7 +25,7 @@ def test_record_and_replay(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], chat: ChatServer, make_photo: MakePhoto
 ) -> None:
     chat.script(says("1.55, 2.55"), says("3.55, 4.55"), says(None, refusal="no"))
-    Path("img2loc.toml").write_text("[lmm.gpt]\nconcurrency = 1\n")
+    configure("[lmm.gpt]\nconcurrency = 1\n")
     photos = [make_photo(f"{n}.jpg", n) for n in range(3)]
     _, recorded, _ = run(monkeypatch, capsys, "ask", *photos, "--locator", "zeroshot", "--json")
     Path("run.jsonl").write_text(recorded)
@@ -57,7 +57,7 @@ def test_a_torn_last_line_is_passed_over_and_junk_is_not(tmp_path: Path, make_ph
 def test_every_backend_gives_the_same_shape(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], chat: ChatServer, make_photo: MakePhoto, tiny_llava: Path
 ) -> None:
-    Path("img2loc.toml").write_text(
+    configure(
         f'[lmm.server]\nbase_url = "{chat.url}"\n[lmm.llava]\nmodel = "{tiny_llava}"\nmax_tokens = 8\n'
         f'[lmm.langchain-openai]\nkind = "langchain"\nmodel = "openai:gpt-4o"\n'
         f'options = {{ base_url = "{chat.url}", api_key = "k" }}\n'
@@ -95,7 +95,7 @@ def test_local_only(
         assert f"sends photos to {address}" in err
     code, _, err = run(monkeypatch, capsys, "ask", photo, "--locator", "zeroshot", "--lmm", "langchain-gemini", "--local-only")
     assert (code, "the provider google_genai" in err) == (1, True)
-    Path("img2loc.toml").write_text(
+    configure(
         f'[lmm.mine]\nkind = "langchain"\nmodel = "openai:gpt-4o"\noptions = {{ base_url = "{chat.url}", api_key = "k" }}\n'
     )
     words = ("ask", photo, "--locator", "zeroshot", "--lmm", "mine", "--local-only")
@@ -117,6 +117,11 @@ def test_lmm_list_and_check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert "321 in, 12 out; 0.0009" in out
     assert "structured  taken" in out
     assert len(chat.jpeg()) < 2000
+    chat.script(fails(500))
+    code, out, _ = run(monkeypatch, capsys, "lmm", "check", "gpt")
+    assert (code, "structured  not known: the request failed" in out) == (3, True)
+    code, out, _ = run(monkeypatch, capsys, "lmm", "check", "scripted")
+    assert (code, "structured  not offered by this backend" in out) == (0, True)
     code, _, err = run(monkeypatch, capsys, "lmm", "check", "nonsense")
     assert (code, "no lmm named 'nonsense'" in err) == (1, True)
 

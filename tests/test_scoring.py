@@ -311,10 +311,10 @@ def test_rows_without_a_point_on_earth_are_unanswered_and_counted(tmp_path: Path
         ("id,latitude\n1,1\n", "no column for the lon"),
         ("name,file,lat,lon\n1,1,1,1\n", "2 columns for the id"),
         ("id,pred_lat,lon\n1,1,1\n", "no pair"),
-        ("id,lat,lon\na/1.jpg,1,1\nRome, Italy.jpg,1,1\n", "line 3 has more cells"),
+        ("id,lat,lon\na/1.jpg,1,1\nRome, Italy.jpg,1,1\n", "line 3: more cells than columns"),
         ("", "is empty"),
         ("\n\n", "is empty"),
-        ("id|lat|lon\na/1.jpg|1|1\n", "parted by comma or semicolon or tab"),
+        ("id|lat|lon\na/1.jpg|1|1\n", "separated by comma or semicolon or tab"),
     ],
 )
 def test_what_cannot_be_matched_is_a_sentence(text: str, says: str, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from img2loc.training.geoclip import GeoClipTraining, train
 from img2loc.training.negatives import Queue, contrast, not_negatives, same_place, shifted
 from img2loc.training.start import split
 from img2loc.types import Location
-from tests.conftest import Cli, MakePhoto, picture
+from tests.conftest import Cli, MakePhoto, configure, picture
 from tests.toys import PixelEncoder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -269,7 +269,7 @@ def test_what_was_trained_answers_through_the_command_line(
     done = run.invoke(app, ["train", "geoclip", str(source), "--out", "M", *words], catch_exceptions=False)
     assert 'weights = "' in done.stderr
     table = done.stderr[done.stderr.index("[encoder.mine]") : done.stderr.index("Then:")]
-    Path("img2loc.toml").write_text(table)
+    configure(table)
     steps = (
         ["index", "build", str(source), "--of", "points", "--encoder", "mine", "--out", "G"],
         ["ask", str(tmp_path / "p3.png"), "--gallery", "G", "--locator", "retrieval", "--json"],
@@ -493,8 +493,8 @@ def test_streetclip_is_trained_by_the_command_line_too(tmp_path: Path, make_phot
     done = run.invoke(app, ["train", "streetclip", str(path), "--out", "S", *words], catch_exceptions=False)
     assert "2 epochs, loss " in done.stderr
     assert "by country. 0 rows were of no use, 0 photos cannot be read." in done.stderr
-    Path("img2loc.toml").write_text(done.stderr[done.stderr.index("[encoder.mine]") :])
+    configure(done.stderr[done.stderr.index("[encoder.mine]") :])
     assert "Writing" not in done.stderr  # A bar of transformers' own.
     assert run.invoke(app, ["index", "build", str(path), "--encoder", "mine", "--out", "G"]).exit_code == 0
-    with pytest.raises(SourceError, match="is no CSV"):
+    with pytest.raises(SourceError, match="is not a CSV or Parquet file"):
         run.invoke(app, ["train", "streetclip", str(tmp_path), "--out", "S2", *words], catch_exceptions=False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,7 @@ from img2loc.bench.predict import Tally
 from img2loc.bench.runs import ABOUT, Run
 from img2loc.bench.session import Progress, Quote, Session
 from img2loc.config import Config
-from img2loc.gallery import Gallery
-from img2loc.protocols import Encoder
+from img2loc.protocols import Encoder, scale_of, views_of
 from img2loc.types import Embedding, Photo, Rejected
 
 COUNTS = (4, 8, 16, 32)
@@ -48,7 +47,7 @@ class Ablation:
     def __init__(self, config: Config, session: Session) -> None:
         self._config = config
         self._session = session
-        self._encoder: Remembering | None = None
+        self._make_encoder: Callable[[], Encoder] | None = None
 
     def quote(self, rows: Sequence[Variant], folder: Path) -> Quote | None:
         """What is left to be asked of the LMM in the runs below a folder, all together; None where nothing is."""
@@ -70,19 +69,19 @@ class Ablation:
             others = (folder / other.name for other in rows if other is not row)
             spent = sum(Run.open(other).spent_usd for other in others if (other / ABOUT).exists())
             session = replace(session, most_usd=session.most_usd - spent)
-        if self._encoder is None and "gallery" in row.table:
-            _, gallery = galleries.open_gallery(self._config, row.table["gallery"])
-            self._encoder = Remembering(gallery, partial(build.encoder_of, self._config, gallery))
-        return session.run(self._config, row.name, folder / row.name, progress=progress, encoder=self._encoder)
+        if self._make_encoder is None and "gallery" in row.table:
+            gallery = galleries.open_gallery(self._config, row.table["gallery"])
+            self._make_encoder = cache(lambda: Remembering(build.encoder_of(self._config, gallery)))
+        return session.run(self._config, row.name, folder / row.name, progress=progress, make_encoder=self._make_encoder)
 
 
 class Remembering:
-    """A gallery's encoder, made when it is first needed, that keeps the vectors of what it has seen: a few kilobytes each."""
+    """An encoder that keeps the vectors of what it has seen: a few kilobytes each."""
 
-    def __init__(self, gallery: Gallery, make: Callable[[], Encoder]) -> None:
-        self.name, self.dim = gallery.encoder_name, gallery.dim
-        self._make = make
-        self._encoder: Encoder | None = None
+    def __init__(self, encoder: Encoder) -> None:
+        self.name, self.dim = encoder.name, encoder.dim
+        self.scale, self.views = scale_of(encoder), views_of(encoder)
+        self._encoder = encoder
         self._kept: dict[str, Embedding | Rejected] = {}
 
     def encode(self, photos: Iterable[Photo]) -> Iterator[Embedding | Rejected]:
@@ -96,7 +95,6 @@ class Remembering:
 
     def _new(self, first: Photo, upcoming: Iterator[Photo]) -> Iterator[Embedding | Rejected]:
         """From the first photograph that is not known on: the encoder reads ahead, so all go through it in one stream."""
-        self._encoder = self._encoder or self._make()
         names: list[str] = []
 
         def noted() -> Iterator[Photo]:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from img2loc.bench.plan import Plan
-from img2loc.lmm.endpoint import is_loopback
+from img2loc.plan import Plan
 from img2loc.prompts import Template
 from img2loc.types import Location, Neighbour, Neighbours, Photo
 
@@ -37,20 +36,13 @@ class Estimate:
         return type(self)(self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens, cost)
 
 
-def is_paid(plan: Plan) -> bool:
-    """Whether somebody may charge for the LMM: it has a price, or it is not on this machine."""
-    if plan.lmm is None or plan.endpoint is None:
-        return False
-    return any((plan.price or {}).values()) or not is_loopback(plan.endpoint)
-
-
 def estimate(plan: Plan) -> Estimate:
     """A rule of thumb for one photograph, good to a factor of two."""
     words = [len(text) for text in _texts(plan)]
-    photo = PHOTO_TOKENS.get(str(plan.arguments.get("detail")), PHOTO_TOKENS_USUAL)
+    photo = PHOTO_TOKENS.get(str(plan.lmm.settings.get("detail")) if plan.lmm else "", PHOTO_TOKENS_USUAL)
     given = round(sum(words) / CHARACTERS) + photo * len(words)
     back = REPLY_TOKENS * len(words)
-    price = plan.price or {}
+    price = plan.lmm.price if plan.lmm else {}
     known = "input" in price and "output" in price
     return Estimate(given, back, (given * price["input"] + back * price["output"]) / 1e6 if known else None)
 
@@ -58,14 +50,14 @@ def estimate(plan: Plan) -> Estimate:
 def _texts(plan: Plan) -> Iterator[str]:
     """The prompts that one photograph leads to, with a made-up place for each neighbour."""
     prompt, zeroshot = plan.prompts.get("prompt"), plan.prompts.get("zeroshot_prompt")
-    if isinstance(counts := plan.arguments.get("counts"), list | tuple):
+    if isinstance(counts := plan.settings.get("counts"), list | tuple):
         for count in counts:
             template = prompt if count else zeroshot
-            for _ in range(int(plan.arguments.get("samples", 1))):
+            for _ in range(int(plan.settings.get("samples", 1))):
                 if template is not None:
                     yield _filled(template, int(count), int(count))
     elif prompt is not None:
-        yield _filled(prompt, int(plan.arguments.get("nearest", 0)), int(plan.arguments.get("farthest", 0)))
+        yield _filled(prompt, int(plan.settings.get("nearest", 0)), int(plan.settings.get("farthest", 0)))
 
 
 def _filled(template: Template, nearest: int, farthest: int) -> str:

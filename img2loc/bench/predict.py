@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
 
 from img2loc.bench.leaks import Leaks
@@ -13,7 +13,8 @@ from img2loc.bench.truth import Truth
 from img2loc.errors import BackendError, RunError
 from img2loc.geo import distance_km
 from img2loc.protocols import Locator
-from img2loc.types import Guess, Location, Neighbour, Photo
+from img2loc.records import guess_record
+from img2loc.types import Guess, Location, Photo
 
 CITY_KM = 25.0
 AGAIN = ("failed", "unreadable")
@@ -25,14 +26,17 @@ _ENOUGH = 10  # Photographs after which their own cost is a better estimate than
 
 @dataclass(slots=True)
 class Tally:
-    """How a run stands: photographs done, answered, answered within 25 km, failed, asked of an LMM; and what they cost."""
+    """How a run stands: photographs done, answered, answered within 25 km, failed, paid for; and what has been paid.
+
+    Replies out of the cache are not paid for.
+    """
 
     total: int
     done: int = 0
     answered: int = 0
     within_city: int = 0
     failed: int = 0
-    asked: int = 0
+    paid: int = 0
     cost_usd: float = 0.0
 
     @classmethod
@@ -49,7 +53,7 @@ class Tally:
         """Add one line of the run."""
         self.done += 1
         self.failed += record["status"] == "failed"
-        self.asked += bool(record["replies"])
+        self.paid += bool(record["cost_usd"])
         self.cost_usd += record["cost_usd"] or 0.0
         if record["lat"] is not None:
             self.answered += 1
@@ -113,27 +117,16 @@ def predict(
 
 def line_of(truth: Truth, guess: Guess, seconds: float) -> dict[str, Any]:
     """A guess as the run's folder keeps it: all that is needed to score, to audit, and to parse the replies again."""
-    at = guess.location
     usages = [reply.usage for reply in guess.replies if reply.usage is not None]
     costs = [reply.usage.cost_usd if reply.usage else None for reply in guess.replies if reply.usage or reply.status != "failed"]
-    near = guess.neighbours.nearest
     return {
         "id": truth.id,
-        "status": guess.status,
-        "lat": at.lat if at else None,
-        "lon": at.lon if at else None,
-        "radius_km": guess.radius_km,
-        "nearest": [_neighbour(entry) for entry in near],
-        "farthest": [_neighbour(entry) for entry in guess.neighbours.farthest],
-        "prompts": list(guess.prompts),
-        "replies": [asdict(reply) for reply in guess.replies],
+        **guess_record(guess),
         "seconds": round(seconds, 3),
         "input_tokens": sum(usage.input_tokens for usage in usages),
         "output_tokens": sum(usage.output_tokens for usage in usages),
         "cost_usd": None if None in costs else sum((cost for cost in costs if cost is not None), 0.0),
-        "detail": guess.detail,
-        "photo": str(guess.photo.path),
-        "top_similarity": max((entry.similarity for entry in near), default=None),
+        "top_similarity": max((entry.similarity for entry in guess.neighbours.nearest), default=None),
         "excluded": None,
         "photographer_checked": False,
     }
@@ -152,15 +145,10 @@ def _fed(
 def _affordable(tally: Tally, photos: int, most_usd: float | None, usd_a_photo: float) -> bool:
     if most_usd is None:
         return True
-    seen = tally.cost_usd / tally.asked if tally.asked else 0.0
-    each = seen if tally.asked >= _ENOUGH else max(seen, usd_a_photo)
+    seen = tally.cost_usd / tally.paid if tally.paid else 0.0
+    each = seen if tally.paid >= _ENOUGH else max(seen, usd_a_photo)
     return tally.cost_usd + photos * each <= most_usd
 
 
 def _is_victim(record: dict[str, Any], error: str) -> bool:
     return record["status"] == "failed" and any(reply["detail"] == error for reply in record["replies"])
-
-
-def _neighbour(entry: Neighbour) -> dict[str, Any]:
-    at = entry.location
-    return {"lat": at.lat, "lon": at.lon, "similarity": entry.similarity, "id": entry.id, "label": entry.label}

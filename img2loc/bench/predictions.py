@@ -1,7 +1,5 @@
-"""Anyone's predictions and truth as two CSV files → Outcomes."""
+"""Anyone's predictions and truth, as two CSV or Parquet files → Outcomes."""
 
-import csv
-import io
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,8 +12,8 @@ from img2loc.bench.truth import PHOTO_NAMES, Truth
 from img2loc.errors import SourceError
 from img2loc.identity import author_in, key, plain_name
 from img2loc.sources import location_of
-from img2loc.tables import COLUMN_NAMES
-from img2loc.types import Location
+from img2loc.tables import COLUMN_NAMES, Roles, open_table, usual
+from img2loc.types import Location, Rejected
 
 NOT_NUMBERS, OUT_OF_RANGE = "not a number", "out of range"
 # Of each role's lists of names the first that a file has is taken: a predicted latitude rather than the true one beside it.
@@ -25,19 +23,18 @@ _IDS = (("id",), _PHOTO)
 
 
 def _guessed(role: str) -> tuple[tuple[str, ...], ...]:
-    plain = COLUMN_NAMES[role]
-    return tuple(form.format(name) for form in _GUESSED for name in plain), plain
+    return tuple(form.format(name) for form in _GUESSED for name in COLUMN_NAMES[role]), COLUMN_NAMES[role]
 
 
 _PREDICTION = {"id": _IDS, "lat": _guessed("lat"), "lon": _guessed("lon")}
-_TRUTH = {"id": _IDS, "lat": (COLUMN_NAMES["lat"],), "lon": (COLUMN_NAMES["lon"],)}
+_TRUTH = {"id": _IDS, **usual("lat", "lon")}
+# Of columns that are not needed, several may be there: the first of these names counts.
 _OPTIONAL = {
-    "author": (COLUMN_NAMES["author"],),
-    "status": (("status",),),
-    "radius_km": (("radius_km",),),
-    "file": (_PHOTO,),
+    "author": [(name,) for name in COLUMN_NAMES["author"]],
+    "status": [("status",)],
+    "radius_km": [("radius_km",)],
+    "file": [(name,) for name in _PHOTO],
 }
-_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 _ALIKE: tuple[Callable[[str], str], ...] = (lambda name: PurePosixPath(name).name, lambda name: PurePosixPath(name).stem, key)
 """What ids may agree in when they are not the same, in this order."""
 
@@ -90,7 +87,7 @@ def match(predictions: Path, truth: Path) -> Matched:
     SourceError for a file that cannot be read, a photograph predicted twice, and files that have nothing in common.
     """
     known, left_out = read_truth(truth)
-    rows = _read(predictions, _PREDICTION)
+    rows = [row for _, row in _read(predictions, _PREDICTION)]
     column, target = _paired(rows, known)
     names = [row[column] for row in rows]
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
@@ -140,15 +137,15 @@ def read_truth(path: Path) -> tuple[list[Truth], list[str]]:
     """
     found: dict[str, Truth] = {}
     left_out: list[str] = []
-    for number, row in enumerate(_read(path, _TRUTH), 1):
+    for where, row in _read(path, _TRUTH):
         at = location_of(row["lat"], row["lon"])
         name = row["id"]
         if not name:
-            left_out.append(f"row {number}: no id")
+            left_out.append(f"{where}: no id")
         elif isinstance(at, str):
-            left_out.append(f"{name}: row {number}: {at}")
+            left_out.append(f"{name}: {where}: {at}")
         elif plain_name(name) in found:
-            left_out.append(f"{name}: row {number}: duplicate id")
+            left_out.append(f"{name}: {where}: duplicate id")
         else:
             author, photo = row.get("author", ""), row.get("file") or name
             found[plain_name(name)] = Truth(name, at, author_in(author) or author or author_in(photo), photo)
@@ -225,49 +222,15 @@ def _float(text: str) -> float | None:
     return value if math.isfinite(value) and value >= 0 else None
 
 
-def _read(path: Path, roles: Mapping[str, tuple[tuple[str, ...], ...]]) -> list[dict[str, str]]:
-    """Rows by role. The delimiter is comma, semicolon or tab, as the header has them. Raises SourceError."""
-    try:
-        text = path.read_text(encoding="utf-8-sig").lstrip("\r\n")
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror}. Name a CSV file.") from error
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path} is not UTF-8 text ({error}). Save it as UTF-8.") from error
-    if not text.strip():
-        raise SourceError(f"{path} is empty. Name a CSV file with a header and rows.")
-    header = text.split("\n", 1)[0]
-    delimiter = max(_DELIMITERS, key=header.count)
-    try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        columns = _columns(path, reader.fieldnames or [], roles)
-        rows = []
-        for row in reader:
-            if None in row:
-                raise csv.Error(f"line {reader.line_num} has more cells than the header; a comma in a name needs quotes")
-            rows.append({role: (row[column] or "").strip() for role, column in columns.items()})
-        return rows
-    except csv.Error as error:
-        raise SourceError(f"{path} cannot be read as a CSV: {error}. Mend it there.") from error
-
-
-def _columns(path: Path, header: Sequence[str], roles: Mapping[str, tuple[tuple[str, ...], ...]]) -> dict[str, str]:
-    """Role → column, by the usual names, whatever their case."""
-    found: dict[str, str] = {}
-    kinds: dict[str, int] = {}
-    for role, lists in {**roles, **_OPTIONAL}.items():
-        for kind, names in enumerate(lists):
-            matches = [column for column in header if column.strip().lower() in names]
-            if len(matches) > 1 and role in roles:
-                raise SourceError(f"{path} has {len(matches)} columns for the {role}: {', '.join(matches)}. Rename all but one.")
-            if matches:
-                found[role], kinds[role] = matches[0], kind
-                break
-        if role in roles and role not in found:
-            expected = ", ".join(name for names in lists[::-1] for name in names[:8])
-            parted = (
-                f" Cells are parted by {' or '.join(_DELIMITERS.values())}; nothing else is read." if len(header) == 1 else ""
-            )
-            raise SourceError(f"{path} has no column for the {role}: none of {expected}. It has: {', '.join(header)}.{parted}")
-    if kinds["lat"] != kinds["lon"]:
-        raise SourceError(f"{path}: {found['lat']} and {found['lon']} are no pair. Rename one of them.")
-    return found
+def _read(path: Path, roles: Roles) -> list[tuple[str, dict[str, str]]]:
+    """Where each row is, and its cells by role. Raises SourceError."""
+    table = open_table(path, ("id", "lat", "lon"), {**roles, **_OPTIONAL})
+    lat, lon = table.columns["lat"], table.columns["lon"]
+    if (lat.strip().lower() in COLUMN_NAMES["lat"]) != (lon.strip().lower() in COLUMN_NAMES["lon"]):
+        raise SourceError(f"{path}: {lat} and {lon} are no pair. Rename one of them.")
+    rows = []
+    for row in table:
+        if isinstance(row, Rejected):
+            raise SourceError(f"{path}, {row.reason}. A comma in a name needs quotes.")
+        rows.append(row)
+    return rows

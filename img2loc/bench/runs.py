@@ -211,6 +211,8 @@ def _decisive(about: Mapping[str, Any], indifferent: Collection[str]) -> dict[st
 def _require_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any], indifferent: Collection[str]) -> None:
     """Raise RunError unless two runs are the same."""
     old, new = _decisive(before, indifferent), _decisive(now, indifferent)
+    if "galleries" not in before.get("config", {}):  # Earlier versions noted the last of several galleries only.
+        new = {name: value for name, value in new.items() if not name.startswith("config.galleries.")}
     changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
     if changed:
         first = changed[0]

@@ -1,23 +1,29 @@
 """Everything between a benchmark's name and its run folder, for one locator or for several over the same photographs."""
 
 import hashlib
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from img2loc import build
-from img2loc.bench.costs import Estimate, estimate, is_paid
+from img2loc.bench.costs import Estimate, estimate
 from img2loc.bench.leaks import SIMILARITY, Leaks
 from img2loc.bench.photos import Album
-from img2loc.bench.plan import Plan, plan
 from img2loc.bench.predict import Tally, left, predict
 from img2loc.bench.runs import ABOUT, Run, digest, writing
 from img2loc.bench.truth import Benchmark, Truth, rows_sha256, select
 from img2loc.config import Config
 from img2loc.errors import ConfigError, SourceError
+from img2loc.galleries import GalleryFacts
+from img2loc.gallery import Gallery
+from img2loc.plan import Plan
 from img2loc.protocols import Encoder
 
+_PACKAGES = ("img2loc", "torch", "faiss-cpu", "open-clip-torch", "transformers", "timm", "pillow", "openai", "langchain")
+_GALLERY_FACTS = ("rows", "dim", "spec", "source")
 Progress = Callable[[Tally], None]
 
 
@@ -48,13 +54,13 @@ class Session:
     most_usd: float | None = None
     _leaks: dict[Path, Leaks] = field(default_factory=dict)
 
-    def about(self, config: Config, made: Plan, leaks: Leaks | None) -> dict[str, Any]:
+    def about(self, plan: Plan, leaks: Leaks | None) -> dict[str, Any]:
         """What run.json says, but for the number of photographs."""
         path = self.benchmark.truth_file()
         truth = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), **self.facts}
         return {
             "benchmark": self.benchmark.name,
-            **made.about(config),
+            **parts(plan),
             "truth": truth,
             "selection": self.selection,
             "leaks": {
@@ -67,29 +73,29 @@ class Session:
 
     def folder(self, config: Config, locator: str) -> Path:
         """Where a run goes when nothing is said: named for what is run, so that another configuration is another folder."""
-        made = plan(config, locator)
-        about = self.about(config, made, self.leaks(made))
-        names = "-".join(filter(None, (self.benchmark.name, locator, made.lmm)))
+        plan = Plan(config, locator)
+        about = self.about(plan, self.leaks(plan))
+        names = "-".join(filter(None, (self.benchmark.name, locator, plan.names.get("lmm"))))
         return Path("runs") / f"{names}-{digest(about, build.NOT_IN_A_REPLY)[:8]}"
 
-    def leaks(self, made: Plan) -> Leaks | None:
+    def leaks(self, plan: Plan) -> Leaks | None:
         """The rows of the locator's gallery that the photographs must not see; None where it searches no photographs."""
-        if made.gallery is None or made.gallery.of != "photos":
+        if plan.gallery is None or plan.gallery.of != "photos":
             return None
-        folder = made.gallery.folder
+        folder = plan.gallery.folder
         if folder not in self._leaks:  # A pass over millions of rows takes seconds, and serves every locator.
-            self._leaks[folder] = Leaks(made.gallery, [(truth, self.album.path(truth)) for truth in self.truths])
+            self._leaks[folder] = Leaks(Gallery.open(folder), [(truth, self.album.path(truth)) for truth in self.truths])
         return self._leaks[folder]
 
     def quote(self, config: Config, locator: str, folder: Path) -> Quote | None:
         """What is left to be asked of an LMM for a run in that folder; None where nothing is. Raises RunError and its like."""
         photos = len(left(Run.open(folder), self.retry_failed) if (folder / ABOUT).exists() else self.truths)
-        return self._quote(plan(config, locator), photos) if photos else None
+        return self._quote(Plan(config, locator), photos) if photos else None
 
-    def _quote(self, made: Plan, photos: int) -> Quote | None:
-        if made.lmm is None or made.endpoint is None:
+    def _quote(self, plan: Plan, photos: int) -> Quote | None:
+        if plan.lmm is None or plan.lmm.endpoint is None:
             return None
-        return Quote(made.lmm, made.endpoint, photos, estimate(made) * photos, is_paid(made))
+        return Quote(plan.lmm.name, plan.lmm.endpoint, photos, estimate(plan) * photos, plan.lmm.is_paid)
 
     def run(
         self,
@@ -99,39 +105,40 @@ class Session:
         *,
         agree: Callable[[Quote], None] = lambda quote: None,
         progress: Progress = lambda tally: None,
-        encoder: Encoder | None = None,
+        make_encoder: Callable[[], Encoder] | None = None,
     ) -> Tally:
         """Run a locator into a folder, or go on there. `agree` is asked before the LMM is, and raises to stop.
 
-        `encoder` serves in place of the one that would be loaded. Raises RunError, ConfigError, BackendError and their like.
+        `make_encoder` is called in place of loading the encoder. Raises RunError, ConfigError, BackendError and their like.
         """
-        made = plan(config, locator)
-        leaks = self.leaks(made)
-        each = estimate(made)
-        if self.most_usd is not None and made.lmm is not None and is_paid(made) and each.cost_usd is None:
-            model = config.table("lmm", made.lmm).get("model", made.lmm)
+        plan = Plan(config, locator)
+        leaks = self.leaks(plan)
+        each = estimate(plan)
+        most_usd = self.most_usd if plan.lmm is not None and plan.lmm.is_paid else None
+        if most_usd is not None and plan.lmm is not None and each.cost_usd is None:
+            model = plan.lmm.table.get("model", plan.lmm.name)
             raise ConfigError(
                 f"--max-cost needs the price of {model}. Put it into your configuration: [price.{str(model)!r}] with input and "
                 "output, in US dollars per million tokens. Or leave --max-cost out."
             )
-        with writing(folder, self.about(config, made, leaks), self.truths, build.NOT_IN_A_REPLY) as run:
+        with writing(folder, self.about(plan, leaks), self.truths, build.NOT_IN_A_REPLY) as run:
             waiting = left(run, self.retry_failed)
             if not waiting:
                 tally = Tally.of(run)
                 progress(tally)
                 return tally
-            if (quote := self._quote(made, len(waiting))) is not None:
+            if (quote := self._quote(plan, len(waiting))) is not None:
                 agree(quote)
             exclusions = leaks if self.exclude else None
-            built = build.locator(config, locator, cache=self.cache, exclusions=exclusions, encoder_made=encoder)
+            made = build.locator(plan, cache=self.cache, exclusions=exclusions, make_encoder=make_encoder)
             return predict(
                 run,
-                built.locator,
+                made,
                 self.album,
                 leaks,
                 exclude=self.exclude,
                 retry_failed=self.retry_failed,
-                most_usd=self.most_usd,
+                most_usd=most_usd,
                 usd_a_photo=each.cost_usd or 0.0,
                 progress=progress,
             )
@@ -174,3 +181,45 @@ def prepare(
         )
     selection = {"limit": limit, "shuffle": shuffle, "seed": seed if shuffle else None}
     return Session(benchmark, chosen, album, selection, facts, notes, exclude, cache, retry_failed, most_usd)
+
+
+def parts(plan: Plan) -> dict[str, Any]:
+    """What a locator is made of, as run.json says it: names, tables, prompts and versions."""
+    gallery = plan.gallery
+    tables: dict[str, Any] = {"locator": plan.table}
+    if plan.lmm is not None:
+        tables["lmm"] = {**plan.lmm.table, "endpoint": plan.lmm.endpoint}
+    if gallery is not None:
+        tables["gallery"] = _facts(gallery)
+    if len(plan.galleries) > 1:
+        tables["galleries"] = {key: {"name": one.name, **_facts(one)} for key, one in plan.galleries.items()}
+    for key, name in plan.encoders.items():
+        if plan.config.has("encoder", name):
+            tables[key] = plan.config.table("encoder", name)
+    if gallery is not None:
+        tables.setdefault("encoder", dict(gallery.manifest["encoder"]["table"]))
+    return {
+        "locator": plan.locator,
+        "lmm": plan.names.get("lmm"),
+        "gallery": gallery.name if gallery else None,
+        "encoder": gallery.encoder_name if gallery else None,
+        "gallery_rows": gallery.rows if gallery else 0,
+        "config": tables,
+        "prompts": {prompt.name: prompt.text for prompt in plan.prompts.values()},
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions of what decides a result."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _facts(gallery: GalleryFacts) -> dict[str, Any]:
+    return {**{fact: gallery.manifest.get(fact) for fact in _GALLERY_FACTS}, "of": gallery.of}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from img2loc.cli import score
+from img2loc.cli.settings import ConfigFile, load_config
 from img2loc.cli.streams import on_terminal
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Run benchmarks, score them, compare them.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A benchmark's name, a TOML recipe, or a CSV of your own.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="A benchmark's name, a TOML recipe, or a CSV or Parquet file of your own.")
+]
 Lmm = Annotated[str | None, typer.Option(metavar="NAME", help="Which model to ask: an [lmm.NAME] table.")]
 Gallery = Annotated[str | None, typer.Option(metavar="NAME|DIR", help="Which gallery to search; it brings its encoder.")]
 Truth = Annotated[Path | None, typer.Option(metavar="FILE", help="The truth file, if it is not in its usual place.")]
@@ -31,7 +34,6 @@ MaxCost = Annotated[float | None, typer.Option(metavar="USD", min=0, help="Begin
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before the first paid request.")]
 NoExclude = Annotated[bool, typer.Option("--no-exclude", help="Let photos see rows of their own id and photographer.")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Do not keep the LMM's replies, nor use kept ones.")]
-ConfigFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")]
 
 
 def run(
@@ -59,9 +61,8 @@ def run(
     """
     from img2loc import build, making
     from img2loc.bench import truth as benchmarks
-    from img2loc.config import Config
 
-    settings = Config.load(config)
+    settings = load_config(config)
     making.check(settings)
     chosen = locator or build.default_locator(settings, gallery, lmm)
     build.override(settings, chosen, gallery=gallery, lmm=lmm)
@@ -203,9 +204,8 @@ def ablate(
     from img2loc.bench import compare, outcomes, tables
     from img2loc.bench import truth as benchmarks
     from img2loc.bench.runs import Run
-    from img2loc.config import Config
 
-    settings = Config.load(config)
+    settings = load_config(config)
     making.check(settings)
     usual = settings.table("locator", "img2loc")
     counts = _counts(k)

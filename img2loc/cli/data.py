@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from img2loc.bench.truth import Benchmark, Mirror
 
 app = typer.Typer(help="List, fetch and verify the data of benchmarks.", no_args_is_help=True)
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A benchmark's name, a TOML recipe, or a CSV of your own.")]
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="A benchmark's name, a TOML recipe, or a CSV or Parquet file of your own.")
+]
 
 
 @app.command("list")

@@ -5,28 +5,30 @@ from typing import Annotated
 
 import typer
 
+from img2loc.cli.settings import ConfigFile, load_config
+
 
 def embed(
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="A CSV of points or of photos, a folder of photos, or a photo.")
+        Path,
+        typer.Argument(metavar="SOURCE", help="A CSV or Parquet file of points or of photos, a folder of photos, or a photo."),
     ],
     encoder: Annotated[str, typer.Option(metavar="NAME", help="An [encoder.NAME] table.")],
     out: Annotated[Path, typer.Option(metavar="FILE.npy", help="Where to.")],
-    photos: Annotated[Path | None, typer.Option(metavar="DIR", help="Where a CSV's photos lie, if not beside it.")] = None,
-    of: Annotated[str | None, typer.Option(metavar="KIND", help="photos or points, where a CSV could be either.")] = None,
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
+    photos: Annotated[Path | None, typer.Option(metavar="DIR", help="Where a table's photos lie, if not beside it.")] = None,
+    of: Annotated[str | None, typer.Option(metavar="KIND", help="photos or points, where a table could be either.")] = None,
+    config: ConfigFile = None,
 ) -> int:
     """Write one float32 unit vector for each photo or point, in order. Interrupted or killed, the same command goes on."""
     from img2loc import build, embedding, making
     from img2loc.cli import render
-    from img2loc.config import Config
     from img2loc.errors import SourceError
 
     if out.suffix != ".npy":
         raise SourceError(f"--out {out} should end in .npy.")
     if of not in (None, "photos", "points"):
         raise SourceError(f"--of {of}: say photos or points.")
-    settings = Config.load(config)
+    settings = load_config(config)
     making.check(settings)
     inputs = embedding.Inputs(source, photos, of)
     with render.waiting(f"Loading the encoder {encoder} …"):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from img2loc.cli import ingest, tune
+from img2loc.cli.settings import ConfigFile, load_config
 
 if TYPE_CHECKING:
     from img2loc.config import Config
@@ -33,9 +34,9 @@ def build(
     ] = None,
     path: Annotated[
         Path | None,
-        typer.Option("--source", metavar="FILE", help="The recipe's CSV or folder, where it names none."),
+        typer.Option("--source", metavar="FILE", help="The recipe's table or folder, where it names none."),
     ] = None,
-    photos: Annotated[Path | None, typer.Option(metavar="DIR", help="Where a CSV's photos lie, if not beside it.")] = None,
+    photos: Annotated[Path | None, typer.Option(metavar="DIR", help="Where a table's photos lie, if not beside it.")] = None,
     of: Annotated[str | None, typer.Option(metavar="KIND", help="What to embed: photos, or points (coordinates alone).")] = None,
     licence: Annotated[
         list[str] | None, typer.Option(metavar="PHRASE", help="Only rows of this licence; may be repeated.")
@@ -44,16 +45,15 @@ def build(
         str | None, typer.Option(metavar="DEVICE", help="Where the encoder computes, such as cuda:0, in place of its table's.")
     ] = None,
     part: Annotated[str | None, typer.Option(metavar="I/N", help="Only embed the I-th of N parts, for `index merge`.")] = None,
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
+    config: ConfigFile = None,
 ) -> None:
     """Make a gallery from photos whose place is known. Interrupted or killed, the same command goes on."""
     from dataclasses import replace
 
     from img2loc import assets, galleries, making
-    from img2loc.config import Config
     from img2loc.errors import ConfigError
 
-    settings = Config.load(config)
+    settings = load_config(config)
     making.check(settings)
     given: dict[str, Any] = {
         "encoder": encoder,
@@ -104,15 +104,14 @@ def make(settings: "Config", recipe: "Recipe", folder: Path, device: str | None 
 
 def info(
     gallery: Annotated[str, typer.Argument(metavar="DIR", help="A gallery's folder or name.")],
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
+    config: ConfigFile = None,
 ) -> None:
     """Print a gallery's manifest, size and coverage, as JSON."""
     from img2loc import galleries
-    from img2loc.config import Config
 
-    name, opened = galleries.open_gallery(Config.load(config), gallery)
-    size = sum(file.stat().st_size for file in opened.folder.iterdir() if file.is_file())
-    facts = {"name": name, "folder": str(opened.folder), **opened.manifest, "bytes": size}
+    found = galleries.find_gallery(load_config(config), gallery)
+    size = sum(file.stat().st_size for file in found.folder.iterdir() if file.is_file())
+    facts = {"name": found.name, "folder": str(found.folder), **found.manifest, "bytes": size}
     typer.echo(json.dumps(facts, indent=1, ensure_ascii=False))
 
 
@@ -120,7 +119,7 @@ def query(
     gallery: Annotated[str, typer.Argument(metavar="DIR", help="A gallery's folder or name.")],
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="The photo to search with.")],
     k: Annotated[int, typer.Option("-k", metavar="N", min=1, help="How many neighbours at each end.")] = 5,
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
+    config: ConfigFile = None,
 ) -> int:
     """Print the nearest and farthest entries for one photo.
 
@@ -128,14 +127,13 @@ def query(
     """
     from img2loc import build as maker
     from img2loc import galleries, making
-    from img2loc.cli import render
-    from img2loc.config import Config
+    from img2loc.records import neighbour_record
     from img2loc.retriever import Retriever
     from img2loc.types import Photo, Rejected
 
-    settings = Config.load(config)
+    settings = load_config(config)
     making.check(settings)
-    _, opened = galleries.open_gallery(settings, gallery)
+    opened = galleries.open_gallery(settings, gallery)
     retriever = Retriever(maker.encoder_of(settings, opened), opened)
     _, found = next(retriever.neighbours([Photo(photo)], k, k))
     if isinstance(found, Rejected):
@@ -143,7 +141,7 @@ def query(
         return 3
     for end, entries in (("nearest", found.nearest), ("farthest", found.farthest)):
         for entry in entries:
-            typer.echo(json.dumps({"end": end, **render.neighbour(entry)}, ensure_ascii=False))
+            typer.echo(json.dumps({"end": end, **neighbour_record(entry)}, ensure_ascii=False))
     return 0
 
 

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from img2loc.cli.settings import ConfigFile, load_config
+
 if TYPE_CHECKING:
     from img2loc.config import Config
     from img2loc.gallery import Gallery
 
-_CONFIG = typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")
 _DEVICE = typer.Option(metavar="DEVICE", help="Where the encoder computes, such as cuda:0 or cpu, in place of its table's.")
 
 
@@ -29,10 +30,10 @@ def merge(
 def add(
     gallery: Annotated[str, typer.Argument(metavar="DIR", help="A gallery's folder or name.")],
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="What `index build` takes.")],
-    path: Annotated[Path | None, typer.Option("--source", metavar="FILE", help="The recipe's CSV or folder.")] = None,
-    photos: Annotated[Path | None, typer.Option(metavar="DIR", help="Where a CSV's photos lie, if not beside it.")] = None,
+    path: Annotated[Path | None, typer.Option("--source", metavar="FILE", help="The recipe's table or folder.")] = None,
+    photos: Annotated[Path | None, typer.Option(metavar="DIR", help="Where a table's photos lie, if not beside it.")] = None,
     device: Annotated[str | None, _DEVICE] = None,
-    config: Annotated[Path | None, _CONFIG] = None,
+    config: ConfigFile = None,
 ) -> None:
     """Add photos to a gallery, by its own encoder.
 
@@ -43,10 +44,9 @@ def add(
     from img2loc import build as maker
     from img2loc import galleries, growing, making
     from img2loc.cli import render
-    from img2loc.config import Config
     from img2loc.errors import GalleryError
 
-    settings = Config.load(config)
+    settings = load_config(config)
     making.check(settings)
     recipe = galleries.recipe(settings, source)
     recipe = replace(recipe, path=path or recipe.path, photos=photos or recipe.photos)
@@ -73,9 +73,11 @@ def import_(
     photos: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Photos of some rows: a few are encoded again to check.")
     ] = None,
-    places: Annotated[Path | None, typer.Option(metavar="CSV", help="Coordinates by id, where the metadata have none.")] = None,
+    places: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A table of coordinates by id, where the metadata have none.")
+    ] = None,
     spec: Annotated[str, typer.Option(metavar="FAISS", help="A FAISS factory string, such as SQfp16.")] = "auto",
-    config: Annotated[Path | None, _CONFIG] = None,
+    config: ConfigFile = None,
 ) -> None:
     """Make a gallery from embeddings, without the photos.
 
@@ -84,9 +86,8 @@ def import_(
     from img2loc import build as maker
     from img2loc import importing, making
     from img2loc.cli import render
-    from img2loc.config import Config
 
-    settings = Config.load(config)
+    settings = load_config(config)
     making.check(settings)
     found = importing.Embeddings(embeddings, places)
     with render.waiting(f"Loading the encoder {encoder} …"):
@@ -110,16 +111,15 @@ def import_(
 def export(
     gallery: Annotated[str, typer.Argument(metavar="DIR", help="A gallery's folder or name.")],
     out: Annotated[Path, typer.Argument(metavar="FILE.parquet", help="Where to.")],
-    config: Annotated[Path | None, _CONFIG] = None,
+    config: ConfigFile = None,
 ) -> None:
     """Write the rows of a gallery as Parquet.
 
     Its columns: id, lat, lon, label, author, licence, source.
     """
     from img2loc import exporting, galleries
-    from img2loc.config import Config
 
-    _, opened = galleries.open_gallery(Config.load(config), gallery)
+    opened = galleries.open_gallery(load_config(config), gallery)
     typer.echo(f"{out}: {exporting.export(opened, out):,} rows.", err=True)
 
 

@@ -6,24 +6,26 @@ from typing import Annotated
 
 import typer
 
+from img2loc.cli.settings import ConfigFile, load_config
+
 app = typer.Typer(help="Look at the LMMs, and try one.", no_args_is_help=True)
 
 
 @app.command("list")
 def listed(
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
+    config: ConfigFile = None,
 ) -> None:
     """List the LMMs: kind, model, and where photos go."""
-    from img2loc import build, making
-    from img2loc.config import Config
+    from img2loc import making
     from img2loc.errors import Img2LocError
+    from img2loc.plan import plan_lmm
 
-    settings = Config.load(config)
+    settings = load_config(config)
     making.check(settings)
     for name in settings.names("lmm"):
         table = settings.table("lmm", name)
         try:
-            goes = build.endpoint_of(settings, name) or "stays on this machine"
+            goes = plan_lmm(settings, name).endpoint or "stays on this machine"
         except Img2LocError as error:
             goes = str(error)
         typer.echo(f"{name}: {table['kind']}, {table.get('model', table.get('run', 'no model'))}; {goes}")
@@ -33,7 +35,7 @@ def listed(
 def check(
     name: Annotated[str, typer.Argument(metavar="NAME", help="An [lmm.NAME] table.")],
     local_only: Annotated[bool, typer.Option("--local-only", help="Refuse any LMM that is not on this machine.")] = False,
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
+    config: ConfigFile = None,
 ) -> int:
     """Send one tiny image, and say what came back.
 
@@ -41,21 +43,24 @@ def check(
     """
     from img2loc import build, making
     from img2loc.cli import render
-    from img2loc.config import Config
     from img2loc.images import tiny_jpeg
+    from img2loc.lmm.window import only_reply
     from img2loc.parse import parse
+    from img2loc.plan import plan_lmm
     from img2loc.prompts import Template
+    from img2loc.protocols import Structured
     from img2loc.types import Neighbours, Photo
 
-    settings = Config.load(config)
+    settings = load_config(config)
     making.check(settings)
+    planned = plan_lmm(settings, name)
     if local_only:
-        build.require_local(settings, name)
+        planned.require_local()
     with render.waiting(f"Loading the LMM {name} …"):
-        model = build.lmm(settings, name)
+        model = build.lmm(planned)
     prompt = Template.load("zeroshot").fill(Photo(Path("tiny.jpg"), tiny_jpeg()), Neighbours())
     started = time.monotonic()
-    (reply,) = model.ask([prompt])
+    reply = only_reply(model, prompt)
     took = time.monotonic() - started
     typer.echo(f"status      {reply.status}{f': {reply.detail}' if reply.detail else ''}")
     typer.echo(f"reply       {reply.text.strip()!r}")
@@ -65,7 +70,11 @@ def check(
     if reply.usage:
         cost = f"{reply.usage.cost_usd:.6f} US dollars" if reply.usage.cost_usd is not None else "price not known"
         typer.echo(f"tokens      {reply.usage.input_tokens} in, {reply.usage.output_tokens} out; {cost}")
-    structured = getattr(model, "structured", None)
-    words = {None: "not offered by this backend", True: "taken", False: "off, or refused by the server"}
-    typer.echo(f"structured  {words[structured]}")
-    return 0 if reply.status in ("answered", "truncated", "refused") else 3
+    if not isinstance(model, Structured):
+        structured = "not offered by this backend"
+    elif reply.status == "failed":
+        structured = "not known: the request failed"
+    else:
+        structured = "taken" if model.structured else "off, or refused by the server"
+    typer.echo(f"structured  {structured}")
+    return 3 if reply.status == "failed" else 0

@@ -5,13 +5,13 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
 
-from img2loc.build import Built
 from img2loc.cli.streams import on_terminal, plain
 from img2loc.geo import COUNTRY_KM
 from img2loc.locators.textual import Ranking
 from img2loc.places import place_at
+from img2loc.plan import Plan
+from img2loc.records import guess_record, neighbour_record
 from img2loc.types import Guess, Location, Neighbour, Place
 
 _FAILURES = {
@@ -23,7 +23,7 @@ _FAILURES = {
 }
 
 
-def ranking_as_json(ranking: Ranking, built: Built) -> str:
+def ranking_as_json(ranking: Ranking, plan: Plan) -> str:
     """One JSON object in one line."""
     best = ranking.nearest[0].location
     place = place_at(best)
@@ -32,18 +32,16 @@ def ranking_as_json(ranking: Ranking, built: Built) -> str:
         "lat": best.lat,
         "lon": best.lon,
         "place": asdict(place) if place else None,
-        "nearest": [neighbour(near) for near in ranking.nearest],
+        "nearest": [neighbour_record(near) for near in ranking.nearest],
         "density": None
         if ranking.density is None
         else [{"lat": lat, "lon": lon, "probability": float(f"{p:.6g}")} for lat, lon, p in ranking.density.tolist()],
-        "locator": built.name,
-        "encoder": built.encoder,
-        "gallery": built.gallery,
+        **_made_by(plan),
     }
     return json.dumps(record, ensure_ascii=False, allow_nan=False)
 
 
-def ranking_for_people(ranking: Ranking, built: Built, most: int) -> str:
+def ranking_for_people(ranking: Ranking, plan: Plan, most: int) -> str:
     """The text and the towns that it points to, best first: entries near one town are one line, their probabilities added up."""
     towns: dict[str, list[Neighbour]] = {}
     for entry in ranking.nearest:
@@ -57,41 +55,36 @@ def ranking_for_people(ranking: Ranking, built: Built, most: int) -> str:
         likely = f"{share[town]:8.3%}" if share[town] else f"{entries[0].similarity:6.3f}"
         at = entries[0].location
         lines.append(plain(f"  {likely}  {at.lat:9.4f} {at.lon:10.4f}  {town}"))
-    return "\n".join([*lines, f"  by {built.name}: gallery {built.gallery} of {built.rows:,}"])
+    return "\n".join([*lines, f"  by {plan.locator}: {_searched(plan)}"])
 
 
-def as_json(guess: Guess, built: Built) -> str:
+def _made_by(plan: Plan) -> dict[str, str | None]:
+    gallery = plan.gallery
+    names = (gallery.encoder_name, gallery.name) if gallery else (None, None)
+    return {"locator": plan.locator, "encoder": names[0], "gallery": names[1]}
+
+
+def _searched(plan: Plan) -> str:
+    return f"gallery {plan.gallery.name} of {plan.gallery.rows:,}" if plan.gallery else ""
+
+
+def as_json(guess: Guess, plan: Plan) -> str:
     """One JSON object in one line."""
-    at = guess.location
-    place = place_at(at) if at else None
-    record: dict[str, Any] = {
-        "photo": str(guess.photo.path),
-        "status": guess.status,
-        "lat": at.lat if at else None,
-        "lon": at.lon if at else None,
-        "radius_km": guess.radius_km,
-        "place": asdict(place) if place else None,
-        "nearest": [neighbour(near) for near in guess.neighbours.nearest],
-        "farthest": [neighbour(far) for far in guess.neighbours.farthest],
-        "replies": [asdict(reply) for reply in guess.replies],
-        "locator": built.name,
-        "encoder": built.encoder,
-        "gallery": built.gallery,
-        "detail": guess.detail,
-    }
+    place = place_at(guess.location) if guess.location else None
+    record = {**guess_record(guess), "place": asdict(place) if place else None, **_made_by(plan)}
     return json.dumps(record, ensure_ascii=False, allow_nan=False)
 
 
-def for_people(guess: Guess, built: Built, explain: bool) -> str:
+def for_people(guess: Guess, plan: Plan, explain: bool) -> str:
     """A few lines; with `explain` the evidence below them."""
     if guess.location is None:
         text = plain(f"{guess.photo.path}: {_FAILURES[guess.status]}: {guess.detail}")
     else:
-        text = "\n".join([plain(str(guess.photo.path)), *(f"  {line}" for line in _answer(guess, guess.location, built))])
+        text = "\n".join([plain(str(guess.photo.path)), *(f"  {line}" for line in _answer(guess, guess.location, plan))])
     return "\n".join([text, *map(plain, _evidence(guess))]) if explain else text
 
 
-def _answer(guess: Guess, at: Location, built: Built) -> list[str]:
+def _answer(guess: Guess, at: Location, plan: Plan) -> list[str]:
     where = f"{at.lat:.4f}, {at.lon:.4f}"
     place = place_at(at)
     named = _place(place) if place else "far from any town"
@@ -104,11 +97,10 @@ def _answer(guess: Guess, at: Location, built: Built) -> list[str]:
             f"  {named}",
             f"  {where}",
         ]
-    gallery = f"; gallery {built.gallery} of {built.rows:,}" if built.gallery else ""
     return [
         *lines,
         f"https://www.openstreetmap.org/?mlat={at.lat:.5f}&mlon={at.lon:.5f}#map={zoom}/{at.lat:.4f}/{at.lon:.4f}",
-        f"by {built.name}: {guess.detail}{gallery}",
+        "; ".join(filter(None, (f"by {plan.locator}: {guess.detail}", _searched(plan)))),
     ]
 
 
@@ -131,19 +123,6 @@ def _table(entries: Sequence[Neighbour]) -> Iterator[str]:
         named = named if len(named) <= 40 else f"{named[:39]}…"
         likely = "" if entry.probability is None else f"  {entry.probability:7.3%}"
         yield f"    {entry.similarity:6.3f}{likely}  {entry.location.lat:9.4f} {entry.location.lon:10.4f}  {named}"
-
-
-def neighbour(entry: Neighbour) -> dict[str, Any]:
-    """A neighbour as JSON."""
-    at = entry.location
-    return {
-        "lat": at.lat,
-        "lon": at.lon,
-        "similarity": entry.similarity,
-        "id": entry.id,
-        "label": entry.label,
-        **({} if entry.probability is None else {"probability": entry.probability}),
-    }
 
 
 def _place(place: Place) -> str:

@@ -46,9 +46,10 @@ SeedOption = Annotated[int, typer.Option(metavar="S", min=0, help="Seed of the b
 def score(
     run: Annotated[Path | None, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)] = None,
     predictions: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A CSV of anyone's predictions: id, lat, lon; with --truth.")
+        Path | None,
+        typer.Option(metavar="FILE", help="A CSV or Parquet file of anyone's predictions: id, lat, lon; with --truth."),
     ] = None,
-    truth: Annotated[Path | None, typer.Option(metavar="FILE", help="The CSV of the truth: id, lat, lon, author.")] = None,
+    truth: Annotated[Path | None, typer.Option(metavar="FILE", help="The table of the truth: id, lat, lon, author.")] = None,
     distance: MeasureOption = Measure.great_circle,
     bootstrap: OverOption = Over.photographers,
     seed: SeedOption = 0,

@@ -2,10 +2,11 @@
 
 import json
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from img2loc.cli.settings import ConfigFile, load_config
 
 if TYPE_CHECKING:
     from img2loc.readiness import Need
@@ -16,7 +17,7 @@ config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True
 def setup(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A locator, an encoder or an LMM.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Fetch without asking.")] = False,
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
+    config: ConfigFile = None,
 ) -> int:
     """Fetch what a locator, an encoder or an LMM needs.
 
@@ -24,9 +25,8 @@ def setup(
     """
     from img2loc import assets, galleries, making, readiness
     from img2loc.cli import index
-    from img2loc.config import Config
 
-    settings = Config.load(config)
+    settings = load_config(config)
     making.check(settings)
     needs = readiness.setup_needs(settings, name)
     for need in needs:
@@ -50,17 +50,16 @@ def setup(
 
 
 def doctor(
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
+    config: ConfigFile = None,
 ) -> None:
     """Say what is installed, and which locators can run now.
 
     Of each of the others it says what it lacks, and how to get that.
     """
     from img2loc import diagnosis, readiness
-    from img2loc.config import Config
     from img2loc.errors import Img2LocError
 
-    settings = Config.load(config)
+    settings = load_config(config)
     for title, lines in diagnosis.report(settings):
         typer.echo(title)
         for line in lines:
@@ -79,13 +78,13 @@ def doctor(
 
 @config_app.command()
 def show(
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
+    config: ConfigFile = None,
 ) -> None:
     """Print the resolved tables as TOML, each key with where it came from."""
     from img2loc import making
-    from img2loc.config import ROLES, Config
+    from img2loc.config import ROLES
 
-    settings = Config.load(config)
+    settings = load_config(config)
     making.check(settings)
     typer.echo("[ask]")
     for key, value in settings.ask.items():

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from img2loc.cli.settings import ConfigFile, load_config
+
 if TYPE_CHECKING:
     from img2loc.config import Config
     from img2loc.protocols import Source
@@ -16,10 +18,12 @@ app = typer.Typer(help="Train the baselines on photos of your own.", no_args_is_
 
 _Source = Annotated[
     str,
-    typer.Argument(metavar="SOURCE", help="A CSV, a folder of geotagged photos, a recipe's name, or a TOML recipe."),
+    typer.Argument(
+        metavar="SOURCE", help="A CSV or Parquet file, a folder of geotagged photos, a recipe's name, or a TOML recipe."
+    ),
 ]
 _Out = Annotated[Path, typer.Option(metavar="DIR", help="Where to; run again, the same command goes on from there.")]
-_Photos = Annotated[Path | None, typer.Option(metavar="DIR", help="Where a CSV's photos lie, if not beside it.")]
+_Photos = Annotated[Path | None, typer.Option(metavar="DIR", help="Where a table's photos lie, if not beside it.")]
 _Encoder = Annotated[str | None, typer.Option(metavar="NAME", help="The [encoder.NAME] to train with.")]
 _Epochs = Annotated[int | None, typer.Option(metavar="N", help="How often each photo is seen.")]
 _Seed = Annotated[int | None, typer.Option(metavar="S", help="Another seed, another training; the same, the same.")]
@@ -27,7 +31,6 @@ _Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any other key of the [train] table, as TOML writes it; may be repeated."),
 ]
-_Config = Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")]
 
 
 @app.command()
@@ -44,7 +47,7 @@ def geoclip(
         typer.Option(metavar="SHARE|CSV", help="A share of the photos to hold back, or a CSV of others, to measure on."),
     ] = None,
     values: _Set = None,
-    config: _Config = None,
+    config: ConfigFile = None,
 ) -> None:
     """Train GeoCLIP's head and location tower.
 
@@ -86,7 +89,7 @@ def streetclip(
     epochs: _Epochs = None,
     seed: _Seed = None,
     values: _Set = None,
-    config: _Config = None,
+    config: ConfigFile = None,
 ) -> None:
     """Fine-tune CLIP on captions of places, as StreetCLIP was.
 
@@ -107,7 +110,8 @@ def streetclip(
     recipe = _recipe(source)
     if recipe.path is None or recipe.path.is_dir():
         raise SourceError(
-            f"{source} is no CSV. Training StreetCLIP needs one, with photo, lat and lon, and the places' names if known."
+            f"{source} is not a CSV or Parquet file. Training StreetCLIP needs one, with photo, lat and lon, and the places' "
+            "names if known."
         )
     rows = list(placed.placed_photos(recipe.path, photos or recipe.photos, recipe.columns, recipe.licences))
     if not on_terminal(sys.stderr):
@@ -129,9 +133,8 @@ def streetclip(
 def _settings(kind: str, options: dict[str, Any], values: list[str] | None, config: Path | None) -> tuple["Config", Any]:
     """The configuration, and the settings in its table [train.KIND] with the command line's over them."""
     from img2loc import making
-    from img2loc.config import Config
 
-    tables = Config.load(config)
+    tables = load_config(config)
     making.check(tables)
     given = {key: value for key, value in options.items() if value is not None}
     for key, value in map(_assigned, values or ()):

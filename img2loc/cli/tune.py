@@ -2,10 +2,11 @@
 
 import json
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from img2loc.cli.settings import ConfigFile, load_config
 
 
 def tune(
@@ -16,7 +17,7 @@ def tune(
     far_recall: Annotated[
         float, typer.Option(metavar="SHARE", min=0.01, max=1, help="Share of the farthest that must be found.")
     ] = 0.95,
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
+    config: ConfigFile = None,
 ) -> None:
     """Choose how many lists of an inverted file are read.
 
@@ -24,10 +25,9 @@ def tune(
     """
     from img2loc import galleries, tuning
     from img2loc.claims import working_on
-    from img2loc.config import Config
     from img2loc.indexing import Shards
 
-    _, opened = galleries.open_gallery(Config.load(config), gallery)
+    opened = galleries.open_gallery(load_config(config), gallery)
     with working_on(opened.folder) if opened.inverted else nullcontext():  # Else nothing will be written.
         shards = Shards(opened.folder, len(opened)) if opened.inverted else ()
         found = tuning.tune(opened, shards, recall, far_recall)
@@ -36,16 +36,15 @@ def tune(
 
 def verify(
     gallery: Annotated[str, typer.Argument(metavar="DIR", help="A gallery's folder or name.")],
-    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of ./img2loc.toml.")] = None,
+    config: ConfigFile = None,
 ) -> int:
     """Check that a gallery's files are whole.
 
     Checksums, counts, unit length, coordinates. Exit status 1 where something is wrong.
     """
     from img2loc import galleries, verification
-    from img2loc.config import Config
 
-    folder = galleries.gallery_folder(Config.load(config), gallery)
+    folder = galleries.gallery_folder(load_config(config), gallery)
     code = 0
     for line in verification.problems(folder):
         typer.echo(line, err=True)

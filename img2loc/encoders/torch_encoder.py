@@ -136,8 +136,8 @@ class TorchEncoder(ABC):
 
     def _to_device(self, inputs: torch.Tensor) -> torch.Tensor:
         if self.device.startswith("cuda"):
-            inputs = inputs.pin_memory()
-        return inputs.to(self.device, non_blocking=True).to(self.dtype)
+            return inputs.pin_memory().to(self.device, non_blocking=True).to(self.dtype)
+        return inputs.to(self.device, self.dtype)  # A copy to mps that is not waited for may read memory that is used again.
 
     def _adopt(self, model: torch.nn.Module, dim: int, size: int, preprocessing: Mapping[str, object]) -> torch.nn.Module:
         """Stamp the encoder with what it is, and put the model to work: evaluation mode, device, dtype."""
@@ -213,6 +213,6 @@ def fingerprint(weights: Mapping[str, torch.Tensor], preprocessing: Mapping[str,
     digest = hashlib.sha256(repr(sorted((key, str(value)) for key, value in preprocessing.items())).encode())
     for name in sorted(weights):
         tensor = weights[name].detach().flatten()
-        sample = tensor[:: max(1, tensor.numel() // 64)].double().cpu().numpy()
+        sample = tensor[:: max(1, tensor.numel() // 64)].cpu().double().numpy()
         digest.update(f"{name}{tuple(weights[name].shape)}".encode() + sample.tobytes())
     return digest.hexdigest()[:12]

@@ -44,8 +44,10 @@ class TransformersClip(TorchEncoder, TextTower):
         files = self.needs(model)
         folder = Path(model) if files is None else files.require().parent
         try:
-            self._processor = AutoImageProcessor.from_pretrained(folder, backend=processor)
-            network, loading = AutoModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+            self._processor = AutoImageProcessor.from_pretrained(folder, backend=processor, trust_remote_code=False)
+            network, loading = AutoModel.from_pretrained(
+                folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
+            )
         except Exception as error:  # A torn file can make the loaders raise anything.
             raise MissingWeights(f"transformers cannot load {model!r}: {first_line(error)}") from error
         if missing := sorted(loading["missing_keys"]) + sorted(str(key) for key in loading["mismatched_keys"]):
@@ -109,7 +111,7 @@ class TransformersClip(TorchEncoder, TextTower):
         if not any((self._folder / name).is_file() for name in _TOKENIZERS):
             raise MissingWeights(f"{self._folder} has no tokenizer ({' or '.join(_TOKENIZERS)}). Fetch the files again.")
         try:
-            return AutoTokenizer.from_pretrained(self._folder)
+            return AutoTokenizer.from_pretrained(self._folder, trust_remote_code=False)
         except Exception as error:  # A torn file can make the loaders raise anything.
             raise MissingWeights(
                 f"{self._folder} has no tokenizer that can be read ({first_line(error)}). Fetch the files again."

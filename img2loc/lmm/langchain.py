@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from img2loc.errors import BackendError, ConfigError, MissingPackage, UnreadablePhoto, first_line
+from img2loc.lmm.endpoint import keep_only_the_key
 from img2loc.lmm.structured import PRICE, SCHEMA, Price, counted
 from img2loc.lmm.window import Concurrent
 from img2loc.types import Prompt, Reply, ReplyStatus, Usage
@@ -23,6 +24,9 @@ _REASONS = ("finish_reason", "stop_reason", "done_reason", "stopReason", "status
 _CUT_OFF = {"length", "max_tokens", "max_output_tokens", "incomplete"}
 _REFUSED = {"content_filter", "refusal", "safety", "guardrail_intervened", "prohibited_content", "blocklist"}
 _HARMLESS = {"temperature", "max_tokens", "timeout", "max_retries", "base_url", "api_key", "num_ctx", "seed", "top_p"}
+_ADDRESSES = ("://", "base_url", "api_base", "endpoint")
+_WITHOUT_KEY = ("ollama", "bedrock", "bedrock_converse")
+"""Providers whose packages send no key to the server that the options name."""
 
 
 def _names(error: Exception) -> set[str]:
@@ -33,9 +37,9 @@ class LangChain(Concurrent):
     """A chat model made by LangChain's `init_chat_model`, asked with a text and an image block.
 
     `model` is "provider:model"; its key is where the provider's package looks for it. `options` go to the model as they are
-    (temperature, base_url, timeout …). With `structured`, the form is asked for by JSON schema; a model that does not take it
-    is asked without from then on. Tracing to third parties is off unless LANGSMITH_TRACING is set. Raises MissingPackage or
-    ConfigError.
+    (temperature, base_url, timeout …); a server that they name gets no key but the `api_key` among them. With `structured`, the
+    form is asked for by JSON schema; a model that does not take it is asked without from then on. Tracing to third parties is
+    off unless LANGSMITH_TRACING is set. Raises MissingPackage or ConfigError.
     """
 
     def __init__(
@@ -49,10 +53,12 @@ class LangChain(Concurrent):
         price: Price = PRICE,
     ) -> None:
         super().__init__(concurrency)
+        options = options or {}
+        elsewhere = _names_a_server(model, options)
         try:
             from langchain.chat_models import init_chat_model
 
-            self._chat: Any = init_chat_model(model, **(options or {}))
+            self._chat: Any = init_chat_model(model, **options)
         except ImportError as error:
             raise MissingPackage(
                 f"The LMM {model!r} needs {error.name or 'a package of LangChain'}: pip install 'img2loc[langchain]' and the "
@@ -60,6 +66,8 @@ class LangChain(Concurrent):
             ) from error
         except Exception as error:
             raise ConfigError(f"LangChain cannot make {model!r}: {first_line(error)}. Write it as provider:model.") from error
+        if elsewhere and (client := getattr(self._chat, "root_client", None)):  # OpenAI's package, and those built on it.
+            keep_only_the_key(client, options)
         self._model = model
         self._side = image_side
         self._price = price
@@ -149,3 +157,18 @@ class LangChain(Concurrent):
 
     def _reply(self, text: str, status: ReplyStatus, detail: str, usage: Usage | None = None) -> Reply:
         return Reply(text, self._model, status, usage, detail)
+
+
+def _names_a_server(model: str, options: Mapping[str, Any]) -> bool:
+    """Whether the options lead elsewhere than to the provider. Raises ConfigError where its own key would go along."""
+    provider = model.partition(":")[0]
+    if unfit := sorted({"model_provider", "configurable_fields"} & set(options)):
+        raise ConfigError(f"The LMM {model!r} takes no option {unfit[0]}. Write the model as provider:model.")
+    if not any(word in str(options) for word in _ADDRESSES):
+        return False
+    if provider not in _WITHOUT_KEY and not (options.get("api_key") or options.get(f"{provider}_api_key")):
+        raise ConfigError(
+            f"The options of {model!r} name a server and no api_key, so it would be sent the provider's key of the environment. "
+            'Set api_key among them ("none" if the server wants none), or use kind = "openai" with base_url and key_env.'
+        )
+    return True

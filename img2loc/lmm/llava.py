@@ -42,14 +42,14 @@ class Llava:
         files = self.needs(model)
         folder = Path(model) if files is None else files.require().parent
         place = resolve_device(device)
-        options: dict[str, Any] = {"dtype": resolve_dtype(dtype, place)}
+        options: dict[str, Any] = {"dtype": resolve_dtype(dtype, place), "trust_remote_code": False}
         if device_map:
             options["device_map"] = device_map
         if quantization:
             options["quantization_config"] = _four_bits(options["dtype"])
             options.setdefault("device_map", "auto")
         try:
-            self._processor: Any = AutoProcessor.from_pretrained(folder)
+            self._processor: Any = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
             network, loading = AutoModelForImageTextToText.from_pretrained(folder, output_loading_info=True, **options)
         except Exception as error:  # A torn file can make the loaders raise anything.
             raise MissingWeights(f"transformers cannot load {model!r}: {first_line(error)}") from error

@@ -8,7 +8,7 @@ import weakref
 from typing import Any, Literal
 
 from img2loc.errors import BackendError, ConfigError, UnreadablePhoto
-from img2loc.lmm.endpoint import is_loopback
+from img2loc.lmm.endpoint import is_loopback, keep_only_the_key
 from img2loc.lmm.structured import PRICE, RESPONSE_FORMAT, Price, counted
 from img2loc.lmm.window import Concurrent
 from img2loc.types import Prompt, Reply, ReplyStatus, Usage
@@ -27,6 +27,8 @@ class OpenAIChat(Concurrent):
     made after 429, 5xx and connection errors, honouring Retry-After. `price` is in US dollars per million tokens. Raises
     BackendError without a key.
     """
+
+    ignores_proxies = True
 
     def __init__(
         self,
@@ -65,7 +67,7 @@ class OpenAIChat(Concurrent):
         self._client = OpenAI(api_key=key or "none", base_url=address, timeout=timeout, max_retries=retries, http_client=client)
         weakref.finalize(self, self._client.close)
         if base_url is not None:
-            self._client.organization = self._client.project = None  # These too are OpenAI's.
+            keep_only_the_key(self._client, {})
         self._model = model
         self._timeout = timeout
         self._detail = detail
@@ -80,6 +82,13 @@ class OpenAIChat(Concurrent):
     def endpoint(cls, base_url: str | None = None, **_: object) -> str:
         """Where photographs go."""
         return base_url or os.environ.get("OPENAI_BASE_URL") or _PUBLIC
+
+    @classmethod
+    def lacks(cls, base_url: str | None = None, key_env: str | None = None, **_: object) -> str:
+        """What to set where there is neither a key nor a server; else ""."""
+        variable = key_env or "OPENAI_API_KEY"
+        there = base_url or os.environ.get("OPENAI_BASE_URL") or os.environ.get(variable)
+        return "" if there else f"export {variable}, or OPENAI_BASE_URL for a server of your own"
 
     def prepare(self, prompt: Prompt) -> str | Reply:
         """The photograph as a data URL, or why it cannot be sent."""

@@ -16,6 +16,8 @@ class Scripted:
         self._replies = cycle(replies)
         self._status = status
 
+    cacheable = False
+
     @classmethod
     def endpoint(cls, **_: object) -> None:
         """Nowhere."""

@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 
 from img2loc.errors import BackendError, ConfigError
+from img2loc.protocols import LMM
 from img2loc.types import Prompt, Reply
 
 
@@ -31,6 +32,14 @@ class Concurrent(ABC):
     def ask(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
         """One reply for each prompt, in order, with `concurrency` requests in flight."""
         return in_flight(self.prepare, self.answer, prompts, self.concurrency)
+
+
+def only_reply(lmm: LMM, prompt: Prompt) -> Reply:
+    """The reply to one prompt. Raises BackendError for an LMM that gives none, or several."""
+    replies = list(lmm.ask([prompt]))
+    if len(replies) != 1:
+        raise BackendError(f"The LMM {type(lmm).__name__} gave {len(replies)} replies to one prompt. Its ask() must give one.")
+    return replies[0]
 
 
 def in_flight(

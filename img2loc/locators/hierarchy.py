@@ -10,7 +10,7 @@ from img2loc.errors import ConfigError, GalleryError
 from img2loc.gallery import Gallery
 from img2loc.geo import spread_km
 from img2loc.locators.evidence import FINEST_KM, SHARE, TEMPERATURE
-from img2loc.protocols import Encoder
+from img2loc.protocols import Encoder, scale_of
 from img2loc.types import Embedding, Guess, Neighbours, Photo, PhotoLike, Rejected, as_photos
 
 Probabilities = NDArray[np.float64]
@@ -43,7 +43,7 @@ class Hierarchy:
         self._cities = cities
         self._soft = soft
         self._nearest = nearest
-        self._scale = float(getattr(encoder, "scale", None) or 1 / TEMPERATURE)
+        self._scale = scale_of(encoder) or 1 / TEMPERATURE
         number = {country: row for row, country in enumerate(countries.ids())}
         units = [city.partition("/")[0] for city in cities.ids()]
         if lost := sorted(set(units) - set(number)):

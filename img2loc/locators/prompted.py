@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from img2loc.errors import UnreadablePhoto
+from img2loc.errors import BackendError, UnreadablePhoto
 from img2loc.locators.evidence import radius_km
 from img2loc.parse import parse, refuses
 from img2loc.protocols import LMM
@@ -32,7 +32,8 @@ def ask(lmm: LMM, stream: Stream, decide: Decide) -> Iterator[Guess]:
     """One guess for each photograph, in order; photographs without a question pass the LMM by.
 
     The prompts of all photographs go to the LMM as one stream, so that its window of requests stays full; it is broken off only
-    for a long run of unreadable photographs, which would otherwise be held back until the next reply.
+    for a long run of unreadable photographs, which would otherwise be held back until the next reply. Raises BackendError for an
+    LMM that does not give one reply for each prompt.
     """
     upcoming = iter(stream)
     for asked in upcoming:
@@ -57,7 +58,9 @@ def _burst(lmm: LMM, stream: Stream, decide: Decide) -> Iterator[Guess]:
 
     gathered: list[Reply] = []
     for reply in lmm.ask(prompts()):
-        while not isinstance(question := waiting[0], Question):
+        while not isinstance(question := waiting[0] if waiting else None, Question):
+            if question is None:
+                raise _miscounted(lmm, "more")
             waiting.popleft()
             yield _unreadable(*question)
         gathered.append(replace(reply, key=_key(question.prompts[len(gathered)])))
@@ -66,8 +69,13 @@ def _burst(lmm: LMM, stream: Stream, decide: Decide) -> Iterator[Guess]:
             yield decide(question, gathered)
             gathered = []
     for left in waiting:
-        assert not isinstance(left, Question), "an LMM gave fewer replies than it was asked for"
+        if isinstance(left, Question):
+            raise _miscounted(lmm, "fewer")
         yield _unreadable(*left)
+
+
+def _miscounted(lmm: LMM, than: str) -> BackendError:
+    return BackendError(f"The LMM {type(lmm).__name__} gave {than} replies than prompts. Its ask() must give one for each.")
 
 
 def _key(prompt: Prompt) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from img2loc.errors import ConfigError
 from img2loc.gallery import Gallery
 from img2loc.geo import Array
-from img2loc.protocols import Encoder, TextEncoder
+from img2loc.protocols import Encoder, TextEncoder, scale_of
 from img2loc.types import Embeddings, Neighbour
 
 CELL_DEGREES = 5.0
@@ -38,7 +38,7 @@ class TextSearch:
         gallery.require(encoder.name)
         self._encoder = cast(TextEncoder, encoder)
         self._gallery = gallery
-        self._scale: float | None = getattr(encoder, "scale", None)
+        self._scale = scale_of(encoder)
 
     def rank(self, texts: Iterable[str], k: int = 16) -> Iterator[Ranking]:
         """One ranking for each text, in order."""

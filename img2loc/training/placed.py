@@ -1,4 +1,4 @@
-"""A CSV of photographs → photographs with the names of their places: the CSV's own, else those of the nearest town."""
+"""A table of photographs → photographs with the names of their places: the table's own, else those of the nearest town."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from img2loc.places import place_at
 from img2loc.sources import CsvSource, location_of
-from img2loc.tables import USUAL, CsvTable
+from img2loc.tables import USUAL, open_table, usual
 from img2loc.types import Item, Photo, Rejected
 
 NAMES = ("city", "region", "country")
@@ -25,13 +25,14 @@ class PlacedPhoto:
 def placed_photos(
     path: Path, photos: Path | None = None, columns: Mapping[str, str] | None = None, licences: Sequence[str] = ()
 ) -> Iterator[PlacedPhoto | Rejected]:
-    """One for each row of the CSV, in its order, or the reason why it is of no use. Raises SourceError.
+    """One for each row of the CSV or Parquet file, in its order, or the reason why it is of no use. Raises SourceError.
 
     With `licences` only rows whose licence holds one of these phrases are taken, as `CsvSource` does. Names are those of the
     columns city, region (or state) and country; a row that names no country gets all three from the town nearest to its
     coordinates, by GeoNames, as far as that is within 100 km.
     """
-    rows = (row[1] for row in CsvTable(path, ("photo", "lat", "lon"), columns, (*USUAL, *NAMES)) if not isinstance(row, Rejected))
+    table = open_table(path, ("photo", "lat", "lon"), {**USUAL, **usual(*NAMES)}, columns)
+    rows = (row[1] for row in table if not isinstance(row, Rejected))
     for entry in CsvSource(path, photos, columns, licences):
         if isinstance(entry, Rejected):
             yield entry

@@ -11,7 +11,10 @@ from img2loc.errors import ConfigError
 
 def hold(kind: str, settings: Any, rules: Mapping[str, tuple[bool, str]]) -> None:
     """Raise ConfigError for the first key of [train.KIND] whose rule, a truth and its words, does not hold."""
-    of_all = {"seed": (settings.seed >= 0, "0 or more"), "device": (_computes(settings.device), '"auto", "cpu" or "cuda"')}
+    of_all = {
+        "seed": (settings.seed >= 0, "0 or more"),
+        "device": (_computes(settings.device), '"auto", "cpu", "cuda", "cuda:N" or "mps"'),
+    }
     booleans = {
         field.name: (not isinstance(getattr(settings, field.name), bool), "a number")  # To Python, true is a 1.
         for field in fields(settings)
