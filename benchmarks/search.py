@@ -37,7 +37,7 @@ from pathlib import Path
 from img2loc.gallery import Gallery
 from img2loc import sketch
 memory = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096
-sketch._bytes_multiply()
+sketch._int8_products_are_exact()
 before, begun = memory(), time.perf_counter()
 gallery = Gallery.open(Path(sys.argv[1]))
 opened = time.perf_counter() - begun
@@ -160,9 +160,10 @@ def ours(name: str, spec: str, folder: Path, shards: Path, queries: Embeddings, 
         begun = time.perf_counter()
         gallery = indexing.index(target, _STAMP, spec, {"of": "photos"})
         note = f"indexed in {time.perf_counter() - begun:.0f} s"
-    found = [gallery.ends(query, _K, _K, np.empty(0, dtype=np.int64)) for query in queries]
+    results = gallery.index.search(queries, _K, _K, [np.empty(0, dtype=np.int64)] * len(queries))
     shares = [
-        np.mean([len(set(ends[end][0]) & set(row)) for ends, row in zip(found, truth[end], strict=True)]) / _K for end in (0, 1)
+        np.mean([len({*getattr(result, side).rows} & {*row}) for result, row in zip(results, rows, strict=True)]) / _K
+        for side, rows in zip(("nearest", "farthest"), truth, strict=True)
     ]
 
     def search(query: Embeddings) -> None:
@@ -194,7 +195,7 @@ def theirs(inverted: Path, shards: Path, queries: Embeddings, truth: tuple[Any, 
         yield preset(f"FAISS {spec}, twice", index, queries, truth)
         del index
     gallery = Gallery.open(inverted)
-    lists: Any = faiss.downcast_index(gallery._file)
+    lists: Any = gallery.index._index  # type: ignore[attr-defined]
     for probes in (16, 64, 256):
         lists.nprobe = min(probes, lists.nlist)
         yield preset(f"FAISS {gallery.manifest['spec']} @{lists.nprobe}", lists, queries, truth)

@@ -11,7 +11,7 @@ from img2loc.errors import (
     WrongEncoder,
 )
 from img2loc.galleries import STARTER, best_gallery, encoder_tables, weights_facts, weights_of
-from img2loc.gallery import Exclusions, Gallery
+from img2loc.gallery import Gallery
 from img2loc.lmm.cache import Cached
 from img2loc.lmm.openai import OpenAIChat
 from img2loc.locators.cautious import Cautious
@@ -19,6 +19,7 @@ from img2loc.locators.textual import TextSearch
 from img2loc.making import arguments_of, call, class_of
 from img2loc.plan import Plan, PlannedLmm
 from img2loc.protocols import LMM, Cacheable, Encoder, Locator, files_needed
+from img2loc.retriever import Exclusions
 
 GEOCLIP = "gps-100k"
 TEXTS = "geoclip"
@@ -42,10 +43,14 @@ def locator(
     """
     arguments = {**plan.arguments, **plan.prompts}
     opened = {key: Gallery.open(facts.folder) for key, facts in plan.galleries.items()}
-    for gallery in opened.values():
-        if gallery.of == "photos":  # The numbers of points are nobody's photographs.
-            gallery.exclusions = exclusions
     arguments |= opened
+    if exclusions is not None:
+        if "exclusions" not in plan.takes:
+            raise ConfigError(
+                f"The locator {plan.locator!r} takes no exclusions, so photos would see their own gallery rows. Give its class "
+                "the parameter exclusions, for Retriever(encoder, gallery, exclusions), or run with --no-exclude."
+            )
+        arguments["exclusions"] = exclusions
     if plan.lmm is not None:  # Before the encoder: a missing key is known at once, a model takes seconds to load.
         arguments["lmm"] = lmm(plan.lmm, cache)
     if "encoder" in plan.takes:

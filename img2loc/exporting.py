@@ -1,36 +1,25 @@
-"""A gallery's rows → a Parquet file for other uses."""
+"""A gallery's metadata → a Parquet file for other uses."""
 
 from contextlib import suppress
 from pathlib import Path
 
 from img2loc.errors import GalleryError
 from img2loc.gallery import Gallery
-from img2loc.rows import ROWS
-
-COLUMNS = ("id", "lat", "lon", "label", "author", "licence", "source")
+from img2loc.rows import schema
 
 
 def export(gallery: Gallery, out: Path) -> int:
-    """Write the rows, batch by batch; row i belongs to vector i. Returns how many. Raises GalleryError where that cannot be.
+    """Write the metadata, batch by batch; row i belongs to vector i. Returns the number of rows.
 
-    A gallery that was built before rows kept their source's name has the name of the whole there.
+    Raises GalleryError where the file cannot be written.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    usual = str(gallery.manifest.get("source", ""))
     draft = out.with_name(out.name + ".part")
-    schema = pa.schema([(name, pa.float64() if name in ("lat", "lon") else pa.string()) for name in COLUMNS])
     try:
-        with pa.memory_map(str(gallery.folder / ROWS)) as file, pq.ParquetWriter(draft, schema) as writer:
-            reader = pa.ipc.open_file(file)
-            for number in range(reader.num_record_batches):
-                batch = reader.get_batch(number)
-                columns = [
-                    batch[name] if name in batch.schema.names else pa.array([usual] * batch.num_rows, pa.string())
-                    for name in COLUMNS
-                ]
-                writer.write_batch(pa.record_batch(columns, schema=schema))
+        with pq.ParquetWriter(draft, schema()) as writer:
+            for batch in gallery.metadata.batches():
+                writer.write_batch(batch)
         draft.replace(out)
     except OSError as error:
         raise GalleryError(f"{out} cannot be written ({error.strerror or error}). Choose another place.") from error

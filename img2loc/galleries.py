@@ -15,7 +15,7 @@ from img2loc.making import KINDS, arguments_of, class_of
 from img2loc.manifest import MANIFEST, PLAN, made_from, read_manifest
 from img2loc.protocols import files_needed
 from img2loc.rows import ROWS
-from img2loc.writing import VECTORS
+from img2loc.vectors import VECTORS
 
 STARTER = "starter"
 

@@ -1,11 +1,11 @@
-"""Unit vectors → coordinates in a FAISS index: build, open, and search both ends exactly.
+"""Unit vectors with coordinates: build, open, and find the nearest and the farthest.
 
 A gallery is a folder: `gallery.faiss` (vectors), `rows.arrow` (id, lat, lon, label and so on; row i is vector i)
 and `manifest.json` (what made it), which is written last: where it exists, the gallery is whole.
 """
 
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 from zipfile import BadZipFile
@@ -13,52 +13,42 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from img2loc.ends import End, Ends, Lists, Matrix, Scalars
+from img2loc.ends import open_index
 from img2loc.errors import GalleryError, WrongEncoder, first_line
-from img2loc.inverted import MEANS
 from img2loc.manifest import FORMAT, MANIFEST, made_from, read_manifest, write_json
-from img2loc.rows import ROWS, Rows
-from img2loc.sketch import Sketch
-from img2loc.types import Embedding, Embeddings, Neighbour, Neighbours, Photo
-from img2loc.vectors import LENGTH, matrix_of, products, read_index, refuse_graphs, resolve_spec, stored
-from img2loc.writing import FILES, VECTORS, Batches, write
-
-Exclusions = Callable[[Photo], tuple[Collection[str], Collection[str]]]
-"""The ids of the rows, and the authors, that a photograph must not see among its neighbours."""
+from img2loc.protocols import VectorIndex
+from img2loc.rows import ROWS, Metadata
+from img2loc.types import Embedding, Embeddings, Hits, Neighbour, Neighbours, RowNumbers
+from img2loc.vectors import LENGTH, resolve_spec
+from img2loc.writing import FILES, Batches, write
 
 _DRAFTS = "new"
 """Where the files of a gallery are until all of them are whole."""
 
 
 class Gallery:
-    """An opened gallery. Vectors and rows are memory-mapped; a search touches what it reads."""
+    """An opened gallery: an index of vectors, and the metadata of its rows. Files are memory-mapped."""
 
-    def __init__(self, folder: Path, manifest: Mapping[str, Any], index: Any, rows: Rows, sketch: Sketch | None = None) -> None:
+    def __init__(self, folder: Path, manifest: Mapping[str, Any], index: VectorIndex, metadata: Metadata) -> None:
+        """Join the parts of a gallery. Raises GalleryError where they have different numbers of rows."""
         self.folder = folder
         self.manifest = manifest
-        import faiss
-
-        self.exclusions: Exclusions | None = None
-        self._file = index  # FAISS frees the memory of an index when this goes, whoever still looks at it.
-        self._index: Any = faiss.downcast_index(index)
-        self._rows = rows
-        self._matrix = matrix_of(self._index)
-        self._ends: Ends
-        if self._matrix is not None:
-            self._ends = Matrix(self._matrix, sketch)
-        elif isinstance(self._index, faiss.IndexIVF):
-            self._ends = Lists(self._index, np.load(folder / MEANS), manifest.get("probes"))
-        else:
-            self._ends = Scalars(self._index)
+        self.index = index
+        self.metadata = metadata
+        if not len(index) == len(metadata) == manifest["rows"]:
+            raise GalleryError(
+                f"The gallery {folder} is damaged: {len(index)} vectors, {len(metadata)} rows, "
+                f"{manifest['rows']} in the manifest. Build it again."
+            )
 
     def __len__(self) -> int:
         """Rows."""
-        return int(self._index.ntotal)
+        return len(self.index)
 
     @property
     def dim(self) -> int:
         """Length of its vectors."""
-        return int(self._index.d)
+        return self.index.dim
 
     @property
     def of(self) -> str:
@@ -87,7 +77,7 @@ class Gallery:
         about: Mapping[str, Any] | None = None,
         facts: Callable[[Self], Mapping[str, Any]] = lambda gallery: {},
     ) -> Self:
-        """Write a gallery from batches of unit rows, each with its table (`rows.table_of`), then open it.
+        """Write a gallery from batches of unit rows and their metadata (`rows.table_of`), then open it.
 
         One that is in the folder already can be searched until this one is whole.
 
@@ -100,12 +90,12 @@ class Gallery:
         drafts = folder / _DRAFTS
         shutil.rmtree(drafts, ignore_errors=True)
         drafts.mkdir(parents=True)
-        told = dict(about or {})
+        about = dict(about or {})
         try:
-            # A sketch passes over rows, and the probabilities of points and texts come from every one.
-            count, dim = write(drafts, batches, rows, spec, sketched=made_from(told) == "photos")
-            manifest = {"format": FORMAT, "rows": count, "dim": dim, "spec": spec, "encoder": dict(encoder), **told}
-            manifest |= facts(cls._of(drafts, manifest))
+            # Pruning bounds skip rows, and the probabilities of points and texts come from every one.
+            count, dim = write(drafts, batches, rows, spec, pruning=made_from(about) == "photos")
+            manifest = {"format": FORMAT, "rows": count, "dim": dim, "spec": spec, "encoder": dict(encoder), **about}
+            manifest |= facts(cls._open(drafts, manifest))
             write_json(drafts / MANIFEST, manifest)
             (folder / MANIFEST).unlink(missing_ok=True)
             for name in (*FILES, MANIFEST):
@@ -119,32 +109,19 @@ class Gallery:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Open a gallery, memory-mapped. Raises GalleryError where there is none, or not a whole one."""
-        return cls._of(folder, read_manifest(folder))
+        """Open a gallery, memory-mapped. Raises GalleryError where there is none, or a damaged one."""
+        return cls._open(folder, read_manifest(folder))
 
     @classmethod
-    def _of(cls, folder: Path, manifest: Mapping[str, Any]) -> Self:
-        import faiss
+    def _open(cls, folder: Path, manifest: Mapping[str, Any]) -> Self:
         from pyarrow import ArrowInvalid
 
         try:
-            index = read_index(folder / VECTORS, str(manifest.get("spec")))
-            rows = Rows(folder / ROWS)
-            sketch = Sketch.of(folder)
+            index = open_index(folder, manifest)
+            metadata = Metadata.open(folder / ROWS, str(manifest.get("source", "")))
         except (RuntimeError, OSError, ValueError, KeyError, BadZipFile, ArrowInvalid) as error:
             raise GalleryError(f"The gallery {folder} is damaged ({first_line(error)}). Build it again.") from error
-        if not index.ntotal == len(rows) == manifest["rows"]:
-            raise GalleryError(
-                f"The gallery {folder} is damaged: {index.ntotal} vectors, {len(rows)} rows, "
-                f"{manifest['rows']} in the manifest. Build it again."
-            )
-        refuse_graphs(type(faiss.downcast_index(index)).__name__)
-        if sketch is not None and len(sketch) != len(rows):
-            raise GalleryError(f"The gallery {folder} is damaged: its sketch is of {len(sketch)} rows. Build it again.")
-        try:
-            return cls(folder, manifest, index, rows, sketch)
-        except (OSError, ValueError) as error:
-            raise GalleryError(f"The gallery {folder} is damaged ({first_line(error)}). Build it again.") from error
+        return cls(folder, manifest, index, metadata)
 
     def require(self, encoder_name: str) -> None:
         """Raise WrongEncoder unless this encoder built the gallery."""
@@ -163,85 +140,47 @@ class Gallery:
         farthest: int = 0,
         *,
         scale: float | None = None,
-        exclude_ids: Collection[str] = (),
-        exclude_authors: Collection[str] = (),
+        excluded: RowNumbers | Sequence[int] = (),
     ) -> Neighbours:
-        """The most similar and the least similar rows for one query of shape (dim,), each end best first, ties by row.
+        """The most similar and the least similar rows for one query of shape (dim,), each best first, ties by row number.
 
         The query has unit length; the mean of several unit vectors (views of one photograph) is shorter, and its similarities
-        are the views' means. Fewer come back when there are fewer. The farthest are the nearest of the negated query, which is
+        are the views' means. Fewer come back where there are fewer. The farthest are the nearest of the negated query, which is
         exact for inner products (Img2Loc, SIGIR 2024). With `scale`, neighbours get the probability softmax(scale · similarity)
-        over all rows that are not excluded (GeoCLIP, NeurIPS 2023); None where the index is no plain matrix (Flat, SQfp16).
+        over all rows that are not excluded (GeoCLIP, NeurIPS 2023); None where the index is not exact. `excluded` are numbers of
+        rows, such as `metadata.rows_by` finds.
         """
         if min(nearest, farthest) < 0:
             raise GalleryError(f"k is {min(nearest, farthest)}; ask for 0 neighbours or more.")
         self._check_queries(query[None])
-        excluded = self._rows.matching(exclude_ids, exclude_authors)
-        first, last, log_total = self._ends.find(query, nearest, farthest, excluded, scale)
-        return Neighbours(*(tuple(self._entries(rows, found, scale, log_total)) for rows, found in (first, last)))
-
-    def nearest(self, queries: Embeddings, k: int, **exclusions: Collection[str]) -> list[list[Neighbour]]:
-        """The k most similar rows for each query row, shape (n, dim); keywords as for `search`."""
-        self._check_queries(queries)
-        return [list(self.search(query, k, **exclusions).nearest) for query in queries]  # type: ignore[arg-type]
-
-    def farthest(self, queries: Embeddings, k: int, **exclusions: Collection[str]) -> list[list[Neighbour]]:
-        """The k least similar rows for each query row, shape (n, dim); keywords as for `search`."""
-        self._check_queries(queries)
-        return [list(self.search(query, 0, k, **exclusions).farthest) for query in queries]  # type: ignore[arg-type]
-
-    @property
-    def scores_all(self) -> bool:
-        """Whether its index is a plain matrix, so that every row's similarity can be had."""
-        return self._matrix is not None
+        (result,) = self.index.search(query[None], nearest, farthest, [np.unique(np.asarray(excluded, dtype=np.int64))], scale)
+        near, far = (tuple(self._neighbours(hits, scale, result.log_sum_exp)) for hits in (result.nearest, result.farthest))
+        return Neighbours(near, far)
 
     def similarities(self, queries: Embeddings) -> Embeddings:
-        """The similarity of each query row to every row of the gallery, shape (n, rows), float32, in one pass over memory.
+        """The similarity of each query row to every row of the gallery, shape (n, rows), float32.
 
-        Raises GalleryError where the index is no plain matrix.
+        Raises GalleryError where the index is not exact.
         """
         self._check_queries(queries)
-        if self._matrix is None:
+        if not self.index.exact:
             raise GalleryError(
                 f"The gallery {self.folder} has the index {self.manifest['spec']}, and every row's similarity is wanted. "
                 "Build it again with --spec Flat or SQfp16."
             )
-        return products(self._matrix, queries)
-
-    def ends(self, query: Embedding, nearest: int, farthest: int, excluded: NDArray[np.int64]) -> tuple[End, End]:
-        """Both ends as (row numbers, similarities), less some rows, for one query of shape (dim,)."""
-        first, last, _ = self._ends.find(query, nearest, farthest, excluded, None)
-        return first, last
-
-    @property
-    def inverted(self) -> Lists | None:
-        """The lists of an inverted file; None for other indexes."""
-        return self._ends if isinstance(self._ends, Lists) else None
-
-    def probe(self, probes: Mapping[str, float] | None) -> None:
-        """Read so many lists of an inverted file from now on, as `Lists` says; every list without it."""
-        if self.inverted:
-            self._ends = Lists(self._index, np.load(self.folder / MEANS), probes)
-
-    def vectors(self) -> Iterator[NDArray[np.generic]]:
-        """Every stored vector, in batches of shape (n, dim), in no order that means anything."""
-        return stored(self._index)
+        return self.index.similarities(queries)
 
     def ids(self) -> list[str]:
         """Every row's id."""
-        return self._rows.ids()
-
-    def repeated_ids(self) -> int:
-        """Rows that have the id of an earlier row."""
-        return self._rows.repeated_ids()
+        return self.metadata.ids()
 
     def locations(self) -> NDArray[np.float64]:
         """Every row's (lat, lon) in degrees, shape (rows, 2)."""
-        return self._rows.locations()
+        return self.metadata.locations()
 
     def entry(self, row: int, similarity: float, probability: float | None = None) -> Neighbour:
         """A row as the neighbour of a query."""
-        identity, location, label = self._rows[row]
+        identity, location, label = self.metadata[row]
         rounded = round(max(-1.0, min(1.0, similarity)), 6)
         return Neighbour(location, rounded, identity, label, None if probability is None else float(f"{probability:.7g}"))
 
@@ -258,7 +197,8 @@ class Gallery:
                 "mean of unit vectors. Divide by the norm first."
             )
 
-    def _entries(self, rows: Any, scores: Any, scale: float | None, log_total: float | None) -> Iterable[Neighbour]:
-        for row, score in zip(rows, scores, strict=True):
-            likely = None if scale is None or log_total is None else float(np.exp(scale * score - log_total))
-            yield self.entry(int(row), float(score), likely)
+    def _neighbours(self, hits: Hits, scale: float | None, log_sum_exp: float | None) -> Iterator[Neighbour]:
+        for row, similarity in zip(*hits, strict=True):
+            known = scale is not None and log_sum_exp is not None
+            probability = float(np.exp(scale * similarity - log_sum_exp)) if known else None
+            yield self.entry(int(row), float(similarity), probability)

@@ -7,8 +7,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from img2loc.hub import HubFiles
-from img2loc.types import Embedding, Embeddings, Guess, Item, Location, Photo, PhotoLike, Prompt, Rejected, Reply
+from img2loc.types import (
+    Embedding,
+    Embeddings,
+    Guess,
+    Item,
+    Location,
+    Photo,
+    PhotoLike,
+    Prompt,
+    Rejected,
+    Reply,
+    RowNumbers,
+    SearchResult,
+)
 
 
 class Source(Protocol):
@@ -81,6 +97,39 @@ class TextEncoder(Protocol):
 
 class Verifier(Encoder, PointEncoder, Protocol):
     """Photographs and points in one space, so that their similarity says how well they belong together (GeoCLIP)."""
+
+
+class VectorIndex(Protocol):
+    """A gallery's unit vectors, searched by inner product: FAISS files, parts on a cluster, a table in a database.
+
+    Vector i is that of the gallery's row i.
+    """
+
+    @property
+    def dim(self) -> int:
+        """Length of its vectors."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether a search compares every vector: no neighbour is missed, and `similarities` and softmax can be had."""
+
+    def __len__(self) -> int:
+        """Number of vectors."""
+
+    def search(
+        self, queries: Embeddings, nearest: int, farthest: int, excluded: Sequence[RowNumbers], scale: float | None = None
+    ) -> Sequence[SearchResult]:
+        """The `nearest` most and the `farthest` least similar rows for each query, shape (n, dim); fewer where there are fewer.
+
+        `excluded` has, for each query, the rows that it must not see. With `scale`, an exact index gives log Σ exp(scale ·
+        similarity) over the other rows; logarithms of parts add up by `np.logaddexp`.
+        """
+
+    def similarities(self, queries: Embeddings) -> Embeddings:
+        """The similarity of each query to every row, shape (n, rows), float32; only an exact index is asked."""
+
+    def vectors(self) -> Iterator[NDArray[np.generic]]:
+        """All vectors as they are stored, in batches of shape (n, dim), in any order."""
 
 
 class LMM(Protocol):

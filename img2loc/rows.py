@@ -1,6 +1,6 @@
-"""The table of a gallery's rows, an Arrow file: id, lat, lon, label, author, licence, source; row i belongs to vector i."""
+"""A gallery's metadata, an Arrow file: id, lat, lon, label, author, licence, source; row i belongs to vector i."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from img2loc.types import Item, Location
+from img2loc.types import Item, Location, RowNumbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,14 +18,14 @@ COLUMNS = ("id", "lat", "lon", "label", "author", "licence", "source")
 
 
 def schema() -> "pa.Schema":
-    """The columns and their types: coordinates are numbers, all else is text."""
+    """The columns' types: numbers for coordinates, text for the rest."""
     import pyarrow as pa
 
     return pa.schema([(name, pa.float64() if name in ("lat", "lon") else pa.string()) for name in COLUMNS])
 
 
 def table_of(items: Sequence[Item], source: str = "") -> "pa.Table":
-    """One row an item; `source` is the name of the source of those that do not say theirs."""
+    """One row an item; `source` is the default for items that name no source."""
     import pyarrow as pa
 
     places = [item.location for item in items]
@@ -41,15 +41,14 @@ def table_of(items: Sequence[Item], source: str = "") -> "pa.Table":
     return pa.table(columns, schema=schema())
 
 
-class RowsFile:
-    """Takes rows, batch by batch."""
+class MetadataWriter:
+    """Writes metadata batch by batch."""
 
     def __init__(self, path: Path) -> None:
         import pyarrow as pa
 
-        self._schema = schema()
         self._sink = pa.OSFile(str(path), "wb")
-        self._writer = pa.ipc.new_file(self._sink, self._schema)
+        self._writer = pa.ipc.new_file(self._sink, schema())
 
     def __enter__(self) -> Self:
         return self
@@ -60,16 +59,22 @@ class RowsFile:
 
     def add(self, rows: "pa.Table") -> None:
         """Append rows."""
-        self._writer.write_table(rows.select(COLUMNS).cast(self._schema))
+        self._writer.write_table(rows.select(COLUMNS).cast(schema()))
 
 
-class Rows:
-    """An opened table, memory-mapped. Raises OSError or pyarrow.ArrowInvalid for a file that is not a whole one."""
+class Metadata:
+    """A gallery's metadata; `source` is the default for a table without that column, as earlier versions wrote it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, table: "pa.Table", source: str = "") -> None:
+        self._table: Any = table
+        self._source = source
+
+    @classmethod
+    def open(cls, path: Path, source: str = "") -> Self:
+        """Open a file, memory-mapped. Raises OSError or pyarrow.ArrowInvalid where it is damaged."""
         import pyarrow as pa
 
-        self._table: Any = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        return cls(pa.ipc.open_file(pa.memory_map(str(path))).read_all(), source)
 
     def __len__(self) -> int:
         return int(self._table.num_rows)
@@ -81,11 +86,11 @@ class Rows:
 
     def ids(self) -> list[str]:
         """Every row's id."""
-        found: list[str] = self._table["id"].to_pylist()
-        return found
+        ids: list[str] = self._table["id"].to_pylist()
+        return ids
 
     def repeated_ids(self) -> int:
-        """Rows that have the id of an earlier row."""
+        """The number of rows that have the id of an earlier row."""
         import pyarrow.compute as pc
 
         return len(self) - int(pc.count_distinct(self._table["id"]).as_py())
@@ -94,10 +99,17 @@ class Rows:
         """Every row's (lat, lon) in degrees, shape (rows, 2)."""
         return np.stack([self._table[name].to_numpy() for name in ("lat", "lon")], axis=1)
 
-    def matching(self, ids: Collection[str], authors: Collection[str]) -> NDArray[np.int64]:
-        """The numbers of the rows with one of these ids, or by one of these authors; an empty author is nobody."""
-        if not ids and not authors:
-            return np.empty(0, dtype=np.int64)
+    def batches(self) -> Iterator["pa.RecordBatch"]:
+        """All columns of all rows, batch by batch, in row order."""
+        import pyarrow as pa
+
+        for batch in self._table.to_batches():
+            default = pa.array([self._source] * batch.num_rows, pa.string())
+            columns = [batch[name] if name in batch.schema.names else default for name in COLUMNS]
+            yield pa.record_batch(columns, schema=schema())
+
+    def rows_by(self, ids: Collection[str] = (), authors: Collection[str] = ()) -> RowNumbers:
+        """The rows with one of these ids, or by one of these authors; an empty author is nobody."""
         import pyarrow as pa
         import pyarrow.compute as pc
 

@@ -1,4 +1,4 @@
-"""How much of both ends a gallery's index finds, measured, and how many lists an inverted file must read for it."""
+"""Recall of a gallery's index, measured, and how many lists an inverted file must read for the recall that is wanted."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from img2loc.ends import Lists
+from img2loc.ends import InvertedFileIndex
 from img2loc.errors import GalleryError
 from img2loc.gallery import Gallery
 from img2loc.manifest import MANIFEST, write_json
@@ -16,22 +16,22 @@ from img2loc.vectors import products
 from img2loc.writing import Batches
 
 NEAR, FAR = 0.99, 0.95
-"""Recall of the nearest and of the farthest that probe counts are chosen for."""
+"""Default recall of the nearest and of the farthest."""
 _K = 16
 _QUERIES = 200
-_PROVEN = 10  # Of so many queries one is enough where every row is looked at as it is: all is found by construction.
-_TWIN = 0.99  # Similarity from which two rows count as near-duplicates.
+_EXACT_STEP = 10  # Of so many queries one is asked of an exact index, which finds all by construction.
+_NEAR_DUPLICATE = 0.99  # Similarity from which two rows count as near-duplicates.
 _TIE = 1e-6
-_REACHES = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
-_HEADROOM = 0.25  # Share of what may be missed that is kept back, because other queries miss a little more.
+_SPREAD_WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
+_HEADROOM = 0.25  # Share of the misses allowed that is held back, because other queries miss a little more.
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Rows of a gallery that serve as queries, and both ends of each among the other rows, by exact search.
+    """Rows of a gallery as queries, with their nearest and farthest among the other rows by exact search.
 
-    `queries` are row numbers, shape (n,); `vectors` theirs, shape (n, dim). For each end, near then far: `rows` and `scores`,
-    shape (n, k), best first.
+    `queries` are row numbers, shape (n,); `vectors` theirs, shape (n, dim). `rows` and `scores` are of the nearest, then of the
+    farthest, shape (n, k), best first.
     """
 
     queries: NDArray[np.int64]
@@ -48,92 +48,99 @@ class Reference:
         return self._of(np.arange(len(self.queries)) % step != 0)
 
     def _of(self, part: NDArray[np.bool_]) -> "Reference":
-        (near, far), (likest, unlikest) = self.rows, self.scores
-        return Reference(self.queries[part], self.vectors[part], (near[part], far[part]), (likest[part], unlikest[part]))
+        (near, far), (most, least) = self.rows, self.scores
+        return Reference(self.queries[part], self.vectors[part], (near[part], far[part]), (most[part], least[part]))
 
 
 def reference(batches: Batches, rows: int, k: int = _K, queries: int = _QUERIES) -> Reference:
     """Search for a random sample of the rows, always the same, in all others; reads the batches twice."""
     chosen = np.sort(np.random.default_rng(1).choice(rows, size=min(queries, rows), replace=False))
-    vectors = np.concatenate([part[chosen[own] - start] for start, part, own in _numbered(batches, chosen) if len(own)])
+    vectors = np.concatenate([part[chosen[here] - start] for start, part, here in _numbered(batches, chosen) if len(here)])
     k = min(k, rows - 1)
-    near, far = ends = [_Best(len(chosen), k, sign) for sign in (1, -1)]
-    for start, part, own in _numbered(batches, chosen):
+    near, far = sides = [_Best(len(chosen), k, sign) for sign in (1, -1)]
+    for start, part, here in _numbered(batches, chosen):
         scores = products(part, vectors)
-        for end in ends:
-            scores[own, chosen[own] - start] = -end.sign * np.inf  # A row is no neighbour of itself.
-            end.take(scores, start)
+        for side in sides:
+            scores[here, chosen[here] - start] = -side.sign * np.inf  # A row is no neighbour of itself.
+            side.add(scores, start)
     return Reference(chosen, vectors, (near.rows, far.rows), (near.scores, far.scores))
 
 
-def probes(lists: Lists, truth: Reference, near: float = NEAR, far: float = FAR) -> dict[str, float]:
-    """How to read the fewest rows that hold these shares of both ends, as `Lists` takes it."""
-    homes, sizes, products = lists.homes(), lists.sizes(), lists.products(truth.vectors)
+def probes(index: InvertedFileIndex, truth: Reference, near: float = NEAR, far: float = FAR) -> dict[str, float]:
+    """How to read the fewest rows for this recall of the nearest and of the farthest, as `InvertedFileIndex` takes it."""
+    assigned, sizes = index.assignments(), index.list_sizes()
+    similarities = index.centroid_similarities(truth.vectors)
     chosen: dict[str, float] = {}
-    for end, sign, wanted, rows in zip(("near", "far"), (1, -1), (near, far), truth.rows, strict=True):
+    for side, sign, wanted, rows in zip(("near", "far"), (1, -1), (near, far), truth.rows, strict=True):
         share = wanted + (1 - wanted) * _HEADROOM
-        least = np.inf
-        for reach in _REACHES:
-            order = np.argsort(-lists.promise(products, sign, reach), axis=1)
+        fewest = np.inf
+        for weight in _SPREAD_WEIGHTS:
+            order = np.argsort(-index.score_bounds(similarities, sign, weight), axis=1)
             ranks = np.argsort(order, axis=1)  # ranks[query, list]: how many lists come before it.
-            needed = np.sort(np.take_along_axis(ranks, homes[rows], axis=1).ravel())
+            needed = np.sort(np.take_along_axis(ranks, assigned[rows], axis=1).ravel())
             count = int(needed[min(len(needed) - 1, int(np.ceil(share * len(needed))) - 1)]) + 1 if len(needed) else 1
-            count = len(lists) if wanted == 1 else count  # What no query needed yet another may need.
-            if (read := sizes[order[:, :count]].sum(axis=1).mean()) < least:
-                least = read
-                chosen |= {end: count, f"{end}_reach": reach}
+            count = index.lists if wanted == 1 else count  # Another query may need a list that none of these needed.
+            if (read := sizes[order[:, :count]].sum(axis=1).mean()) < fewest:
+                fewest = read
+                chosen |= {side: count, f"{side}_reach": weight}
     return chosen
 
 
 def recall(gallery: Gallery, truth: Reference) -> dict[str, float]:
-    """The shares of both ends that a gallery's search finds, {"near", "far", "k", "queries"}: of so many, for so many queries."""
+    """The recall of a gallery's search, {"near", "far", "k", "queries"}: of the k nearest and farthest of so many queries."""
     k, hits = truth.rows[0].shape[1], [0, 0]
     ties = str(gallery.manifest["spec"]).endswith(("Flat", "fp16"))  # Coarser codes give wrong rows scores that are too good.
     for number, (row, vector) in enumerate(zip(truth.queries, truth.vectors, strict=True)):
-        ends = gallery.ends(vector / np.linalg.norm(vector), k, k, np.array([row]))
-        for end, (sign, (rows, scores)) in enumerate(zip((1, -1), ends, strict=True)):
-            hit = np.isin(rows, truth.rows[end][number])
+        (result,) = gallery.index.search((vector / np.linalg.norm(vector))[None], k, k, [np.array([row])])
+        for side, (sign, (rows, scores)) in enumerate(zip((1, -1), (result.nearest, result.farthest), strict=True)):
+            hit = np.isin(rows, truth.rows[side][number])
             if k and ties:
-                hit |= sign * scores >= sign * truth.scores[end][number, -1] - _TIE
-            hits[end] += int(hit.sum())
+                hit |= sign * scores >= sign * truth.scores[side][number, -1] - _TIE
+            hits[side] += int(hit.sum())
     total = max(1, k * len(truth.queries))
-    shares = {end: round(min(1.0, hit / total), 4) for end, hit in zip(("near", "far"), hits, strict=True)}
+    shares = {side: round(min(1.0, hit / total), 4) for side, hit in zip(("near", "far"), hits, strict=True)}
     return {**shares, "k": k, "queries": len(truth.queries)}
 
 
 def measured(gallery: Gallery, batches: Batches, near: float = NEAR, far: float = FAR) -> dict[str, Any]:
-    """What the manifest says of an index: probe counts where it has lists, its recall, and the share of near-duplicates.
+    """The manifest's entries on an index: probe counts where it has lists, its recall, and the share of near-duplicates.
 
-    The recall of an inverted file is that of other queries than those that its probe counts were chosen for.
+    The recall of an inverted file is measured with other queries than its probe counts were chosen with.
     """
     if len(gallery) < 2:
         return {}
-    lists, chosen = gallery.inverted, dict[str, float]()
-    truth = reference(batches, len(gallery), queries=3 * _QUERIES if lists else _QUERIES)
-    asked = truth.every(_PROVEN) if gallery.scores_all else truth
-    if lists:
+    index, chosen, counts = gallery.index, {}, {}
+    inverted = isinstance(index, InvertedFileIndex)
+    truth = reference(batches, len(gallery), queries=3 * _QUERIES if inverted else _QUERIES)
+    asked = truth.every(_EXACT_STEP) if index.exact else truth
+    if isinstance(index, InvertedFileIndex):
         choosing, asked = (truth.but_every(3), truth.every(3)) if len(gallery) > _K else (truth, truth)
-        chosen = probes(lists, choosing, near, far)
-        gallery.probe(chosen)
-    counted = {"lists": len(lists), "near_probes": chosen["near"], "far_probes": chosen["far"]} if lists else {}
-    twins = float(np.mean(truth.scores[0][:, 0] >= _TWIN))
+        chosen = {"probes": probes(index, choosing, near, far)}
+        index.probe(chosen["probes"])
+        counts = {"lists": index.lists, **{f"{side}_probes": chosen["probes"][side] for side in ("near", "far")}}
+    duplicates = round(float(np.mean(truth.scores[0][:, 0] >= _NEAR_DUPLICATE)), 4)
     return {
-        **({"probes": chosen} if lists else {}),
-        "recall": {**recall(gallery, asked), **counted},
-        "near_duplicates": {"share": round(twins, 4), "similarity": _TWIN, "of_rows": len(truth.queries)},
+        **chosen,
+        "recall": {**recall(gallery, asked), **counts},
+        "near_duplicates": {"share": duplicates, "similarity": _NEAR_DUPLICATE, "of_rows": len(truth.queries)},
     }
 
 
-def tune(gallery: Gallery, batches: Batches, near: float, far: float) -> dict[str, Any]:
-    """Choose the probe counts of an inverted file anew and keep them in its manifest. Raises GalleryError for other indexes."""
-    if not gallery.inverted:
+def require_lists(gallery: Gallery) -> None:
+    """Raise GalleryError unless the gallery's index is an inverted file."""
+    if not isinstance(gallery.index, InvertedFileIndex):
         raise GalleryError(
             f"The gallery {gallery.folder} has the index {gallery.manifest['spec']}, which reads every row: there is nothing to "
             "tune. Build it again with --spec IVF4096,SQfp16 for a quicker and less exact one."
         )
-    found = measured(gallery, batches, near, far)
-    write_json(gallery.folder / MANIFEST, {**gallery.manifest, **found})
-    return found
+
+
+def tune(gallery: Gallery, batches: Batches, near: float, far: float) -> dict[str, Any]:
+    """Choose the probe counts of an inverted file anew and store them in its manifest. Raises GalleryError for other indexes."""
+    require_lists(gallery)
+    measurements = measured(gallery, batches, near, far)
+    write_json(gallery.folder / MANIFEST, {**gallery.manifest, **measurements})
+    return measurements
 
 
 def same_coordinates(locations: NDArray[np.float64]) -> float:
@@ -143,15 +150,15 @@ def same_coordinates(locations: NDArray[np.float64]) -> float:
 
 
 class _Best:
-    """The k best of what has come so far, for each query."""
+    """The k best so far for each query."""
 
     def __init__(self, queries: int, k: int, sign: int) -> None:
         self._k, self.sign = k, sign
         self.rows = np.empty((queries, 0), dtype=np.int64)
         self.scores: Embeddings = np.empty((queries, 0), dtype=np.float32)
 
-    def take(self, scores: Embeddings, start: int) -> None:
-        """The scores of more rows, shape (queries, rows), of which the first is number `start`."""
+    def add(self, scores: Embeddings, start: int) -> None:
+        """Take in the scores of more rows, shape (queries, rows), of which the first is row `start`."""
         import torch
 
         best = torch.topk(torch.from_numpy(scores), min(self._k, scores.shape[1]), dim=1, largest=self.sign > 0, sorted=False)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ Embedding = NDArray[np.float32]
 """One unit-length row of shape (dim,)."""
 Embeddings = NDArray[np.float32]
 """Unit-length rows of shape (n, dim)."""
+RowNumbers = NDArray[np.int64]
+"""Numbers of gallery rows, each once, shape (n,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,22 @@ class Rejected:
 
     id: str
     reason: str
+
+
+class Hits(NamedTuple):
+    """Gallery rows and their similarities to a query, both of shape (k,): best first, ties by row number."""
+
+    rows: RowNumbers
+    similarities: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The nearest and the farthest rows of one query; `log_sum_exp` is the logarithm of a softmax's denominator."""
+
+    nearest: Hits
+    farthest: Hits
+    log_sum_exp: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

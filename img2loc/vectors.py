@@ -1,4 +1,4 @@
-"""The file of a gallery's vectors: FAISS's format; where it is a plain matrix, written as a stream and read as one."""
+"""FAISS files of vectors: which index a spec means, writing (a plain matrix as a stream), reading, inner products."""
 
 import math
 import re
@@ -17,25 +17,26 @@ FLAT_LIMIT = 100_000
 """Rows up to which the automatic spec keeps single precision; beyond, half precision halves memory and time."""
 
 EXACT_LIMIT = 1_000_000
-"""Rows up to which the automatic spec looks at every row; beyond, an inverted file answers about ten times faster."""
+"""Rows up to which the automatic spec compares every row; beyond, an inverted file answers about ten times faster."""
 
 _MATRICES: dict[str, np.dtype[Any]] = {"Flat": np.dtype("<f4"), "SQfp16": np.dtype("<f2")}
 LENGTH = 1e-3
-"""How far from 1 a unit vector's length may be."""
-_CHUNK = 65_536
+"""Tolerance of a unit vector's length."""
+VECTORS = "gallery.faiss"
+_BATCH = 65_536
 _WIDENED = 1_000_000  # Numbers: 4 MB.
-# Transforms (PCA, OPQ) shift vectors, so that the negated query is no longer the farthest; PQ loses the far end.
-_SERVES_BOTH_ENDS = re.compile(r"(?:IVF[1-9]\d{0,6},)?(?:Flat|SQfp16|SQbf16|SQ8|SQ6|SQ4)")
+# Transforms (PCA, OPQ) shift vectors, so that the negated query no longer finds the farthest; PQ loses them.
+_FINDS_FARTHEST = re.compile(r"(?:IVF[1-9]\d{0,6},)?(?:Flat|SQfp16|SQbf16|SQ8|SQ6|SQ4)")
 
 
 def resolve_spec(spec: str, rows: int, of: str = "photos") -> str:
-    """The FAISS factory string that "auto" stands for, or the given one. Raises GalleryError for what cannot serve both ends."""
+    """The FAISS factory string that "auto" stands for, or the given one. Raises GalleryError for what loses the farthest."""
     if spec == "auto":
         if rows <= EXACT_LIMIT or of != "photos":  # Probabilities over points and texts come from every row.
             return "Flat" if rows <= FLAT_LIMIT else "SQfp16"
         return f"IVF{2 ** round(math.log2(2 * math.sqrt(rows)))},SQfp16"
     refuse_graphs(spec)
-    if not _SERVES_BOTH_ENDS.fullmatch(spec):
+    if not _FINDS_FARTHEST.fullmatch(spec):
         raise GalleryError(
             f"The index {spec!r} is not known to find both the nearest and the farthest. Choose Flat, SQfp16, SQ8, or an "
             "inverted file over them, such as IVF4096,SQfp16."
@@ -52,8 +53,8 @@ def refuse_graphs(name: str) -> None:
         )
 
 
-class MatrixFile:
-    """Takes rows, and ends as FAISS's file of a plain matrix; they go to the disk as they come."""
+class FlatWriter:
+    """Writes FAISS's file of a plain matrix; rows go to the disk as they come."""
 
     def __init__(self, path: Path, index: Any, dtype: np.dtype[Any]) -> None:
         import faiss
@@ -80,12 +81,12 @@ class MatrixFile:
         self._file.close()
 
     def abandon(self) -> None:
-        """Let go of the file without finishing it."""
+        """Close the file unfinished."""
         self._file.close()
 
 
-class WholeFile:
-    """Takes rows for a trained FAISS index, which holds them until the end."""
+class QuantizedWriter:
+    """Writes a trained FAISS index, which holds all rows in memory until the end."""
 
     def __init__(self, path: Path, index: Any) -> None:
         self._path, self._index = path, index
@@ -108,7 +109,7 @@ class WholeFile:
 
 
 def matrix_dtype(spec: str) -> np.dtype[Any] | None:
-    """What a spec's rows are stored as, where it is a plain matrix."""
+    """The type in which a spec stores its rows, where it is a plain matrix."""
     return _MATRICES.get(spec)
 
 
@@ -139,7 +140,7 @@ def matrix_of(index: Any) -> NDArray[np.generic] | None:
     return codes.view(dtype).reshape(index.ntotal, index.d)
 
 
-def stored(index: Any) -> Iterator[NDArray[np.generic]]:
+def stored_vectors(index: Any) -> Iterator[NDArray[np.generic]]:
     """The vectors of an opened index, in batches of shape (n, dim); an inverted file's list by list."""
     import faiss
 
@@ -148,13 +149,13 @@ def stored(index: Any) -> Iterator[NDArray[np.generic]]:
         lists, width = index.invlists, int(index.code_size)
         for number in range(index.nlist):
             if count := int(lists.list_size(number)):  # type: ignore[union-attr]
-                homes, rows = np.full(count, number), np.empty((count, index.d), dtype=np.float32)
+                assigned, rows = np.full(count, number), np.empty((count, index.d), dtype=np.float32)
                 codes = faiss.rev_swig_ptr(lists.get_codes(number), count * width)  # type: ignore[union-attr]
-                index.decode_vectors(count, *(faiss.swig_ptr(array) for array in (codes, homes, rows)))
+                index.decode_vectors(count, *(faiss.swig_ptr(array) for array in (codes, assigned, rows)))
                 yield rows
         return
-    for start in range(0, index.ntotal, _CHUNK):
-        count = min(_CHUNK, index.ntotal - start)
+    for start in range(0, index.ntotal, _BATCH):
+        count = min(_BATCH, index.ntotal - start)
         yield index.reconstruct_n(start, count) if matrix is None else matrix[start : start + count]
 
 
@@ -173,8 +174,8 @@ def products(matrix: NDArray[np.generic], queries: Embeddings) -> Embeddings:
         for start in range(0, len(matrix), step):
             part = wide[: len(matrix) - start].copy_(rows[start : start + step])
             torch.mm(part, columns, out=out[start : start + step])
-    found: Embeddings = out.T.numpy()
-    return found
+    similarities: Embeddings = out.T.numpy()
+    return similarities
 
 
 def new_index(spec: str, dim: int) -> Any:
@@ -194,7 +195,7 @@ def train(index: Any, spec: str, sample: Embeddings) -> None:
     if isinstance(index, faiss.IndexIVF):
         if len(sample) < index.nlist:
             raise GalleryError(f"{len(sample):,} rows are too few for the {index.nlist:,} lists of {spec!r}. Choose Flat.")
-        index.quantizer.add(clusters.centres(sample, index.nlist))
+        index.quantizer.add(clusters.centroids(sample, index.nlist))
     try:
         index.train(sample)
     except RuntimeError as error:
@@ -207,23 +208,23 @@ def converted(vectors: NDArray[np.generic], dtype: str) -> NDArray[Any]:
     """The same numbers as "float16" or "float32". By torch: numpy takes five times as long over half precision."""
     import torch
 
-    found: NDArray[Any] = torch.from_numpy(vectors).to(getattr(torch, dtype)).numpy()
-    return found
+    result: NDArray[Any] = torch.from_numpy(vectors).to(getattr(torch, dtype)).numpy()
+    return result
 
 
 def lengths(vectors: Embeddings) -> Embeddings:
     """The length of each row, shape (n,)."""
     import torch
 
-    found: Embeddings = torch.linalg.vector_norm(torch.from_numpy(vectors), dim=1).numpy()
-    return found
+    norms: Embeddings = torch.linalg.vector_norm(torch.from_numpy(vectors), dim=1).numpy()
+    return norms
 
 
 def check_unit(vectors: Embeddings, rows: int) -> None:
     """Raise GalleryError unless there is a vector of unit length for each row."""
     if len(vectors) != rows:
         raise GalleryError(f"{len(vectors)} vectors came with {rows} rows; each needs one of the other.")
-    found = lengths(vectors)
-    if not np.all(np.abs(found - 1) < LENGTH):
-        worst = found[np.argmax(np.abs(found - 1))] if np.isfinite(found).all() else float("nan")
+    off = np.abs(lengths(vectors) - 1)
+    if not np.all(off < LENGTH):
+        worst = lengths(vectors)[np.argmax(off)]  # NaN counts as the largest.
         raise GalleryError(f"A vector has length {worst:.4g}; a gallery takes unit vectors only. Divide by the norm first.")

@@ -1,4 +1,4 @@
-"""Whether a gallery on the disk is still what was built: checksums, counts, lengths, coordinates, encoder."""
+"""Checks that a gallery on the disk is what was built: checksums, counts, lengths, coordinates, encoder."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -15,16 +15,16 @@ from img2loc.writing import FILES
 
 def checksums(folder: Path) -> dict[str, str]:
     """SHA-256 of each file of a gallery, in hex."""
-    found = {}
+    digests = {}
     for name in FILES:
         if (folder / name).exists():
             with (folder / name).open("rb") as file:
-                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+                digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
 
 
 def problems(folder: Path) -> Iterator[str]:
-    """What is wrong with a gallery, a sentence each; nothing where all is well."""
+    """What is wrong with a gallery, one message each."""
     try:
         manifest = read_manifest(folder)
     except GalleryError as error:
@@ -49,27 +49,27 @@ def problems(folder: Path) -> Iterator[str]:
 
 
 def _changed(folder: Path, expected: Mapping[str, object]) -> Iterator[str]:
-    found = checksums(folder)
+    digests = checksums(folder)
     for name, digest in expected.items():
-        if name not in found:
-            yield f"{name} is gone."
-        elif found[name] != digest:
-            yield f"{name} is not the file that was built: its SHA-256 is {found[name][:12]}…, and was {str(digest)[:12]}…"
-    for name in found.keys() - expected.keys():
-        yield f"{name} is no file of this gallery, and yet it would be read."
+        if name not in digests:
+            yield f"{name} is missing."
+        elif digests[name] != digest:
+            yield f"{name} is not the file that was built: its SHA-256 is {digests[name][:12]}…, and was {str(digest)[:12]}…"
+    for name in digests.keys() - expected.keys():
+        yield f"{name} does not belong to this gallery, but would be read."
 
 
 def _rows(gallery: Gallery) -> Iterator[str]:
-    # Eight bits a number and fewer change lengths by themselves.
-    most = 2 * LENGTH if str(gallery.manifest.get("spec")).endswith(("Flat", "fp16")) else 0.1
+    # Rounding to eight bits or fewer changes lengths.
+    tolerance = 2 * LENGTH if str(gallery.manifest.get("spec")).endswith(("Flat", "fp16")) else 0.1
     off = 0
-    for part in gallery.vectors():
-        off += int((~(np.abs(np.linalg.norm(part.astype(np.float32), axis=1) - 1) <= most)).sum())  # NaN is off, too.
+    for part in gallery.index.vectors():
+        off += int((~(np.abs(np.linalg.norm(part.astype(np.float32), axis=1) - 1) <= tolerance)).sum())  # NaN is off, too.
     if off:
         yield f"{off:,} vectors are not of unit length."
     places = gallery.locations()
     outside = ~(np.isfinite(places).all(axis=1) & (np.abs(places) <= (90, 180)).all(axis=1))
     if outside.any():
         yield f"{int(outside.sum()):,} rows are not on Earth, the first in row {int(np.argmax(outside))}."
-    if repeated := gallery.repeated_ids():
+    if repeated := gallery.metadata.repeated_ids():
         yield f"{repeated:,} rows have the id of another row."

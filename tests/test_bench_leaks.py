@@ -51,8 +51,7 @@ def gallery(tmp_path: Path, make_photo: MakePhoto) -> Gallery:
 
 
 def seen(gallery: Gallery, leaks: Leaks, photo: Path) -> set[str]:
-    gallery.exclusions = leaks
-    _, found = next(Retriever(PixelEncoder(), gallery).neighbours([Photo(photo)], 20, 20))
+    _, found = next(Retriever(PixelEncoder(), gallery, leaks).neighbours([Photo(photo)], 20, 20))
     assert isinstance(found, Neighbours)
     assert {entry.id for entry in found.nearest} == {entry.id for entry in found.farthest}
     return {entry.id for entry in found.nearest}

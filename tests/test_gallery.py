@@ -1,4 +1,4 @@
-"""Exact search at both ends against brute force, exclusions, and what a gallery refuses."""
+"""Exact nearest and farthest search against brute force, exclusions, and what a gallery refuses."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from img2loc.errors import GalleryError, WrongEncoder
 from img2loc.gallery import Gallery
 from img2loc.geo import Array
 from img2loc.rows import table_of
-from img2loc.types import Embeddings, Item, Location, Photo
+from img2loc.types import Embedding, Embeddings, Item, Location, Photo
 
 ENCODER = {"name": "pixels/6", "alias": "pixels", "table": {"kind": "tests.toys:PixelEncoder"}}
 
@@ -60,25 +60,31 @@ def brute_force(rows: Embeddings, query: Embeddings, k: int, sign: int, keep: np
     return [f"id{row}" for row in order[:k]]
 
 
+def ids(gallery: Gallery, query: Embedding, k: int, sign: int, **rows: list[str]) -> list[str]:
+    """The ids of the k nearest (`sign` is 1) or farthest (-1), without the rows of some `ids` and `authors`."""
+    excluded = gallery.metadata.rows_by(**rows)
+    neighbours = gallery.search(query, *((k, 0) if sign > 0 else (0, k)), excluded=excluded)
+    return [entry.id for entry in (neighbours.nearest if sign > 0 else neighbours.farthest)]
+
+
 @pytest.mark.parametrize("k", [1, 16, 999, 1000, 5000])
 def test_both_ends_agree_with_brute_force_ties_included(tmp_path: Path, k: int) -> None:
     rows = vectors(1000)
     gallery = build(tmp_path / "g", rows)
     queries = np.concatenate([rows[:5], vectors(20, seed=1)])  # rows of its own have exact ties
-    near, far = gallery.nearest(queries, k), gallery.farthest(queries, k)
-    for query, nearest, farthest in zip(queries, near, far, strict=True):
-        assert [entry.id for entry in nearest] == brute_force(rows, query, k, 1)
-        assert [entry.id for entry in farthest] == brute_force(rows, query, k, -1)
-    assert near[0][0].similarity == pytest.approx(1.0)
-    assert far[0][0].similarity == pytest.approx(float((rows @ queries[0]).min()), abs=1e-5)
+    results = [gallery.search(query, k, k) for query in queries]
+    for query, neighbours in zip(queries, results, strict=True):
+        assert [entry.id for entry in neighbours.nearest] == brute_force(rows, query, k, 1)
+        assert [entry.id for entry in neighbours.farthest] == brute_force(rows, query, k, -1)
+    assert results[0].nearest[0].similarity == pytest.approx(1.0)
+    assert results[0].farthest[0].similarity == pytest.approx(float((rows @ queries[0]).min()), abs=1e-5)
 
 
 def test_many_equal_rows_at_the_cut_are_taken_in_order(tmp_path: Path) -> None:
     rows = np.repeat(vectors(3), 200, axis=0)
     gallery = build(tmp_path / "g", rows)
-    query = rows[:1]
-    assert [entry.id for entry in gallery.nearest(query, 5)[0]] == [f"id{n}" for n in range(5)]
-    assert [entry.id for entry in gallery.farthest(query, 5)[0]] == brute_force(rows, query[0], 5, -1)
+    assert ids(gallery, rows[0], 5, 1) == [f"id{n}" for n in range(5)]
+    assert ids(gallery, rows[0], 5, -1) == brute_force(rows, rows[0], 5, -1)
 
 
 def test_half_precision_is_exact_over_its_own_vectors(tmp_path: Path) -> None:
@@ -86,18 +92,17 @@ def test_half_precision_is_exact_over_its_own_vectors(tmp_path: Path) -> None:
     gallery = build(tmp_path / "g", rows, "SQfp16")
     stored = rows.astype(np.float16).astype(np.float32)
     for query in vectors(10, seed=3):
-        assert [entry.id for entry in gallery.nearest(query[None], 16)[0]] == brute_force(stored, query, 16, 1)
-        assert [entry.id for entry in gallery.farthest(query[None], 16)[0]] == brute_force(stored, query, 16, -1)
+        assert ids(gallery, query, 16, 1) == brute_force(stored, query, 16, 1)
+        assert ids(gallery, query, 16, -1) == brute_force(stored, query, 16, -1)
 
 
 def test_inverted_file_reads_every_list(tmp_path: Path) -> None:
     rows = vectors(2000)
     gallery = build(tmp_path / "g", rows, "IVF16,Flat")
     for query in vectors(10, seed=4):
-        assert {entry.id for entry in gallery.nearest(query[None], 16)[0]} == set(brute_force(rows, query, 16, 1))
-        assert {entry.id for entry in gallery.farthest(query[None], 16, exclude_authors=["author1"])[0]} == set(
-            brute_force(rows, query, 16, -1, np.arange(2000) % 7 != 1)
-        )
+        assert set(ids(gallery, query, 16, 1)) == set(brute_force(rows, query, 16, 1))
+        others = brute_force(rows, query, 16, -1, np.arange(2000) % 7 != 1)
+        assert set(ids(gallery, query, 16, -1, authors=["author1"])) == set(others)
 
 
 def test_excluded_ids_and_authors_never_appear(tmp_path: Path) -> None:
@@ -107,17 +112,17 @@ def test_excluded_ids_and_authors_never_appear(tmp_path: Path) -> None:
     keep[:50] = False
     gone = [f"id{n}" for n in range(50)]
     for query in vectors(10, seed=5):
-        for search, sign in ((gallery.nearest, 1), (gallery.farthest, -1)):
-            (found,) = search(query[None], 20, exclude_ids=gone, exclude_authors=["author3", "nobody"])
-            assert [entry.id for entry in found] == brute_force(rows, query, 20, sign, keep)
-    assert gallery.nearest(rows[:1], 5, exclude_ids=[f"id{n}" for n in range(700)]) == [[]]
+        for sign in (1, -1):
+            hits = ids(gallery, query, 20, sign, ids=gone, authors=["author3", "nobody"])
+            assert hits == brute_force(rows, query, 20, sign, keep)
+    assert gallery.search(rows[0], 5, scale=40.0, excluded=range(700)).nearest == ()
 
 
 def test_an_unknown_author_excludes_nobody(tmp_path: Path) -> None:
     rows = vectors(20)
     named = [Item(item.id, item.location, item.photo) for item in items(20)]
     gallery = Gallery.build(tmp_path / "g", Batches(rows, named), encoder=ENCODER, rows=20)
-    assert len(gallery.nearest(rows[:1], 20, exclude_authors=[""])[0]) == 20
+    assert len(ids(gallery, rows[0], 20, 1, authors=[""])) == 20
 
 
 def test_rows_travel_with_the_vectors(tmp_path: Path) -> None:
@@ -125,7 +130,7 @@ def test_rows_travel_with_the_vectors(tmp_path: Path) -> None:
     build(tmp_path / "g", rows)
     reopened = Gallery.open(tmp_path / "g")
     expected = items(50)[7]
-    first = reopened.nearest(rows[7:8], 1)[0][0]
+    (first,) = reopened.search(rows[7], 1).nearest
     assert (first.id, first.label, first.location) == (expected.id, expected.label, expected.location)
     assert (len(reopened), reopened.dim, reopened.encoder_name) == (50, 24, "pixels/6")
 
@@ -165,9 +170,9 @@ def test_what_a_gallery_refuses(tmp_path: Path) -> None:
     with pytest.raises(WrongEncoder, match=r"pixels/6.*other/3"):
         gallery.require("other/3")
     with pytest.raises(WrongEncoder, match="shape"):
-        gallery.nearest(vectors(2, dim=12), 3)
+        gallery.search(vectors(1, dim=12)[0], 3)
     with pytest.raises(GalleryError, match="length"):
-        gallery.nearest(vectors(2) * 2, 3)
+        gallery.search(vectors(1)[0] * 2, 3)
     with pytest.raises(GalleryError, match="length"):
         build(tmp_path / "h", vectors(50) * 2)
     with pytest.raises(GalleryError, match="length nan"):
@@ -232,7 +237,7 @@ def test_similarities_and_probabilities_are_those_of_the_whole_gallery(tmp_path:
     assert [entry.probability for entry in found.nearest] == pytest.approx(sorted(share, reverse=True), abs=1e-6)
     assert sum(entry.probability or 0 for entry in found.nearest) == pytest.approx(1.0, abs=1e-5)
     assert found.farthest[0].probability == pytest.approx(share.min(), rel=1e-5)
-    without = gallery.search(query, 1, scale=40.0, exclude_authors=["author1"]).nearest[0]
+    without = gallery.search(query, 1, scale=40.0, excluded=np.arange(1, 900, 7)).nearest[0]
     kept = np.exp(40 * expected[np.arange(900) % 7 != 1])
     assert without.probability == pytest.approx(kept.max() / kept.sum(), abs=1e-6)
     assert gallery.search(query, 3).nearest[0].probability is None
@@ -247,7 +252,7 @@ def test_the_mean_of_views_ranks_by_mean_similarity(tmp_path: Path) -> None:
     assert [entry.similarity for entry in found.nearest] == pytest.approx(sorted(expected, reverse=True)[:20], abs=1e-6)
 
 
-def test_what_has_no_matrix_gives_no_probabilities(tmp_path: Path) -> None:
+def test_an_index_that_is_not_exact_gives_no_probabilities(tmp_path: Path) -> None:
     gallery = build(tmp_path / "g", vectors(500), "SQ8")
     assert gallery.search(vectors(1)[0], 3, scale=40.0).nearest[0].probability is None
     with pytest.raises(GalleryError, match=r"SQ8.*--spec Flat"):

@@ -60,7 +60,7 @@ def test_they_become_a_gallery_that_finds_its_photographs(theirs: Path, photos: 
     gallery = build(theirs, tmp_path / "g")
     assert (len(gallery), gallery.encoder_name, gallery.manifest["imported"]) == (40, "pixels/6", {"check": None})
     (query,) = PixelEncoder().encode([Photo(photos / NAMES[33])])
-    found = gallery.nearest(np.stack([query]), 1)[0][0]  # type: ignore[list-item]
+    found = gallery.search(query, 1).nearest[0]  # type: ignore[arg-type]
     assert (found.id, found.location.lat, found.label) == (f"/data/images/{NAMES[33]}", 34, "no. 33")
     assert found.similarity == pytest.approx(1, abs=1e-3)
     assert len(build(theirs, tmp_path / "g")) == 40

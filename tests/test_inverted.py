@@ -1,7 +1,7 @@
 """An inverted file written in bounded memory is the one that FAISS writes, and is opened memory-mapped."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_it_is_the_file_that_faiss_writes(tmp_path: Path, spec: str, rows: int) 
     made = vectors(rows)
     gallery = build(tmp_path / "g", made, spec)
     index: Any = faiss.index_factory(24, spec, faiss.METRIC_INNER_PRODUCT)
-    index.quantizer.add(gallery._index.quantizer.reconstruct_n(0, 16))  # FAISS takes given centres.
+    index.quantizer.add(cast(Any, gallery.index)._index.quantizer.reconstruct_n(0, 16))  # FAISS takes given centroids.
     index.train(made)
     index.add(made)
     faiss.write_index(index, str(tmp_path / "theirs.faiss"))
@@ -25,15 +25,15 @@ def test_it_is_the_file_that_faiss_writes(tmp_path: Path, spec: str, rows: int) 
     assert not list((tmp_path / "g").glob("*.tmp"))
 
 
-def test_few_lists_with_rows_are_told_as_faiss_tells_them(tmp_path: Path) -> None:
+def test_sizes_of_mostly_empty_lists_are_written_as_faiss_writes_them(tmp_path: Path) -> None:
     import faiss
 
-    from img2loc.inverted import InvertedFile
+    from img2loc.inverted import InvertedFileWriter
 
     made = vectors(2000)
     index = faiss.index_factory(24, "IVF32,SQfp16", faiss.METRIC_INNER_PRODUCT)
     index.train(made)
-    file = InvertedFile(tmp_path / "ours.faiss", index)
+    file = InvertedFileWriter(tmp_path / "ours.faiss", index)
     file.add(made[:1])
     file.add(made[1:3])
     file.close()
@@ -47,6 +47,6 @@ def test_its_lists_stay_on_the_disk(tmp_path: Path) -> None:
 
     build(tmp_path / "g", vectors(2000), "IVF16,SQfp16")
     opened = Gallery.open(tmp_path / "g")
-    lists = faiss.downcast_InvertedLists(opened._index.invlists)
+    lists = faiss.downcast_InvertedLists(cast(Any, opened.index)._index.invlists)
     assert isinstance(lists, faiss.OnDiskInvertedLists)
     assert lists.prefetch_nthread == 0

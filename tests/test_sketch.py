@@ -1,4 +1,4 @@
-"""A sketch leaves over every row that may be at an end: against brute force, on data that suits it and on data that does not."""
+"""Pruning keeps every row that may be among the nearest or farthest: on data that suits it and on data that does not."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from img2loc import sketch, writing
 from img2loc.errors import GalleryError
 from img2loc.gallery import Gallery
 from img2loc.geo import Array
-from img2loc.sketch import Sketch, SketchFile
+from img2loc.sketch import PruningBounds, PruningWriter
 from img2loc.types import Embeddings
 from tests.test_gallery import ENCODER, Batches, brute_force, items, unit
 
@@ -31,20 +31,20 @@ def even(rows: int, seed: int = 0) -> Embeddings:
     return unit(np.random.default_rng(seed).normal(size=(rows, DIM)))
 
 
-def written(folder: Path, rows: Embeddings) -> Sketch:
-    file = SketchFile(folder, rows[:5000])
+def written(folder: Path, rows: Embeddings) -> PruningBounds:
+    file = PruningWriter(folder, rows[:5000])
     for start in range(0, len(rows), 7000):
         file.add(rows[start : start + 7000])
     file.close()
-    return Sketch(folder)
+    return PruningBounds(folder)
 
 
 @pytest.fixture(scope="module")
 def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
-    folder = tmp_path_factory.mktemp("sketched")
+    folder = tmp_path_factory.mktemp("pruned")
     rows = decaying(ROWS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writing, "SKETCH_FROM", 1000)
+        patch.setattr(writing, "PRUNING_FROM", 1000)
         made = Gallery.build(folder, Batches(rows, items(ROWS), 3000), encoder=ENCODER, rows=ROWS, spec="SQfp16")
     assert all((folder / name).exists() for name in sketch.FILES)
     return made
@@ -64,14 +64,14 @@ def test_what_is_excluded_never_appears(gallery: Gallery) -> None:
     rows = decaying(ROWS).astype(np.float16).astype(np.float32)
     keep = np.arange(ROWS) % 7 != 3
     for query in decaying(5, seed=4):
-        found = gallery.search(query, 20, 20, exclude_authors=["author3"])
+        found = gallery.search(query, 20, 20, excluded=np.arange(3, ROWS, 7))
         assert [entry.id for entry in found.nearest] == brute_force(rows, query, 20, 1, keep)
         assert [entry.id for entry in found.farthest] == brute_force(rows, query, 20, -1, keep)
 
 
 def test_what_is_excluded_never_appears_where_the_basis_does_not_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few rows and the query lie almost wholly outside the basis, the excluded ones nearest to the query."""
-    monkeypatch.setattr(writing, "SKETCH_FROM", 1000)
+    monkeypatch.setattr(writing, "PRUNING_FROM", 1000)
     numbers = np.arange(4000)
     rows = np.zeros((4000, DIM))
     rows[:, 1:140] = np.random.default_rng(0).normal(size=(4000, 139))
@@ -85,7 +85,7 @@ def test_what_is_excluded_never_appears_where_the_basis_does_not_reach(tmp_path:
     made = Gallery.build(tmp_path, Batches(unit(rows), items(4000)), encoder=ENCODER, rows=4000, spec="SQfp16")
     query = np.zeros(DIM, np.float32)
     query[[0, 150]] = 1e-6, 1
-    found = made.search(query, 8, exclude_authors=["author3"]).nearest
+    found = made.search(query, 8, excluded=np.arange(3, 4000, 7)).nearest
     stored = unit(rows).astype(np.float16).astype(np.float32)
     assert [entry.id for entry in found] == brute_force(stored, query, 8, 1, numbers % 7 != 3)
 
@@ -121,12 +121,12 @@ def test_the_bound_holds_for_every_row(tmp_path: Path) -> None:
     for query in np.concatenate([even(3, seed=8), decaying(3, seed=9)]):
         estimates = made.estimates(query)
         column = estimates._columns[0]
-        off = np.abs(estimates._found * column.unit - rows @ query)
-        assert (off <= column.lost + column.outside * made.outside[0] + sketch._SLACK).all()
+        off = np.abs(estimates._estimated * column.unit - rows @ query)
+        assert (off <= column.rounding + column.outside * made.outside[0] + sketch._SLACK).all()
 
 
 def test_where_nothing_can_be_left_out_all_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "SKETCH_FROM", 1000)
+    monkeypatch.setattr(writing, "PRUNING_FROM", 1000)
     rows = even(5000)
     made = Gallery.build(tmp_path, Batches(rows, items(5000)), encoder=ENCODER, rows=5000, spec="SQfp16")
     stored = rows.astype(np.float16).astype(np.float32)
@@ -134,8 +134,8 @@ def test_where_nothing_can_be_left_out_all_is_read(tmp_path: Path, monkeypatch: 
         assert [entry.id for entry in made.search(query, 9).nearest] == brute_force(stored, query, 9, 1)
 
 
-def test_another_spec_leaves_no_sketch_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writing, "SKETCH_FROM", 1000)
+def test_another_spec_leaves_no_pruning_bounds_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "PRUNING_FROM", 1000)
     rows = even(2000)
     for spec, expected in (("SQfp16", True), ("Flat", False)):
         Gallery.build(tmp_path, Batches(rows, items(2000)), encoder=ENCODER, rows=2000, spec=spec)
@@ -143,8 +143,8 @@ def test_another_spec_leaves_no_sketch_behind(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("name", sketch.FILES)
-def test_a_torn_sketch_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(writing, "SKETCH_FROM", 1000)
+def test_a_torn_file_of_pruning_bounds_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(writing, "PRUNING_FROM", 1000)
     Gallery.build(tmp_path, Batches(decaying(2000), items(2000)), encoder=ENCODER, rows=2000, spec="SQfp16")
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:200])
     with pytest.raises(GalleryError, match="Build it again"):

@@ -59,7 +59,7 @@ def test_a_hundred_thousand_rows(tmp_path: Path, spec: str, least: float) -> Non
     anybody, others = np.ones(len(rows), dtype=bool), np.arange(len(rows)) % 9 != 3
     for again in (False, True):
         if again:
-            if not gallery.inverted:
+            if not spec.startswith("IVF"):
                 break
             tuning.tune(gallery, indexing.Shards(tmp_path), 0.9, 0.8)
             gallery = type(gallery).open(tmp_path)
@@ -67,7 +67,7 @@ def test_a_hundred_thousand_rows(tmp_path: Path, spec: str, least: float) -> Non
         for keep, excluded in ((anybody, ()), (others, ("a3",))):
             hits = [0, 0]
             for query, row in zip(queries, scores, strict=True):
-                found = gallery.search(query, 16, 16, exclude_authors=excluded)
+                found = gallery.search(query, 16, 16, excluded=gallery.metadata.rows_by(authors=excluded))
                 for end, (sign, entries) in enumerate(((1, found.nearest), (-1, found.farthest))):
                     numbers = [int(entry.id.removeprefix("id")) for entry in entries]
                     assert keep[numbers].all()

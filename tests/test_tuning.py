@@ -119,7 +119,7 @@ def test_more_neighbours_than_a_few_lists_hold(inverted: Gallery) -> None:
 
 def test_who_is_excluded_never_appears_in_lists(inverted: Gallery) -> None:
     for query in clustered(10, seed=9):
-        found = inverted.search(query, 30, 30, exclude_authors=["a3"], exclude_ids=["id1"])
+        found = inverted.search(query, 30, 30, excluded=inverted.metadata.rows_by(["id1"], ["a3"]))
         ids = [int(entry.id.removeprefix("id")) for entry in (*found.nearest, *found.farthest)]
         assert len(ids) == 60
         assert all(row % 9 != 3 and row != 1 for row in ids)
@@ -202,9 +202,9 @@ def test_sigkill_while_indexing_and_again(tmp_path: Path, spec: str) -> None:
         shards(folder, clustered(ROWS))
     script = (
         "import sys, time; from pathlib import Path; from img2loc import indexing, rows\n"
-        "add = rows.RowsFile.add\n"
+        "add = rows.MetadataWriter.add\n"
         "def slow(self, items): add(self, items); Path(sys.argv[1], 'begun').touch(); time.sleep(30)\n"
-        "rows.RowsFile.add = slow\n"
+        "rows.MetadataWriter.add = slow\n"
         f"indexing.index(Path(sys.argv[1]), {ENCODER}, {spec!r}, {{}})"
     )
     kill_when(lambda: (killed / "begun").exists(), [sys.executable, "-c", script, str(killed)])

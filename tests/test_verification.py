@@ -85,29 +85,29 @@ def test_a_manifest_that_was_changed_is_found(tmp_path: Path, change: dict[str, 
     assert any(message in line for line in verification.problems(folder))
 
 
-def test_another_gallerys_sketch_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_gallerys_pruning_bounds_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its bounds would leave out the wrong rows, in silence."""
-    monkeypatch.setattr(writing, "SKETCH_FROM", 400)
+    monkeypatch.setattr(writing, "PRUNING_FROM", 400)
     for name, rows in (("large", 600), ("same", 500), ("g", 500)):
         shards(tmp_path / name, clustered(rows, seed=rows))
         indexing.index(tmp_path / name, ENCODER, "SQfp16", {})
     for file in sketch.FILES:
         (tmp_path / "g" / file).write_bytes((tmp_path / "large" / file).read_bytes())
-    assert any("its sketch is of 600 rows" in line for line in verification.problems(tmp_path / "g"))
-    with pytest.raises(GalleryError, match="its sketch is of 600 rows"):
+    assert any("its pruning bounds are of 600 rows" in line for line in verification.problems(tmp_path / "g"))
+    with pytest.raises(GalleryError, match="its pruning bounds are of 600 rows"):
         Gallery.open(tmp_path / "g")
     shards(tmp_path / "flat", clustered(500))
     indexing.index(tmp_path / "flat", ENCODER, "Flat", {})
     for file in sketch.FILES:
         (tmp_path / "flat" / file).write_bytes((tmp_path / "same" / file).read_bytes())
-    assert any("is no file of this gallery" in line for line in verification.problems(tmp_path / "flat"))
+    assert any("does not belong to this gallery" in line for line in verification.problems(tmp_path / "flat"))
 
 
 def test_what_is_gone_or_of_another_version_is_a_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("index", "verify", str(folder)) == 0
     (folder / "rows.arrow").unlink()
     assert run("index", "verify", str(folder)) == 1
-    assert "rows.arrow is gone." in capsys.readouterr().err
+    assert "rows.arrow is missing." in capsys.readouterr().err
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "format": 9}))
     assert [line for line in verification.problems(folder) if "format 9" in line]

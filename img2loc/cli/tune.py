@@ -1,7 +1,6 @@
 """`img2loc index tune` and `index verify`: how well a gallery's index does, and whether its files are whole."""
 
 import json
-from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -28,10 +27,10 @@ def tune(
     from img2loc.indexing import Shards
 
     opened = galleries.open_gallery(load_config(config), gallery)
-    with working_on(opened.folder) if opened.inverted else nullcontext():  # Else nothing will be written.
-        shards = Shards(opened.folder, len(opened)) if opened.inverted else ()
-        found = tuning.tune(opened, shards, recall, far_recall)
-    typer.echo(json.dumps(found["recall"], indent=1))
+    tuning.require_lists(opened)
+    with working_on(opened.folder):
+        measurements = tuning.tune(opened, Shards(opened.folder, len(opened)), recall, far_recall)
+    typer.echo(json.dumps(measurements["recall"], indent=1))
 
 
 def verify(

@@ -33,7 +33,7 @@ class Hierarchy:
         countries.require(encoder.name)
         cities.require(encoder.name)
         for gallery in (countries, cities):
-            if not gallery.scores_all:
+            if not gallery.index.exact:
                 raise GalleryError(
                     f"The gallery {gallery.folder} has the index {gallery.manifest['spec']}, and every caption's similarity is "
                     "wanted. Build it again with --spec Flat."

@@ -45,7 +45,7 @@ class TextSearch:
         for text in texts:
             (query,) = self._encoder.encode_texts([text])
             found = self._gallery.search(query, k, scale=self._scale)
-            known = self._scale is not None and self._gallery.scores_all
+            known = self._scale is not None and self._gallery.index.exact
             yield Ranking(text, found.nearest, self._density(query[None]) if known else None)
 
     def _density(self, query: Embeddings) -> Array:
