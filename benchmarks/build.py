@@ -20,8 +20,9 @@ from pathlib import Path
 
 from synthetic import Synthetic
 
+from img2loc.files import shard_size
 from img2loc.indexing import build
-from img2loc.shards import shard_size
+from img2loc.memory import return_large_blocks
 from img2loc.verification import checksums
 
 
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.here:
+        return_large_blocks()
         synthetic = Synthetic(options.rows, options.dim)
         table = {"kind": "synthetic"}
         build(synthetic, synthetic, options.folder, alias="synthetic", table=table, spec=options.spec)

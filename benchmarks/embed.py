@@ -31,10 +31,10 @@ from PIL import Image
 
 from img2loc import build, images
 from img2loc.config import Config
+from img2loc.embed import embed
 from img2loc.encoders.torch_encoder import TorchEncoder
 from img2loc.mixture import open_source
 from img2loc.protocols import Source
-from img2loc.shards import embed
 from img2loc.types import Item, Photo
 
 _IN_A_TAR = 500

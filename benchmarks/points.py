@@ -20,6 +20,7 @@ from img2loc.encoders import geoclip_towers
 from img2loc.encoders.geoclip import GeoClip
 from img2loc.encoders.lite0 import Lite0
 from img2loc.indexing import build
+from img2loc.memory import return_large_blocks
 from img2loc.sources import GridSource
 from img2loc.types import Embeddings, Location
 
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=1_000_000)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    return_large_blocks()
     with tempfile.TemporaryDirectory() as temporary:
         weights = Path(temporary) / "weights"
         parts, _ = geoclip_towers.load("package")

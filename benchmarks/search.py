@@ -23,10 +23,12 @@ import numpy as np
 from synthetic import Synthetic
 
 from img2loc import indexing
-from img2loc.claims import claim
+from img2loc.embed import embed
 from img2loc.errors import GalleryError
 from img2loc.gallery import Gallery
-from img2loc.shards import embed
+from img2loc.manifest import begin
+from img2loc.memory import return_large_blocks
+from img2loc.shards import Shards
 from img2loc.types import Embeddings
 
 _K = 16
@@ -58,6 +60,7 @@ def main() -> None:
     parser.add_argument("--lists", type=int, default=0)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    return_large_blocks()
     shards = options.folder / "shards"
     queries = made(shards, options.rows, options.dim, options.base, options.queries)
     lists = options.lists or 2 ** round(np.log2(2 * options.rows**0.5))
@@ -95,7 +98,7 @@ def made(shards: Path, rows: int, dim: int, base: int, queries: int) -> Embeddin
     """Write the embeddings by the costly half of `index build`, or go on there; returns the queries."""
     synthetic = Synthetic(rows, dim, base)
     shards.mkdir(parents=True, exist_ok=True)
-    claim(shards, {"source": synthetic.fingerprint, "encoder": synthetic.name})
+    begin(shards, {"source": synthetic.fingerprint, "encoder": synthetic.name})
     embed(synthetic, synthetic, shards)
     found = synthetic.queries(queries)
     np.save(shards / "queries.npy", found)
@@ -104,7 +107,7 @@ def made(shards: Path, rows: int, dim: int, base: int, queries: int) -> Embeddin
 
 def stored(shards: Path) -> Iterator[Embeddings]:
     """The rows as a gallery in half precision stores them."""
-    for vectors, _ in indexing.Shards(shards):
+    for vectors, _ in Shards.of(shards):
         yield vectors.astype(np.float16).astype(np.float32)
 
 

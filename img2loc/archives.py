@@ -17,6 +17,7 @@ from typing import Any
 
 from img2loc import assets
 from img2loc.errors import SourceError, UnreadablePhoto
+from img2loc.files import replacing
 from img2loc.volumes import PLAIN, ZIP_STORED, TarScan, Volume, ZipScan, volumes_among
 
 _BATCH = 65_536
@@ -107,20 +108,16 @@ def _catalogue(volume: Volume) -> Any:
     with suppress(OSError, pa.ArrowInvalid):  # None yet, or one that a crash left torn.
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     scan = ZipScan(volume) if volume.paths[0].suffix.lower() == ".zip" else TarScan(volume)
-    draft = path.with_suffix(f".{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write(draft, scan)
-        draft.replace(path)
+        with replacing(path, f".{os.getpid()}.tmp") as draft:
+            _write(draft, scan)
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except OSError as error:
         raise SourceError(
             f"What lies in {volume.name} is noted in {path.parent}, which cannot be written ({error.strerror or error}). Make "
             "room there, or name another place: IMG2LOC_HOME=DIR."
         ) from error
-    finally:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
 
 
 def _write(path: Path, scan: TarScan | ZipScan) -> None:

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from img2loc import images
 from img2loc.errors import ConfigError, SourceError
-from img2loc.manifest import write_json
+from img2loc.files import write_json
 from img2loc.protocols import views_of
 from img2loc.sources import photo_files
 from img2loc.tables import Table, open_table, usual
 from img2loc.types import Embeddings, Location, Photo, Rejected
+from img2loc.workspace import Workspace
 
 _CHUNK = 512
 
@@ -93,34 +93,25 @@ def embed(inputs: Inputs, encoder: Any, out: Path, progress: Progress = lambda d
     note, draft = out.with_suffix(".json"), out.with_name(out.name + ".part")
     plan = {"source": inputs.fingerprint, "of": inputs.of, "encoder": encoder.name, "rows": len(inputs), "dim": encoder.dim}
     plan["views"] = views_of(encoder) if inputs.of == "photos" else "single"
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(out.with_name(f".{out.name}.lock"), timeout=0):
-            state = _state(note, out, plan)
-            if state["done"] < len(inputs) or not out.exists():
-                _fill(inputs, encoder, draft, note, state, progress)
-                draft.replace(out)
-            progress(len(inputs))
-    except Timeout as error:
-        raise SourceError(f"Another process is writing {out}. Wait for it, or choose another --out.") from error
-    except OSError as error:
-        raise SourceError(f"{out} cannot be written ({error.strerror or error}). Choose another --out.") from error
+    workspace = Workspace(out.parent, "embedding file", SourceError, file=out.name)
+    with workspace.locked():
+        state = _state(workspace, note, plan)
+        if state["done"] < len(inputs) or not out.exists():
+            _fill(inputs, encoder, draft, note, state, progress)
+            draft.replace(out)
+        progress(len(inputs))
     return [(row["row"], row["id"], row["reason"]) for row in state["skipped"]]
 
 
-def _state(note: Path, out: Path, plan: dict[str, Any]) -> dict[str, Any]:
-    try:
-        state: dict[str, Any] = json.loads(note.read_text(encoding="utf-8"))
-        changed = [key for key, value in plan.items() if state[key] != value]
-    except FileNotFoundError:
-        if out.exists():
-            raise SourceError(f"{out} is there already, and not from here. Choose another --out, or delete it.") from None
-        return {**plan, "done": 0, "skipped": []}
-    except (ValueError, KeyError, TypeError):
-        raise SourceError(f"{note} is not from here. Choose another --out, or delete it.") from None
-    if changed:
-        raise SourceError(f"{out} was begun with another {' and '.join(changed)}. Choose another --out, or delete it and {note}.")
-    return state
+def _state(workspace: Workspace, note: Path, plan: dict[str, Any]) -> dict[str, Any]:
+    """What is done of a file, as its note says. Raises SourceError where the note is of another plan, or there is none."""
+    state = workspace.read_note(note.name)
+    if state is not None:
+        workspace.require_same({key: state[key] for key in plan if key in state}, plan)
+        return state
+    if workspace.path.exists():
+        raise SourceError(f"{workspace.path} exists, and {note.name}, which says what it holds, does not. Choose another --out.")
+    return {**plan, "done": 0, "skipped": []}
 
 
 def _fill(inputs: Inputs, encoder: Any, draft: Path, note: Path, state: dict[str, Any], progress: Progress) -> None:

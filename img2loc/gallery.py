@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from img2loc.ends import open_index
 from img2loc.errors import GalleryError, WrongEncoder, first_line
-from img2loc.manifest import FORMAT, MANIFEST, made_from, read_manifest, write_json
+from img2loc.files import write_json
+from img2loc.manifest import FORMAT, MANIFEST, made_from, read_manifest
 from img2loc.protocols import VectorIndex
 from img2loc.rows import ROWS, Metadata
 from img2loc.types import Embedding, Embeddings, Hits, Neighbour, Neighbours, RowNumbers

@@ -1,17 +1,18 @@
 """A gallery and more photographs → the gallery with them, by its own encoder; ids that are there already are passed over."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from img2loc.claims import working_on
-from img2loc.errors import GalleryError, first_line
+from img2loc.embed import Extent, Progress, embed
+from img2loc.errors import GalleryError
+from img2loc.files import write_json
 from img2loc.gallery import Gallery
-from img2loc.indexing import Shards, index
-from img2loc.manifest import PLAN, read_manifest, read_plan, write_json
+from img2loc.indexing import index
+from img2loc.manifest import PLAN, read_manifest, read_plan, workspace
 from img2loc.mixture import Mixture
 from img2loc.protocols import Encoder, Source, views_of
-from img2loc.shards import Extent, Progress, embed, shard_paths
+from img2loc.shards import Shards, shard_count
 
 _KEPT = ("source", "of", "description", "terms", "imported")
 """Keys of a manifest that say what was built, not what came out."""
@@ -23,9 +24,9 @@ def add(source: Source, encoder: Encoder, folder: Path, *, name: str, progress: 
     The gallery can be searched until the last step. `name` is the source's, for the new rows. Raises GalleryError where the
     gallery's embeddings are not in its folder, or another addition to it is not finished.
     """
-    with working_on(folder):
+    with workspace(folder).locked():
         plan = read_plan(folder)
-        if plan is None or not shard_paths(folder, 0)["img_emb"].exists():
+        if plan is None or not shard_count(folder):
             read_manifest(folder)
             raise GalleryError(
                 f"{folder} lacks the embeddings that it was made of (img_emb/, metadata/), so nothing can be added."
@@ -43,7 +44,7 @@ def add(source: Source, encoder: Encoder, folder: Path, *, name: str, progress: 
             return Gallery.open(folder)
         if other := next((entry for entry in added if not entry["done"] and entry is not this), None):
             first = other["after"][0]
-            if max(_numbers(folder), default=-1) >= first:
+            if shard_count(folder) > first:
                 raise GalleryError(
                     f"An addition of {other['name']} to {folder} is not finished. Finish it first, by the same command; or give "
                     f"it up: delete the files numbered {first:05} and above in img_emb/, metadata/ and skipped/."
@@ -52,15 +53,15 @@ def add(source: Source, encoder: Encoder, folder: Path, *, name: str, progress: 
         if this is None:
             manifest = read_manifest(folder)  # The addition survives it: it goes when the gallery is indexed anew.
             gallery = {"encoder": manifest["encoder"], "spec": manifest["spec"], "about": _about(manifest)}
-            there = Shards(folder, manifest["rows"])  # None is lost: new ones are numbered on from them.
-            this = {"source": source.fingerprint, "name": name, "after": [max(_numbers(folder)) + 1, len(there)], "done": False}
+            there = Shards.of(folder, rows=manifest["rows"])  # None is missing: new ones are numbered on from them.
+            this = {"source": source.fingerprint, "name": name, "after": [len(there.paths), len(there)], "done": False}
             added.append(this)
             plan["gallery"] = gallery
             write_json(folder / PLAN, plan)
         after = Extent(*this["after"])
-        embed(Mixture([(name, source)], but=_Ids(folder, after.shards)), encoder, folder, progress=progress, after=after)
-        kept: Mapping[str, Any] = plan["gallery"]
-        gallery_now = index(folder, kept["encoder"], kept["spec"], kept["about"])
+        new = Mixture([(name, source)], but=Shards.of(folder, after.shards).ids)
+        embed(new, encoder, folder, progress=progress, after=after)
+        gallery_now = index(folder, **plan["gallery"])
         this["done"] = True
         write_json(folder / PLAN, plan)
         return gallery_now
@@ -73,28 +74,5 @@ def stamp_of(folder: Path) -> Mapping[str, Any]:
     return stamp
 
 
-class _Ids:
-    """The ids in the first shards of a folder, shard by shard."""
-
-    def __init__(self, folder: Path, shards: int) -> None:
-        self._folder, self._shards = folder, shards
-
-    def __iter__(self) -> Iterator[list[str]]:
-        import pyarrow.parquet as pq
-        from pyarrow import ArrowInvalid
-
-        for number in range(self._shards):
-            path = shard_paths(self._folder, number)["metadata"]
-            try:
-                ids: list[str] = pq.read_table(path, columns=["id"])["id"].to_pylist()
-            except (OSError, ArrowInvalid) as error:
-                raise GalleryError(f"{path} cannot be read ({first_line(error)}). Put it back.") from error
-            yield ids
-
-
 def _about(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {key: manifest[key] for key in _KEPT if key in manifest}
-
-
-def _numbers(folder: Path) -> list[int]:
-    return [int(path.stem.rpartition("_")[2]) for path in (folder / "img_emb").glob("*.npy")]

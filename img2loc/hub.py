@@ -64,11 +64,11 @@ class HubFiles:
         licence = str(getattr(info.card_data, "license", None) or "not stated")
         return names, sum(sizes[name] for name in names), licence
 
-    def fetch(self, names: list[str]) -> Path:
-        """Download these files into the cache, with a progress bar, going on where an earlier try stopped."""
+    def fetch(self, names: list[str], bar: type | None = None) -> Path:
+        """Download these files into the cache, going on where an earlier try stopped; `bar` is the class of tqdm to show it."""
         from huggingface_hub import snapshot_download
 
-        snapshot_download(self.repo, allow_patterns=names)
+        snapshot_download(self.repo, allow_patterns=names, tqdm_class=bar)
         return self.require()
 
 

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from img2loc.claims import claim, working_on
+from img2loc.embed import Progress
 from img2loc.errors import SourceError, WrongEncoder
 from img2loc.gallery import Gallery
 from img2loc.identity import Seen, ending, hashed, key
 from img2loc.indexing import index
+from img2loc.manifest import begin, workspace
 from img2loc.protocols import Encoder
-from img2loc.shards import Encoded, Progress, is_whole, shard_paths, write_shard
+from img2loc.shards import Encoded, is_whole, shard_paths, write_shard
 from img2loc.sources import location_of
 from img2loc.stores import DEEPEST, Store
 from img2loc.tables import COLUMN_NAMES, USUAL, open_table
@@ -152,8 +153,8 @@ def build(
     """Make a gallery of them, or go on where an earlier call stopped. Raises GalleryError as `indexing.build` does."""
     _require_dim(embeddings, encoder)
     spec = resolve_spec(spec, len(embeddings))
-    with working_on(folder):
-        claim(folder, {"source": embeddings.fingerprint, "encoder": encoder.name})
+    with workspace(folder).locked():
+        begin(folder, {"source": embeddings.fingerprint, "encoder": encoder.name})
         rows, number, done = iter(embeddings), 0, 0
         while shard := [entry for _, entry in zip(range(_CHUNK), rows, strict=False)]:
             if not is_whole(paths := shard_paths(folder, number)):

@@ -1,4 +1,4 @@
-"""The manifest of a gallery: what made it. It is written last, so where it exists the gallery is whole."""
+"""The manifest of a gallery, written last, so that where it exists the gallery is whole; and the plan, written first."""
 
 import json
 from collections.abc import Mapping
@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from img2loc.errors import GalleryError, first_line
+from img2loc.files import write_json
+from img2loc.workspace import Workspace
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 PLAN = "build.json"
 """What is being built in a folder; it is there before the first vector."""
+_PLANNED = ("source", "encoder", "of", "part", "views")
+"""Keys of a plan that decide the embeddings; the others say what was added since."""
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -47,21 +51,26 @@ def made_from(manifest: Mapping[str, Any]) -> str:
 
 def read_plan(folder: Path) -> dict[str, Any] | None:
     """What is being built in a folder; None where nothing is. Raises GalleryError for a note that cannot be read."""
-    try:
-        plan: dict[str, Any] = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except NotADirectoryError:
-        return None
-    except ValueError as error:
-        raise GalleryError(f"{folder / PLAN} cannot be read. Choose another --out, or delete that folder.") from error
-    if not isinstance(plan, dict):
-        raise GalleryError(f"{folder / PLAN} is no note of a build. Choose another --out, or delete that folder.")
-    return plan
+    return workspace(folder).read_note(PLAN)
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    draft.replace(path)
+def workspace(folder: Path) -> Workspace:
+    """The folder of a gallery, to be locked while it is written."""
+    return Workspace(folder, "gallery", GalleryError)
+
+
+def begin(folder: Path, plan: Mapping[str, Any]) -> None:
+    """Note what is being built here, or check that it is the same as before. Raises GalleryError."""
+    before = read_plan(folder)
+    if before is not None:
+        workspace(folder).require_same({key: before[key] for key in _PLANNED if key in before}, plan)
+        return
+    if (folder / MANIFEST).exists():
+        read_manifest(folder)
+        raise GalleryError(f"{folder} already holds a gallery that was built elsewhere. Choose another --out.")
+    if next((folder / "img_emb").glob("*.npy"), None):
+        raise GalleryError(
+            f"{folder} holds embeddings (img_emb/) that were made elsewhere and would be overwritten. Choose another --out; "
+            "img2loc index import makes a gallery of them."
+        )
+    write_json(folder / PLAN, plan)

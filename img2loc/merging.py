@@ -1,50 +1,19 @@
 """Parts of one build, each embedded on a machine of its own → one folder, the same as if one machine had done it all."""
 
-import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from img2loc.claims import claim, working_on
+from img2loc.embed import PART
 from img2loc.errors import GalleryError
+from img2loc.files import replacing
 from img2loc.gallery import Gallery
 from img2loc.identity import Seen
-from img2loc.indexing import index, plan_of
-from img2loc.manifest import PLAN, read_plan, write_json
-from img2loc.protocols import Encoder, Source
-from img2loc.shards import Part, Progress, embed, is_whole, require_tower, shard_paths
-from img2loc.vectors import resolve_spec
-
-PART = "part.json"
-"""Written when a part is whole: what the merged gallery needs to know."""
-
-
-def embed_part(
-    source: Source,
-    encoder: Encoder,
-    folder: Path,
-    part: Part,
-    *,
-    alias: str,
-    table: Mapping[str, Any],
-    of: str = "photos",
-    spec: str = "auto",
-    about: Mapping[str, Any] | None = None,
-    progress: Progress = lambda done: None,
-) -> int:
-    """Embed a part of a source into a folder of its own, or go on there; returns how many shards it has. See `indexing.build`."""
-    require_tower(encoder, alias, of)
-    spec = resolve_spec(spec, len(source), of)
-    with working_on(folder):
-        claim(folder, {**plan_of(source, encoder, of), "part": str(part)})
-        extent = embed(source, encoder, folder, of, progress, part)
-        whole = {"shards": extent.shards, "entries": extent.entries, "dim": encoder.dim, "spec": spec}
-        stamp = {"name": encoder.name, "alias": alias, "table": dict(table)}
-        facts = {"source": source.path.name, "of": of, **(about or {})}
-        write_json(folder / PART, {"part": [part.number, part.of], **whole, "encoder": stamp, "about": facts})
-    return sum(part.has(number) for number in range(extent.shards))
+from img2loc.indexing import index
+from img2loc.manifest import PLAN, begin, read_plan, workspace
+from img2loc.shards import Shards, shard_paths
 
 
 def merge(folders: Sequence[Path], out: Path) -> Gallery:
@@ -57,33 +26,26 @@ def merge(folders: Sequence[Path], out: Path) -> Gallery:
     _require_one_build(folders, notes)
     owner = {note["part"][0]: folder for folder, note in zip(folders, notes, strict=True)}
     first = notes[0]
-    of, shards = first["part"][1], first["shards"]
-    places = [shard_paths(owner[number % of + 1], number) for number in range(shards)]
-    _require_whole(places, first["dim"])
-    with working_on(out):
-        claim(out, _plan(folders[0]))
-        for number, paths in enumerate(places):
-            there = shard_paths(out, number)
-            for kind in ("skipped", "metadata", "img_emb"):
-                _link(paths[kind], there[kind])
+    shards = Shards([shard_paths(owner[number % len(folders) + 1], number) for number in range(first["shards"])])
+    _require_whole(shards, first["dim"])
+    with workspace(out).locked():
+        begin(out, _plan(folders[0]))
+        for number, paths in enumerate(shards.paths):
+            for kind, path in shard_paths(out, number).items():
+                _link(paths[kind], path)
         return index(out, first["encoder"], first["spec"], first["about"])
 
 
 def _note(folder: Path) -> dict[str, Any]:
-    try:
-        note: dict[str, Any] = json.loads((folder / PART).read_text(encoding="utf-8"))
-    except OSError as error:
+    note = workspace(folder).read_note(PART)
+    if note is None:
         plan = read_plan(folder)
         if plan is not None and "part" in plan:
             raise GalleryError(
                 f"{folder} is part {plan['part']}, and not finished. Run its `img2loc index build --part {plan['part']}` again."
-            ) from error
-        raise GalleryError(
-            f"{folder} holds no part of a gallery. Make one: img2loc index build SOURCE --part 1/2 --out DIR"
-        ) from error
-    except ValueError:
-        note = {}
-    if not isinstance(note, dict) or not {"part", "shards", "entries", "dim", "spec", "encoder", "about"} <= set(note):
+            )
+        raise GalleryError(f"{folder} holds no part of a gallery. Make one: img2loc index build SOURCE --part 1/2 --out DIR")
+    if not {"part", "shards", "entries", "dim", "spec", "encoder", "about"} <= set(note):
         raise GalleryError(f"{folder / PART} cannot be read. Run its `img2loc index build --part` again.")
     return note
 
@@ -121,28 +83,21 @@ def _plan(folder: Path) -> dict[str, Any]:
     return {key: value for key, value in plan.items() if key != "part"}
 
 
-def _require_whole(places: Sequence[Mapping[str, Path]], dim: int) -> None:
+def _require_whole(shards: Shards, dim: int) -> None:
     """Every shard with as many vectors as rows, and no photograph twice."""
-    import numpy as np
-    import pyarrow.parquet as pq
-
     seen = Seen()
-    for paths in places:
-        path = paths["img_emb"]
-        if not is_whole(paths):
-            raise GalleryError(f"The shard {path} has vanished. Run that part's `img2loc index build --part` again.")
-        try:
-            ids = pq.read_table(paths["metadata"], columns=["id"])["id"].to_pylist()
-            shape = np.load(path, mmap_mode="r").shape
-            json.loads(paths["skipped"].read_text())
-        except (ValueError, OSError, EOFError, KeyError) as error:
-            raise GalleryError(f"The shard {path} is damaged. Delete it, and run that part's build again.") from error
+    for paths, shape, ids in zip(shards.paths, shards.shapes(), shards.ids(), strict=True):
         if shape != (len(ids), dim):
             raise GalleryError(
-                f"The shard {path} has vectors of shape {shape} for {len(ids)} rows of {dim}. Delete it, and go on."
+                f"The shard {paths['img_emb']} has vectors of shape {shape} for {len(ids)} rows of {dim}. Delete it, and run "
+                "that part's build again."
             )
         if twice := next((i for i, there in zip(ids, seen.add(ids), strict=True) if there), None):
-            raise GalleryError(f"The photo {twice} is in two shards: {path} and one before it. Embed these parts again.")
+            raise GalleryError(
+                f"The photo {twice} is in two shards: {paths['img_emb']} and one before it. Embed these parts again."
+            )
+    for _ in shards.rejected():  # Read, so that a damaged list is found before anything is written.
+        pass
 
 
 def _link(file: Path, to: Path) -> None:
@@ -152,6 +107,5 @@ def _link(file: Path, to: Path) -> None:
     try:
         os.link(file, to)
     except OSError:  # Another disk, or one that knows no links.
-        draft = to.with_suffix(".tmp")
-        shutil.copyfile(file, draft)
-        draft.replace(to)
+        with replacing(to) as draft:
+            shutil.copyfile(file, draft)

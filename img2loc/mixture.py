@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,11 +20,11 @@ _COMPRESSED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 class Mixture:
     """Several sources, one after the other. Of entries with the same id the first is taken, whichever source it is in.
 
-    `but` are ids that are taken already, as those of a gallery to which the sources are added. Raises SourceError where two
+    `but` gives ids that are taken already, as those of a gallery to which the sources are added. Raises SourceError where two
     sources have one name.
     """
 
-    def __init__(self, sources: Sequence[tuple[str, Source]], but: Iterable[Sequence[str]] = ()) -> None:
+    def __init__(self, sources: Sequence[tuple[str, Source]], but: Callable[[], Iterable[Sequence[str]]] = tuple) -> None:
         names = [name for name, _ in sources]
         if len(set(names)) < len(names):
             raise SourceError(f"Two sources have one name: {', '.join(sorted(names))}. Give each a name of its own.")
@@ -40,7 +40,7 @@ class Mixture:
     def __iter__(self) -> Iterator[Item | Rejected]:
         """The entries of the first source, then those of the next."""
         seen = Seen()
-        for ids in self._but:
+        for ids in self._but():
             seen.add(ids)
         for name, source in self._sources:
             for entry in unique(source, seen, "duplicate id: another source or the gallery has it"):

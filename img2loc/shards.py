@@ -1,102 +1,40 @@
-"""A source and an encoder → shards in a folder: vectors in `img_emb/*.npy`, their rows in `metadata/*.parquet`.
+"""Shards of embeddings in a folder: vectors in `img_emb/*.npy`, their rows in `metadata/*.parquet`, as clip-retrieval has them.
 
-That is the layout which clip-retrieval's users know; what could not be embedded is in `skipped/*.json`. The costly half of a
-gallery: it goes on at the shard where it was cut off, and can be shared out among machines.
+What could not be embedded is in `skipped/*.json`. Shards are numbered on from 0, each with one file of every kind.
 """
 
 import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from img2loc.errors import ConfigError
-from img2loc.protocols import Encoder, Source
+from img2loc.errors import GalleryError, first_line
+from img2loc.files import replacing, write_bytes
+from img2loc.geo import Array
 from img2loc.rows import table_of
-from img2loc.types import Embedding, Item, Rejected
+from img2loc.types import Embedding, Embeddings, Item, Rejected
+from img2loc.vectors import converted, lengths
 
-Progress = Callable[[int], None]
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 Encoded = tuple[Item, Embedding] | Rejected
 """An entry with its vector, or why it has none."""
-_TOWER_BATCH = 2048
-_KINDS = {"img_emb": "npy", "metadata": "parquet", "skipped": "json"}
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The `number`-th of `of` parts: every `of`-th shard, so that parts put together are the whole."""
-
-    number: int = 1
-    of: int = 1
-
-    @classmethod
-    def parse(cls, text: str) -> "Part":
-        """The part that a text such as 2/4 means, the second of four. Raises ConfigError."""
-        number, slash, of = text.partition("/")
-        if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
-            raise ConfigError(f"--part {text}: say which of how many, as in 1/4, 2/4, 3/4 and 4/4.")
-        return cls(int(number), int(of))
-
-    def has(self, shard: int) -> bool:
-        """Whether a shard belongs to it."""
-        return shard % self.of == self.number - 1
-
-    def __str__(self) -> str:
-        return f"{self.number}/{self.of}"
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """Shards, and the entries of a source that went into them."""
-
-    shards: int
-    entries: int
-
-
-WHOLE, NOTHING = Part(), Extent(0, 0)
-
-
-def embed(
-    source: Source,
-    encoder: Encoder,
-    folder: Path,
-    of: str = "photos",
-    progress: Progress = lambda done: None,
-    part: Part = WHOLE,
-    after: Extent = NOTHING,
-) -> Extent:
-    """Write the source's embeddings shard by shard; shards that are there, or not in the part, are passed over.
-
-    They are numbered on from those `after` which they come. Photographs' vectors are kept in half precision, as clip-retrieval's
-    users know it; points' and texts' in single precision, so that a gallery gives its authors' probabilities. Returns the shards
-    and entries of the source as a whole, in whichever part. Raises SourceError where the source vanishes.
-    """
-    entries, done, number = iter(source), 0, after.shards
-    while shard := list(islice(entries, shard_size(after.entries + done))):
-        if part.has(number) and not is_whole(paths := shard_paths(folder, number)):
-            encoded = _encoded(shard, encoder, of, partial(_after, progress, done))
-            write_shard(paths, encoded, encoder.dim, np.float16 if of == "photos" else np.float32, source.path.stem)
-        done, number = done + len(shard), number + 1
-        progress(done)
-    return Extent(number - after.shards, done)
-
-
-def shard_size(done: int) -> int:
-    """Entries in the shard that starts at entry `done`: a sixteenth of what is done already, within 64 and 10,000.
-
-    So a kill costs at most that share of the work, and millions of rows still make hundreds of files.
-    """
-    return max(64, min(10_000, done // 16))
+_KINDS = {"skipped": "json", "metadata": "parquet", "img_emb": "npy"}
+"""The kinds of a shard's files, in the order in which they are written: with its vectors a shard is done."""
 
 
 def shard_paths(folder: Path, number: int) -> dict[str, Path]:
-    """The files of a shard by kind: "img_emb", "metadata", "skipped"."""
+    """The files of a shard by kind: "skipped", "metadata", "img_emb"."""
     return {kind: folder / kind / f"{kind}_{number:05}.{suffix}" for kind, suffix in _KINDS.items()}
+
+
+def shard_count(folder: Path) -> int:
+    """The number after that of the folder's last shard."""
+    return max((int(path.stem.rpartition("_")[2]) + 1 for path in (folder / "img_emb").glob("*.npy")), default=0)
 
 
 def is_whole(paths: Mapping[str, Path]) -> bool:
@@ -122,51 +60,89 @@ def write_shard(
     for path in paths.values():
         path.parent.mkdir(exist_ok=True)
     paths["img_emb"].unlink(missing_ok=True)
-    told = json.dumps([{"id": entry.id, "reason": entry.reason} for entry in skipped], indent=1).encode()
+    write_bytes(paths["skipped"], json.dumps([{"id": entry.id, "reason": entry.reason} for entry in skipped], indent=1).encode())
+    with replacing(paths["metadata"]) as draft:
+        pq.write_table(table_of(items, source), draft)
     content = io.BytesIO()  # numpy, writing to a file itself, hides why it could not.
     np.save(content, np.array(vectors, dtype=dtype).reshape(len(items), dim))
-    _write(paths["skipped"], lambda draft: draft.write_bytes(told))
-    _write(paths["metadata"], lambda draft: pq.write_table(table_of(items, source), draft))
-    _write(paths["img_emb"], lambda draft: draft.write_bytes(content.getbuffer()))  # Last: with its vectors a shard is done.
+    write_bytes(paths["img_emb"], content.getbuffer())
 
 
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file whole or not at all, and not into one that another folder shares."""
-    draft = path.with_suffix(".tmp")
-    write(draft)
-    draft.replace(path)
+class Shards:
+    """Shards in the order of their numbers: blocks of unit vectors with their rows, which can be iterated again and again."""
+
+    def __init__(self, shards: Sequence[Mapping[str, Path]], rows: int | None = None) -> None:
+        """Take shards by the paths of their files. Raises GalleryError where one is missing, or there are not so many `rows`."""
+        self.paths = shards
+        for path in (path for paths in shards for path in paths.values()):
+            if not path.exists():
+                raise GalleryError(f"The shard {path} is missing. {_MEND}")
+        if rows is not None and len(self) != rows:
+            folder = shards[0]["img_emb"].parents[1] if shards else "The folder"
+            raise GalleryError(f"{folder} has embeddings of {len(self):,} rows, and the gallery {rows:,}. Build it again.")
+
+    @classmethod
+    def of(cls, folder: Path, count: int | None = None, rows: int | None = None) -> "Shards":
+        """The first `count` shards of a folder, or all of them."""
+        return cls([shard_paths(folder, number) for number in range(shard_count(folder) if count is None else count)], rows)
+
+    def __iter__(self) -> Iterator[tuple[Embeddings, "pa.Table"]]:
+        """The unit vectors and the rows of each shard that has any."""
+        for paths in self.paths:
+            vectors = converted(_array(paths["img_emb"]), "float32")
+            if len(vectors):
+                vectors /= lengths(vectors)[:, None]
+                yield vectors, _table(paths["metadata"])
+
+    def __len__(self) -> int:
+        """Rows in all shards."""
+        return sum(shape[0] for shape in self.shapes())
+
+    def ids(self) -> Iterator[list[str]]:
+        """The ids of every shard's rows."""
+        for paths in self.paths:
+            yield _table(paths["metadata"], ["id"])["id"].to_pylist()
+
+    def shapes(self) -> Iterator[tuple[int, ...]]:
+        """The shape of every shard's vectors."""
+        for paths in self.paths:
+            yield _array(paths["img_emb"], "r").shape
+
+    def locations(self) -> Array:
+        """(lat, lon) of every row, shape (n, 2), degrees."""
+        tables = [_table(paths["metadata"], ["lat", "lon"]) for paths in self.paths]
+        pairs = [np.stack([table["lat"].to_numpy(), table["lon"].to_numpy()], axis=1) for table in tables]
+        return np.concatenate(pairs) if pairs else np.empty((0, 2))
+
+    def rejected(self) -> Iterator[Rejected]:
+        """What was skipped, in the source's order."""
+        for path in (paths["skipped"] for paths in self.paths):
+            try:
+                entries = [Rejected(**entry) for entry in json.loads(path.read_text())]
+            except (OSError, ValueError, TypeError) as error:
+                raise _unreadable(path, error) from error
+            yield from entries
 
 
-def require_tower(encoder: Any, alias: str, of: str) -> None:
-    """Raise ConfigError for an encoder that cannot embed "photos", "points" or "texts"."""
-    needed = {"photos": "encode", "points": "encode_points", "texts": "encode_texts"}
-    if not hasattr(encoder, needed[of]):
-        what = {"points": "location tower, such as geoclip", "texts": "text tower, such as clip-l14"}.get(of, "image tower")
-        raise ConfigError(f"The encoder {alias!r} cannot embed {of}. Choose one that has a {what}, with --encoder.")
+def _array(path: Path, mmap_mode: Literal["r"] | None = None) -> Any:
+    try:
+        return np.load(path, mmap_mode=mmap_mode)
+    except (EOFError, OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
 
 
-def _after(progress: Progress, before: int, ready: int) -> None:
-    progress(before + ready)
+def _table(path: Path, columns: list[str] | None = None) -> Any:
+    import pyarrow.parquet as pq
+    from pyarrow import ArrowInvalid
+
+    try:
+        return pq.read_table(path, columns=columns)
+    except (OSError, ArrowInvalid) as error:
+        raise _unreadable(path, error) from error
 
 
-def _encoded(entries: list[Item | Rejected], encoder: Any, of: str, progress: Progress) -> Iterator[Encoded]:
-    """Each entry with its vector, or why it has none, in order."""
-    items = [entry for entry in entries if isinstance(entry, Item)]
-    vectors = encoder.encode(item.photo for item in items) if of == "photos" else _by_tower(items, encoder, of)
-    for ready, entry in enumerate(entries, 1):
-        if isinstance(entry, Rejected):
-            yield entry
-            continue
-        if (vector := next(vectors, None)) is None:
-            raise ConfigError(f"The encoder {encoder.name!r} gave fewer vectors than there were {of}. It must give one for each.")
-        yield Rejected(entry.id, vector.reason) if isinstance(vector, Rejected) else (entry, vector)
-        progress(ready)
+_MEND = "Restore it, or delete the files of its number and run that build again."
 
 
-def _by_tower(items: list[Item], encoder: Any, of: str) -> Iterator[Embedding]:
-    for start in range(0, len(items), _TOWER_BATCH):
-        batch = items[start : start + _TOWER_BATCH]
-        if of == "points":
-            yield from encoder.encode_points([item.location for item in batch])
-        else:
-            yield from encoder.encode_texts([item.text for item in batch])
+def _unreadable(path: Path, error: Exception) -> GalleryError:
+    return GalleryError(f"The shard {path} cannot be read ({first_line(error)}). {_MEND}")

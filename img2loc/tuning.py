@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from img2loc.ends import InvertedFileIndex
 from img2loc.errors import GalleryError
+from img2loc.files import write_json
 from img2loc.gallery import Gallery
-from img2loc.manifest import MANIFEST, write_json
+from img2loc.manifest import MANIFEST
 from img2loc.types import Embeddings
 from img2loc.vectors import products
 from img2loc.writing import Batches

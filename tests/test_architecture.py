@@ -18,6 +18,8 @@ LAYERS = [
         "images",
         "hub",
         "manifest",
+        "files",
+        "workspace",
         "places",
         "devices",
         "normalise",
@@ -57,8 +59,8 @@ LAYERS = [
     {"plan"},
     {"build"},
     {
-        "claims",
         "shards",
+        "embed",
         "indexing",
         "merging",
         "growing",

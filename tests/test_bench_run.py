@@ -141,7 +141,7 @@ def test_the_same_command_goes_on_and_another_is_refused(cli: Bench, toy: tuple[
     for other in (("--limit", "3"), ("--no-exclude",), ("--locator", "retrieval-mode")):
         code, err = cli(*command, *other)
         assert code == 1
-        assert "holds another run" in err
+        assert "was begun differently" in err
         assert "Choose another --out" in err
     assert lines(Path("R")) == whole
 

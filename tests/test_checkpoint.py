@@ -63,7 +63,7 @@ def test_one_process_a_folder(tmp_path: Path) -> None:
     with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
         assert other.stdout.readline().strip() == "held"
-        with pytest.raises(ConfigError, match="Another process is training"), checkpoint.claimed(tmp_path / "run"):
+        with pytest.raises(ConfigError, match="Another process is writing the model"), checkpoint.claimed(tmp_path / "run"):
             pass
         other.kill()
     with checkpoint.claimed(tmp_path / "run"):

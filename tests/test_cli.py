@@ -371,6 +371,12 @@ def test_output_that_nobody_reads_on(make_photo: MakePhoto) -> None:
     assert "Traceback" not in Path("errors").read_text()
 
 
+def test_a_thread_that_is_stuck_does_not_hold_the_process_back() -> None:
+    stuck = "import threading; threading.Thread(target=threading.Event().wait).start(); from img2loc.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", stuck, "--version"], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip()
+
+
 def test_interrupting_a_request_in_flight_is_quick(make_photo: MakePhoto, chat: ChatServer) -> None:
     import signal
     import time

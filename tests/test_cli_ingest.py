@@ -93,7 +93,7 @@ def test_a_gallery_that_cannot_be_written_is_tuned_with_a_sentence(
     assert (code, "cannot be written (Read-only file system)" in err) == (1, True), err
     with FileLock(tmp_path / "g" / ".lock"):
         code, _, err = run("index", "tune", tmp_path / "g")
-    assert (code, "Another process is building" in err) == (1, True), err
+    assert (code, "Another process is writing the gallery" in err) == (1, True), err
     assert run("index", "tune", tmp_path / "g")[0] == 0
     code, _, err = run("index", "tune", "starter")
     assert (code, "there is nothing to tune" in err) == (1, True), err

@@ -6,6 +6,7 @@ import io
 import os
 import random
 import tarfile
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -202,6 +203,24 @@ def test_wrong_bytes_and_dead_links_are_sentences(http: HTTPServer, tmp_path: Pa
         fetch(http.url_for("/gone"), tmp_path / "f")
     with pytest.raises(FetchError, match="cannot be had"):
         fetch("http://127.0.0.1:9/f", tmp_path / "f")
+
+
+def test_a_download_is_neither_endless_nor_larger_than_the_disk(
+    http: HTTPServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dribble() -> Iterator[bytes]:
+        while True:
+            time.sleep(0.02)
+            yield b"x"
+
+    http.expect_request("/slow").respond_with_handler(lambda _: Response(dribble()))
+    http.expect_request("/large").respond_with_data(b"0123456789")
+    monkeypatch.setattr("img2loc.bench.fetch.TIMEOUT", 0.5)
+    with pytest.raises(FetchError, match=r"only \d+ bytes came in 0\.5 s"):
+        fetch(http.url_for("/slow"), tmp_path / "slow")
+    monkeypatch.setattr("img2loc.bench.fetch.RESERVE", 1 << 62)
+    with pytest.raises(FetchError, match="the disk has less than"):
+        fetch(http.url_for("/large"), tmp_path / "large")
 
 
 def test_fetching_a_benchmark_from_mirrors(http: HTTPServer, tmp_path: Path, run: Cli) -> None:

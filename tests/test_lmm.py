@@ -137,7 +137,7 @@ def test_a_busy_server_is_asked_again(chat: ChatServer, prompt: Prompt) -> None:
 def test_a_server_that_hangs_costs_one_photo(chat: ChatServer, prompt: Prompt) -> None:
     chat.script(hangs(1.5), says("1.5, 2.5"))
     first, second = ask([prompt, prompt], timeout=0.5)
-    assert (first.status, first.detail) == ("failed", "no answer within 0.5 s")
+    assert (first.status, first.detail) == ("failed", "no complete answer within 0.5 s")
     assert second.status == "answered"
 
 

@@ -2,8 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
 
 _SCRIPT = """
 import sys
@@ -32,3 +35,29 @@ def test_memory_is_what_is_used() -> None:
     }
     assert held["yes"] < 60  # 20 MB are kept.
     assert held["no"] > held["yes"]
+
+
+_BUILDS = """
+import sys
+from pathlib import Path
+from img2loc import indexing
+from img2loc.memory import return_large_blocks
+from img2loc.sources import GridSource
+from tests.test_embedding import Compass
+indexing.build(GridSource(5), Compass(), Path(sys.argv[1]), alias="toy", table={}, of="points")
+print(return_large_blocks.cache_info().currsize)
+"""
+_ASKS = """
+from img2loc.cli import _run
+from img2loc.memory import return_large_blocks
+_run(False)
+print(return_large_blocks.cache_info().currsize)
+"""
+
+
+def test_the_command_line_asks_for_it_and_the_library_does_not(tmp_path: Path) -> None:
+    """The allocator of a program that imports us is its own."""
+    for script, words, asked in ((_BUILDS, [str(tmp_path)], "0"), (_ASKS, ["index", "info", "starter"], "1")):
+        command = [sys.executable, "-c", script, *words]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == asked

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from img2loc import indexing, merging
+from img2loc.embed import Part, embed_part
 from img2loc.errors import ConfigError, GalleryError
 from img2loc.mixture import open_source
 from img2loc.protocols import Source
-from img2loc.shards import Part
 from tests.archives import make_pairs
 from tests.test_indexing import TABLE, contents
 from tests.toys import PixelEncoder
@@ -27,7 +27,7 @@ def source(tmp_path: Path) -> Source:
 
 def parts(source: Source, folder: Path, of: int = 3, side: int = 6) -> list[Path]:
     for number in range(1, of + 1):
-        merging.embed_part(source, PixelEncoder(side), folder / str(number), Part(number, of), alias="toy", table=TABLE)
+        embed_part(source, PixelEncoder(side), folder / str(number), Part(number, of), alias="toy", table=TABLE)
     return [folder / str(number) for number in range(1, of + 1)]
 
 
@@ -78,15 +78,15 @@ def test_an_unfinished_part_a_lost_and_a_damaged_shard_are_told(source: Source, 
     lost = one / "img_emb" / "img_emb_00003.npy"
     kept = lost.read_bytes()
     lost.write_bytes(kept[:100])
-    with pytest.raises(GalleryError, match=r"img_emb_00003.npy (is damaged|has vectors of shape)"):
+    with pytest.raises(GalleryError, match=r"img_emb_00003.npy (cannot be read|has vectors of shape)"):
         merging.merge(made, tmp_path / "out")
     np.save(lost, np.load(three / "img_emb" / "img_emb_00002.npy")[:5])
     with pytest.raises(GalleryError, match="for 64 rows of 108"):
         merging.merge(made, tmp_path / "out")
     lost.unlink()
-    with pytest.raises(GalleryError, match=r"img_emb_00003.npy has vanished. Run that part"):
+    with pytest.raises(GalleryError, match=r"img_emb_00003.npy is missing"):
         merging.merge(made, tmp_path / "out")
-    merging.embed_part(source, PixelEncoder(), one, Part(1, 3), alias="toy", table=TABLE)
+    embed_part(source, PixelEncoder(), one, Part(1, 3), alias="toy", table=TABLE)
     assert lost.read_bytes() == kept
     assert len(merging.merge(made, tmp_path / "out")) == 300
 
@@ -94,12 +94,12 @@ def test_an_unfinished_part_a_lost_and_a_damaged_shard_are_told(source: Source, 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("img_emb/img_emb_00000.npy", b"", "img_emb_00000.npy is damaged"),
-        ("metadata/metadata_00000.parquet", b"junk", "img_emb_00000.npy is damaged"),
-        ("skipped/skipped_00000.json", b"[{", "img_emb_00000.npy is damaged"),
+        ("img_emb/img_emb_00000.npy", b"", "img_emb_00000.npy cannot be read"),
+        ("metadata/metadata_00000.parquet", b"junk", "metadata_00000.parquet cannot be read"),
+        ("skipped/skipped_00000.json", b"[{", "skipped_00000.json cannot be read"),
         ("part.json", b"[]", "part.json cannot be read"),
         ("part.json", b'{"part": [1, 2]}', "part.json cannot be read"),
-        ("build.json", b"[]", "build.json is no note"),
+        ("build.json", b"[]", "build.json cannot be read"),
         ("build.json", None, "has no build.json"),
     ],
 )
@@ -119,13 +119,13 @@ def test_parts_of_other_views_or_for_other_indexes_are_told(source: Source, tmp_
         views = "ten-crop"
 
     one, two = parts(source, tmp_path / "a", of=2)
-    merging.embed_part(source, TenCrops(), tmp_path / "b", Part(2, 2), alias="toy", table=TABLE)
+    embed_part(source, TenCrops(), tmp_path / "b", Part(2, 2), alias="toy", table=TABLE)
     with pytest.raises(GalleryError, match="of another views"):
         merging.merge([one, tmp_path / "b"], tmp_path / "out")
-    merging.embed_part(source, PixelEncoder(), two, Part(2, 2), alias="toy", table=TABLE, spec="SQfp16")
+    embed_part(source, PixelEncoder(), two, Part(2, 2), alias="toy", table=TABLE, spec="SQfp16")
     with pytest.raises(GalleryError, match=r"for the index SQfp16, .* for Flat"):
         merging.merge([one, two], tmp_path / "out")
-    merging.embed_part(source, PixelEncoder(), one, Part(1, 2), alias="toy", table=TABLE, spec="SQfp16")
+    embed_part(source, PixelEncoder(), one, Part(1, 2), alias="toy", table=TABLE, spec="SQfp16")
     assert merging.merge([one, two], tmp_path / "out").manifest["spec"] == "SQfp16"
 
 

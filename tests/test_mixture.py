@@ -98,7 +98,7 @@ def test_of_two_sources_the_first_has_the_photo_and_each_row_its_source(tmp_path
     folder = make_mp16(tmp_path / "mp16", range(1, 6))
     more = write_table(tmp_path / "more.csv", ["file", "lat", "lon"], [(mp16_name(n).replace("/", "_"), 1, n) for n in (4, 5, 6)])
     first = CsvSource(folder / "metadata" / "MP16_Pro_filtered.csv", folder)
-    mixture = Mixture([("mp16", first), ("more", CsvSource(more))], but=[[mp16_name(1).replace("/", "_")]])
+    mixture = Mixture([("mp16", first), ("more", CsvSource(more))], but=lambda: [[mp16_name(1).replace("/", "_")]])
     found = list(mixture)
     assert [(entry.id, entry.source) for entry in found if isinstance(entry, Item)] == [
         *((mp16_name(n), "mp16") for n in (5, 4, 3, 2)), (mp16_name(6).replace("/", "_"), "more"),

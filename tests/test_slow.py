@@ -10,6 +10,7 @@ import pytest
 
 from img2loc import indexing, sketch, tuning
 from img2loc.parse import parse
+from img2loc.shards import Shards
 from img2loc.types import Embeddings
 from tests.conftest import MakePhoto
 from tests.test_gallery import ENCODER, unit
@@ -61,7 +62,7 @@ def test_a_hundred_thousand_rows(tmp_path: Path, spec: str, least: float) -> Non
         if again:
             if not spec.startswith("IVF"):
                 break
-            tuning.tune(gallery, indexing.Shards(tmp_path), 0.9, 0.8)
+            tuning.tune(gallery, Shards.of(tmp_path), 0.9, 0.8)
             gallery = type(gallery).open(tmp_path)
         claimed = gallery.manifest["recall"]
         for keep, excluded in ((anybody, ()), (others, ("a3",))):

@@ -344,7 +344,7 @@ def test_a_folder_of_another_training_is_refused(tmp_path: Path, make_photo: Mak
         train(GeoClipTraining(encoder="lite0", epochs=2, lr=1e-3), lite0, source, out)
     with pytest.raises(ConfigError, match=r"training of 2 epochs already, more than 1"):
         train(GeoClipTraining(encoder="lite0", epochs=1), lite0, source, out)
-    with claimed(out), pytest.raises(ConfigError, match="Another process is training into"):
+    with claimed(out), pytest.raises(ConfigError, match="Another process is writing the model"):
         train(GeoClipTraining(encoder="lite0", epochs=2), lite0, source, out)
     with pytest.raises(ConfigError, match=r"'pixels/6' cannot be the image tower"):
         train(GeoClipTraining(), PixelEncoder(), source, tmp_path / "n")

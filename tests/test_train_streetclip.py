@@ -196,7 +196,7 @@ def test_another_training_in_the_folder_and_missing_weights(
 ) -> None:
     short = replace(quick, epochs=1)
     train(rows, short, tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"holds another training: lr is 0\.002 there and 0\.001 now"):
+    with pytest.raises(ConfigError, match=r"was begun differently: lr is 0\.002 there and 0\.001 now"):
         train(rows, replace(short, lr=1e-3), tmp_path / "run")
     with pytest.raises(ConfigError, match="photos is"):
         train(rows[:12], short, tmp_path / "run")

@@ -15,6 +15,7 @@ from img2loc.cli import _run
 from img2loc.errors import GalleryError
 from img2loc.gallery import Gallery
 from img2loc.rows import table_of
+from img2loc.shards import Shards
 from img2loc.types import Embeddings
 from tests.conftest import kill_when
 from tests.test_gallery import ENCODER, brute_force, unit
@@ -95,7 +96,7 @@ def test_an_exact_index_finds_all(tmp_path: Path) -> None:
     assert (gallery.manifest["recall"]["near"], gallery.manifest["recall"]["far"]) == (1.0, 1.0)
     assert gallery.manifest["same_coordinates"] == 0.0 + 1.0 * (ROWS > 3000)  # Coordinates repeat after 3,000 rows.
     with pytest.raises(GalleryError, match="nothing to tune"):
-        tuning.tune(gallery, indexing.Shards(gallery.folder), 0.9, 0.9)
+        tuning.tune(gallery, Shards.of(gallery.folder), 0.9, 0.9)
 
 
 def test_tuning_by_command_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import lzma
 import shutil
 import tarfile
+import time
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -19,7 +20,10 @@ from img2loc.errors import SourceError, first_line
 
 CHUNK = 1 << 20
 TIMEOUT = 60.0
-"""Seconds without a byte after which a server is given up."""
+"""Seconds without a byte after which a server is given up; also seconds with less than SLOWEST bytes in each."""
+SLOWEST = 1000
+RESERVE = 1 << 30
+"""Bytes that a download leaves free on the disk, for a server that sends without end."""
 Progress = Callable[[int, int | None], None]
 
 _NOT_ITS_FAULT = {
@@ -146,11 +150,20 @@ def _receive(answer: HTTPResponse, part: Path, note: Path, have: int, progress: 
         note.write_text(validator)
     else:
         note.unlink(missing_ok=True)
+    before, since = start, time.monotonic()
     with part.open("ab" if resumed else "wb") as sink:
-        while chunk := answer.read(CHUNK):
+        while chunk := answer.read1(CHUNK):
             sink.write(chunk)
             start += len(chunk)
             progress(start, total)
+            if shutil.disk_usage(part.parent).free < RESERVE:
+                raise OSError(
+                    f"the disk has less than {RESERVE:,} bytes left after {start:,} of {total or 'no announced length'}"
+                )
+            if time.monotonic() - since > TIMEOUT:
+                if start - before < SLOWEST * TIMEOUT:
+                    raise OSError(f"only {start - before:,} bytes came in {TIMEOUT:g} s")
+                before, since = start, time.monotonic()
     if total is not None and start < total:
         raise OSError(f"the connection broke after {start:,} of {total:,} bytes")
 

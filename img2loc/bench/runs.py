@@ -8,12 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from filelock import FileLock, Timeout
-
 from img2loc.bench.truth import Truth
 from img2loc.errors import RunError
-from img2loc.manifest import write_json
+from img2loc.files import replacing, write_json
 from img2loc.types import Location
+from img2loc.workspace import Workspace, plain
 
 FORMAT = 1
 ABOUT, TRUTH, PREDICTIONS = "run.json", "truth.csv", "predictions.jsonl"
@@ -69,33 +68,26 @@ class Writer(Run):
     """A run that is being written, by this process alone."""
 
     def append(self, record: dict[str, Any]) -> None:
-        """Add one line. When it returns, the line survives the death of this process. Raises RunError."""
+        """Add one line. When it returns, the line survives the death of this process. Raises OSError."""
         # Half of a surrogate pair, in the name of a file, becomes its JSON escape.
         line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace") + b"\n"
-        try:
-            # Opened each time and unbuffered: nothing is left to be written later, when the disk is full.
-            with (self.folder / PREDICTIONS).open("ab", buffering=0) as file:
-                written = 0
-                while written < len(line):
-                    written += file.write(line[written:]) or 0
-        except OSError as error:
-            raise _cannot_write(self.folder, error) from error
+        # Opened each time and unbuffered: nothing is left to be written later, when the disk is full.
+        with (self.folder / PREDICTIONS).open("ab", buffering=0) as file:
+            written = 0
+            while written < len(line):
+                written += file.write(line[written:]) or 0
         self.predictions[record["id"]] = record
         self.spent_usd += _cost(record)
 
     def forget(self, ids: Collection[str]) -> None:
-        """Take the lines of these photographs away: they were not done after all. Raises RunError."""
+        """Take the lines of these photographs away: they were not done after all. Raises OSError."""
         if not ids:
             return
         for identity in ids:
             self.predictions.pop(identity, None)
-        draft = (self.folder / PREDICTIONS).with_suffix(".tmp")
-        try:
-            with (self.folder / PREDICTIONS).open("rb") as file, draft.open("wb") as kept:
-                kept.writelines(line for line in file if json.loads(line)["id"] not in ids)
-            draft.replace(self.folder / PREDICTIONS)
-        except OSError as error:
-            raise _cannot_write(self.folder, error) from error
+        path = self.folder / PREDICTIONS
+        with replacing(path) as draft, path.open("rb") as file, draft.open("wb") as kept:
+            kept.writelines(line for line in file if json.loads(line)["id"] not in ids)
 
 
 @contextmanager
@@ -107,50 +99,31 @@ def writing(
     `indifferent` names keys of configuration tables that another value may have without its being another run. Raises RunError
     where the folder holds another run, is in use, or cannot be written.
     """
-    # As it will be read back.
-    plain: dict[str, Any] = json.loads(json.dumps({"format": FORMAT, **about, "n": len(truth)}))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=0)
-        lock.acquire()
-    except Timeout as error:
-        raise RunError(f"Another process is writing the run {folder}. Wait for it, or choose another --out.") from error
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
-    try:
-        yield _begin(folder, plain, truth, indifferent)
-    finally:
-        lock.release()
+    workspace = Workspace(folder, "run", RunError)
+    with workspace.locked():
+        yield _begin(workspace, plain({"format": FORMAT, **about, "n": len(truth)}), truth, indifferent)
 
 
-def _begin(folder: Path, about: dict[str, Any], truth: Sequence[Truth], indifferent: Collection[str]) -> Writer:
-    try:
-        if (folder / ABOUT).exists():
-            before = Run.open(folder)
-            _require_same(folder, before.about, about, indifferent)
-            if [(row.id, row.location, row.author) for row in before.truth] != [(t.id, t.location, t.author) for t in truth]:
-                raise RunError(f"{folder} holds a run over other photos. Choose another --out, or delete that folder.")
-            _mend(folder / PREDICTIONS)
-            return Writer(folder, before.about, list(truth), before.predictions, before.spent_usd)
-        if (folder / PREDICTIONS).exists():
-            raise RunError(f"{folder} holds a {PREDICTIONS}, but no {ABOUT}. Choose another --out.")
-        draft = (folder / TRUTH).with_suffix(".tmp")
-        with draft.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("id", "lat", "lon", "author"))
-            writer.writerows((row.id, row.location.lat, row.location.lon, row.author) for row in truth)
-        draft.replace(folder / TRUTH)
-        write_json(folder / ABOUT, about)  # Last: where it exists, the run has begun.
-        return Writer(folder, about, list(truth), {})
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
-
-
-def _cannot_write(folder: Path, error: OSError) -> RunError:
-    return RunError(
-        f"The run {folder} cannot be written ({error.strerror or error}). Make room there, or choose another --out; the same "
-        "command goes on where it stopped."
-    )
+def _begin(workspace: Workspace, about: dict[str, Any], truth: Sequence[Truth], indifferent: Collection[str]) -> Writer:
+    folder = workspace.folder
+    if (folder / ABOUT).exists():
+        before = Run.open(folder)
+        now = _decisive(about, indifferent)
+        if "galleries" not in before.about.get("config", {}):  # Earlier versions noted the last of several galleries only.
+            now = {name: value for name, value in now.items() if not name.startswith("config.galleries.")}
+        workspace.require_same(_decisive(before.about, indifferent), now)
+        if [(row.id, row.location, row.author) for row in before.truth] != [(t.id, t.location, t.author) for t in truth]:
+            raise RunError(f"{folder} holds a run over other photos. Choose another --out, or delete that folder.")
+        _mend(folder / PREDICTIONS)
+        return Writer(folder, before.about, list(truth), before.predictions, before.spent_usd)
+    if (folder / PREDICTIONS).exists():
+        raise RunError(f"{folder} holds a {PREDICTIONS}, but no {ABOUT}. Choose another --out.")
+    with replacing(folder / TRUTH) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("id", "lat", "lon", "author"))
+        writer.writerows((row.id, row.location.lat, row.location.lon, row.author) for row in truth)
+    write_json(folder / ABOUT, about)  # Last: where it exists, the run has begun.
+    return Writer(folder, about, list(truth), {})
 
 
 def _read_lines(path: Path, content: bytes) -> tuple[dict[str, dict[str, Any]], int, float]:
@@ -191,7 +164,7 @@ def _mend(path: Path) -> None:
 
 def digest(about: Mapping[str, Any], indifferent: Collection[str] = ()) -> str:
     """SHA-256 of all that makes a run another run."""
-    facts = _decisive(json.loads(json.dumps(about)), indifferent)
+    facts = _decisive(plain(about), indifferent)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -206,25 +179,6 @@ def _decisive(about: Mapping[str, Any], indifferent: Collection[str]) -> dict[st
         for name, value in _flat(about).items()
         if not name.startswith(_DERIVED) and not (name.startswith("config.") and set(indifferent) & set(name.split(".")))
     }
-
-
-def _require_same(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any], indifferent: Collection[str]) -> None:
-    """Raise RunError unless two runs are the same."""
-    old, new = _decisive(before, indifferent), _decisive(now, indifferent)
-    if "galleries" not in before.get("config", {}):  # Earlier versions noted the last of several galleries only.
-        new = {name: value for name, value in new.items() if not name.startswith("config.galleries.")}
-    changed = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
-    if changed:
-        first = changed[0]
-        raise RunError(
-            f"{folder} holds another run: {', '.join(changed[:5])} differ"
-            f" ({first}: {_short(old.get(first))} there, {_short(new.get(first))} now). Choose another --out."
-        )
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def _flat(content: Mapping[str, Any], above: str = "") -> dict[str, Any]:

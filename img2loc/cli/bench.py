@@ -134,11 +134,12 @@ def _progress() -> "Iterator[Callable[[Tally], None]]":
     if not on_terminal(sys.stderr):
         yield lambda tally: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    from img2loc.cli import render
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[standing]}"), TimeRemainingColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    bar = render.bar(*columns)
     task = bar.add_task("photos", total=None, standing="")
 
     def show(tally: "Tally") -> None:

@@ -13,7 +13,15 @@ if TYPE_CHECKING:
     from img2loc.config import Config
     from img2loc.recipes import Recipe
 
-app = typer.Typer(help="Build galleries, look into them, search them.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def prepare() -> None:
+    """Build galleries, look into them, search them."""
+    from img2loc.memory import return_large_blocks
+
+    return_large_blocks()
 
 
 def build(
@@ -72,9 +80,9 @@ def build(
 def make(settings: "Config", recipe: "Recipe", folder: Path, device: str | None = None, part: str | None = None) -> None:
     """Build a recipe's gallery, and say what came out; of a part only the embeddings."""
     from img2loc import build as maker
-    from img2loc import indexing, merging
+    from img2loc import indexing
     from img2loc.cli import render
-    from img2loc.shards import Part
+    from img2loc.embed import Part, embed_part
 
     share = Part.parse(part) if part else None
     found = recipe.source()
@@ -86,7 +94,7 @@ def make(settings: "Config", recipe: "Recipe", folder: Path, device: str | None 
     options["about"] = {"description": recipe.description, "terms": recipe.terms}
     with render.progress(len(found), recipe.of) as advance:
         if share is not None:
-            shards = merging.embed_part(found, made, folder, share, **options, progress=advance)
+            shards = embed_part(found, made, folder, share, **options, progress=advance)
             typer.echo(
                 f"{folder}: part {share}, {shards:,} shards. When all are done: img2loc index merge DIR... --out DIR", err=True
             )

@@ -5,14 +5,18 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-from img2loc.cli.streams import on_terminal, plain
+from img2loc.cli.streams import on_terminal, plain, ungated
 from img2loc.geo import COUNTRY_KM
 from img2loc.locators.textual import Ranking
 from img2loc.places import place_at
 from img2loc.plan import Plan
 from img2loc.records import guess_record, neighbour_record
 from img2loc.types import Guess, Location, Neighbour, Place
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
 
 _FAILURES = {
     "unreadable": "cannot be read",
@@ -137,15 +141,37 @@ def _km(distance: float) -> str:
     return f"{distance:.0f} km"
 
 
+def bar(*columns: "ProgressColumn") -> "Progress":
+    """A bar on stderr, not yet drawn. It passes the gate, so the texts in it must be `plain`."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(file=ungated(sys.stderr))
+    # rich would send all that is printed meanwhile, answers too, to the bar's own console.
+    return Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+
+
+def download_bar() -> type:
+    """The bar for libraries that draw their own: tqdm's, past the gate; nothing where stderr is not a terminal."""
+    from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+    class Bar(tqdm):  # type: ignore[misc]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **{**options, "file": ungated(sys.stderr), "disable": not on_terminal(sys.stderr)})
+
+    return Bar
+
+
 @contextmanager
 def waiting(what: str) -> Iterator[None]:
     """A spinner on stderr while something loads; nothing where stderr is not a terminal."""
     if not on_terminal(sys.stderr):
         yield
         return
-    from rich.console import Console
+    from rich.progress import SpinnerColumn, TextColumn
 
-    with Console(stderr=True).status(what):
+    with bar(SpinnerColumn(), TextColumn("{task.description}", markup=False)) as spinner:
+        spinner.add_task(plain(what), total=None)
         yield
 
 
@@ -155,22 +181,15 @@ def progress(total: int, unit: str, show: bool = True) -> Iterator[Callable[[int
     if not (show and on_terminal(sys.stderr)):
         yield lambda done: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(unit, total=total, rate="")
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn(unit), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    with bar(*columns) as drawn:
+        task = drawn.add_task(unit, total=total, rate="")
 
         def advance(done: int) -> None:
-            speed = bar.tasks[0].speed
-            bar.update(task, completed=done, rate=f"{speed:.1f}/s" if speed else "")
+            speed = drawn.tasks[0].speed
+            drawn.update(task, completed=done, rate=f"{speed:.1f}/s" if speed else "")
 
         yield advance
 
@@ -181,10 +200,9 @@ def transfer() -> Iterator[Callable[[int, int | None], None]]:
     if not on_terminal(sys.stderr):
         yield lambda done, total: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
 
     columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("bytes", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    with bar(*columns) as drawn:
+        task = drawn.add_task("bytes", total=None)
+        yield lambda done, total: drawn.update(task, completed=done, total=total)

@@ -60,7 +60,7 @@ def score(
     Of a run the scores are kept in RUN/scores.json.
     """
     from img2loc.bench import scoring, tables
-    from img2loc.manifest import write_json
+    from img2loc.files import write_json
 
     if (run is None) == (predictions is None) or (predictions is None) != (truth is None):
         raise typer.BadParameter("name a RUN, or --predictions FILE and --truth FILE")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from img2loc.cli.settings import ConfigFile, load_config
+from img2loc.cli.streams import plain
 
 if TYPE_CHECKING:
     from img2loc.readiness import Need
@@ -24,7 +25,7 @@ def setup(
     It shows sizes and licences, and asks; then it builds the galleries that need no photographs.
     """
     from img2loc import assets, galleries, making, readiness
-    from img2loc.cli import index
+    from img2loc.cli import index, render
 
     settings = load_config(config)
     making.check(settings)
@@ -40,9 +41,10 @@ def setup(
             err=True,
         )
         if yes or typer.confirm("Fetch it?", err=True):
-            typer.echo(f"Fetched: {need.files.fetch(names)}", err=True)
+            typer.echo(f"Fetched: {need.files.fetch(names, render.download_bar())}", err=True)
     now = readiness.setup_needs(settings, name)
     if all(need.ready for need in now if need.files is not None):
+        index.prepare()
         for need in now:
             if need.gallery:
                 index.make(settings, galleries.recipe(settings, need.gallery), assets.galleries() / need.gallery)
@@ -93,7 +95,7 @@ def show(
         for name in settings.names(role):
             typer.echo(f"\n[{role}.{_toml_key(name)}]")
             for key, value in settings.table(role, name).items():
-                typer.echo(f"{_toml_key(key)} = {toml(value)}  # {settings.origin(role, name, key)}")
+                typer.echo(f"{_toml_key(key)} = {toml(value)}  # {plain(settings.origin(role, name, key))}")
 
 
 def toml(value: Any) -> str:
@@ -103,7 +105,7 @@ def toml(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(toml, value)) + "]"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return json.dumps(value, ensure_ascii=False)  # TOML forbids \x7f too; the gate writes it as an escape.
     return str(value).lower() if isinstance(value, bool | float) else str(value)
 
 

@@ -95,11 +95,6 @@ def streetclip(
 
     The captions are of the photos' own places. Killed, the same command goes on.
     """
-    import sys
-
-    from transformers.utils.logging import disable_progress_bar
-
-    from img2loc.cli.streams import on_terminal
     from img2loc.cli.system import toml
     from img2loc.errors import SourceError
     from img2loc.training import placed
@@ -114,8 +109,6 @@ def streetclip(
             "names if known."
         )
     rows = list(placed.placed_photos(recipe.path, photos or recipe.photos, recipe.columns, recipe.licences))
-    if not on_terminal(sys.stderr):
-        disable_progress_bar()  # transformers has one of its own for what it writes.
     with _progress() as advance:
         total = settings.epochs * sum(isinstance(row, placed.PlacedPhoto) for row in rows)
         history = training.train(rows, settings, out, lambda done: advance("photos", done, total, ""))
@@ -207,11 +200,12 @@ def _progress() -> Iterator[Callable[[str, int, int, str], None]]:
     if not on_terminal(sys.stderr):
         yield lambda what, done, total, remark: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    from img2loc.cli import render
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with render.bar(*columns) as bar:
         tasks: dict[tuple[str, int], Any] = {}
 
         def advance(what: str, done: int, total: int, remark: str) -> None:

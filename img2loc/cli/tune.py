@@ -23,13 +23,13 @@ def tune(
     By measurement, for either end; the numbers are kept in the gallery.
     """
     from img2loc import galleries, tuning
-    from img2loc.claims import working_on
-    from img2loc.indexing import Shards
+    from img2loc.manifest import workspace
+    from img2loc.shards import Shards
 
     opened = galleries.open_gallery(load_config(config), gallery)
     tuning.require_lists(opened)
-    with working_on(opened.folder):
-        measurements = tuning.tune(opened, Shards(opened.folder, len(opened)), recall, far_recall)
+    with workspace(opened.folder).locked():
+        measurements = tuning.tune(opened, Shards.of(opened.folder, rows=len(opened)), recall, far_recall)
     typer.echo(json.dumps(measurements["recall"], indent=1))
 
 

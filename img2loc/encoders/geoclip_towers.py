@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from img2loc.errors import MissingPackage, MissingWeights, first_line
+from img2loc.files import replacing, write_json
 from img2loc.hub import HubFiles, folder_or_hub
 
 SIGMAS = (1.0, 16.0, 256.0)
@@ -146,12 +147,9 @@ def save(parts: GeoClipParts, folder: Path, about: Mapping[str, object]) -> None
 
     folder.mkdir(parents=True, exist_ok=True)
     config = {"model_type": _MODEL_TYPE, "format_version": 1, "sigma": list(parts.location_encoder.sigmas), **about}
-    draft = folder / f"{CONFIG}.tmp"
-    draft.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-    draft.replace(folder / CONFIG)
-    draft = folder / f"{WEIGHTS}.tmp"
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in parts.state_dict().items()}, draft)
-    draft.replace(folder / WEIGHTS)
+    write_json(folder / CONFIG, config)
+    with replacing(folder / WEIGHTS) as draft:
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in parts.state_dict().items()}, draft)
 
 
 def _folder(weights: str) -> Path:

@@ -39,7 +39,8 @@ class LangChain(Concurrent):
     `model` is "provider:model"; its key is where the provider's package looks for it. `options` go to the model as they are
     (temperature, base_url, timeout …); a server that they name gets no key but the `api_key` among them. With `structured`, the
     form is asked for by JSON schema; a model that does not take it is asked without from then on. Tracing to third parties is
-    off unless LANGSMITH_TRACING is set. Raises MissingPackage or ConfigError.
+    off unless LANGSMITH_TRACING is set. The requests are the provider's package's, with its own limits: a reply is not bounded
+    here. Raises MissingPackage or ConfigError.
     """
 
     def __init__(

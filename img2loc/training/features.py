@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from img2loc import assets
 from img2loc.encoders.torch_encoder import TorchEncoder
 from img2loc.errors import ConfigError, SourceError, UnreadablePhoto
+from img2loc.files import replacing, shard_size
 from img2loc.geo import Array
 from img2loc.protocols import Source
-from img2loc.shards import shard_size
 from img2loc.types import NOT_A_PHOTO, Item, Photo, Rejected
+from img2loc.workspace import Workspace
 
 if TYPE_CHECKING:
     import torch
@@ -92,26 +92,16 @@ def extract(source: Source, tower: TorchEncoder, progress: Callable[[int], None]
     """
     mark = f"{source.fingerprint}\n{source.path.resolve()}\n{tower.name}\n{tower.dtype}"
     folder = assets.features() / hashlib.sha256(mark.encode()).hexdigest()[:16]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock", timeout=0):
-            shards = _take(source, tower, folder, progress)
-            found = Features(folder, shards)
-            if not len(found):
-                reason = found.skipped[0].reason if found.skipped else "it is empty"
-                for number in range(shards):
-                    for path in _files(folder, number):
-                        path.unlink()  # Mended, it is read again.
-                raise SourceError(f"No photograph of {source.path} can be used: {reason}.")
-            return found
-    except Timeout as error:
-        raise ConfigError(
-            f"Another process is taking the features of {source.path}. Wait for it, then run this again."
-        ) from error
-    except OSError as error:
-        raise ConfigError(
-            f"Features cannot be written to {folder} ({error.strerror or error}). Make room there, or set IMG2LOC_HOME."
-        ) from error
+    with Workspace(folder, "features", ConfigError, "set IMG2LOC_HOME to another folder").locked():
+        shards = _take(source, tower, folder, progress)
+        found = Features(folder, shards)
+        if not len(found):
+            reason = found.skipped[0].reason if found.skipped else "it is empty"
+            for number in range(shards):
+                for path in _files(folder, number):
+                    path.unlink()  # Mended, it is read again.
+            raise SourceError(f"No photograph of {source.path} can be used: {reason}.")
+        return found
 
 
 def through(tower: TorchEncoder, inputs: Iterable[Callable[[], torch.Tensor]]) -> Iterator[Row | str]:
@@ -211,10 +201,8 @@ def _write(
         "reason": pa.array([row if isinstance(row, str) else "" for row in taken], pa.string()),
     }
     pq.write_table(pa.table(columns), paths[1])
-    draft = paths[0].with_suffix(".tmp")
-    with draft.open("wb") as file:
+    with replacing(paths[0]) as draft, draft.open("wb") as file:  # Last: a shard is done when its features are there.
         np.save(file, np.array([row for row in taken if not isinstance(row, str)], np.float32).reshape(-1, dim))
-    draft.replace(paths[0])  # Last: a shard is done when its features are there.
 
 
 def _read(path: Path, columns: list[str] | None = None) -> Any:

@@ -111,27 +111,22 @@ def train(
     plan = {"model": "geoclip", "encoder": tower.name, "source": source.fingerprint, **unchanging}
     if apart is not None:
         plan["validation"] = f"{settings.validation} ({apart.fingerprint})"
-    try:
-        with checkpoint.claimed(folder, "" if settings.weights in (RANDOM, geoclip_towers.PACKAGE) else settings.weights):
-            state = checkpoint.resume(folder, plan)  # Another training's folder is refused before any work.
-            found = extract(source, tower, partial(_photos_done, progress, len(source)))
-            found.write_skipped(folder)
-            held = None if apart is None else extract(apart, tower, partial(_photos_done, progress, len(apart)))
-            training = _Training(settings, tower, found, held)
-            if settings.augment:
-                training.photos = found.photos(source)
-            if state is not None:
-                training.restore(state, folder)
-                training.write(folder)  # A kill may have come between the checkpoint and what is made of it.
-            for epoch in range(training.done, settings.epochs):
-                training.epoch(epoch, partial(progress, "steps"))
-                checkpoint.save(folder, plan, training.state())
-                training.write(folder)
-            return training.history
-    except OSError as error:
-        raise ConfigError(
-            f"{folder} cannot be written ({error.strerror or error}). Make room, or choose another --out."
-        ) from error
+    with checkpoint.claimed(folder, "" if settings.weights in (RANDOM, geoclip_towers.PACKAGE) else settings.weights):
+        state = checkpoint.resume(folder, plan)  # Another training's folder is refused before any work.
+        found = extract(source, tower, partial(_photos_done, progress, len(source)))
+        found.write_skipped(folder)
+        held = None if apart is None else extract(apart, tower, partial(_photos_done, progress, len(apart)))
+        training = _Training(settings, tower, found, held)
+        if settings.augment:
+            training.photos = found.photos(source)
+        if state is not None:
+            training.restore(state, folder)
+            training.write(folder)  # A kill may have come between the checkpoint and what is made of it.
+        for epoch in range(training.done, settings.epochs):
+            training.epoch(epoch, partial(progress, "steps"))
+            checkpoint.save(folder, plan, training.state())
+            training.write(folder)
+        return training.history
 
 
 def _photos_done(progress: Progress, total: int, done: int) -> None:
