@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 from synthetic import Synthetic
 
-from img2loc import indexing
-from img2loc.embed import embed
-from img2loc.errors import GalleryError
-from img2loc.gallery import Gallery
-from img2loc.manifest import begin
-from img2loc.memory import return_large_blocks
-from img2loc.shards import Shards
-from img2loc.types import Embeddings
+from img2loc.core.errors import GalleryError
+from img2loc.core.memory import return_large_blocks
+from img2loc.core.types import Embeddings
+from img2loc.gallery.build import pipeline
+from img2loc.gallery.build.embed import embed
+from img2loc.gallery.build.shards import Shards
+from img2loc.gallery.gallery import Gallery
+from img2loc.gallery.manifest import begin
 
 _K = 16
 _STAMP = {"name": "synthetic", "alias": "synthetic", "table": {"kind": "synthetic"}}
@@ -161,7 +161,7 @@ def ours(name: str, spec: str, folder: Path, shards: Path, queries: Embeddings, 
         gallery, note = Gallery.open(target), "built before"
     except GalleryError:
         begun = time.perf_counter()
-        gallery = indexing.index(target, _STAMP, spec, {"of": "photos"})
+        gallery = pipeline.index(target, _STAMP, spec, {"of": "photos"})
         note = f"indexed in {time.perf_counter() - begun:.0f} s"
     results = gallery.index.search(queries, _K, _K, [np.empty(0, dtype=np.int64)] * len(queries))
     shares = [

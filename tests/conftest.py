@@ -23,10 +23,10 @@ import pytest
 from PIL import Image
 
 from img2loc.cli import _run
-from img2loc.config import user_file
-from img2loc.gallery import Gallery
-from img2loc.rows import table_of
-from img2loc.types import Item, Location, Photo
+from img2loc.config.config import user_file
+from img2loc.core.types import Item, Location, Photo
+from img2loc.gallery.gallery import Gallery
+from img2loc.gallery.metadata import table_of
 from tests.server import ChatServer, chat
 from tests.toys import PixelEncoder
 

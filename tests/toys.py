@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from img2loc.errors import UnreadablePhoto
-from img2loc.types import Embedding, Photo, Rejected
+from img2loc.core.errors import UnreadablePhoto
+from img2loc.core.types import Embedding, Photo, Rejected
 
 
 class PixelEncoder:

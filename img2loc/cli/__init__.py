@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from img2loc.cli import ask, bench, data, embed, index, lmm, system, train
-from img2loc.cli.streams import gated
+from img2loc.cli.stdio import gated
 
 app = typer.Typer(
     name="img2loc",
@@ -81,7 +81,7 @@ def _quieten() -> None:
 @gated()
 def _run(debug: bool) -> int:
     """The exit code. What is printed passes the gate; only the traceback of --debug, which Python prints, does not."""
-    from img2loc.errors import Img2LocError
+    from img2loc.core.errors import Img2LocError
 
     logging.basicConfig(level=logging.ERROR)  # It keeps the stream that is there now.
     try:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from img2loc.cli.settings import ConfigFile, load_config
-from img2loc.cli.streams import on_terminal, put
+from img2loc.cli.stdio import on_terminal, put
 
 if TYPE_CHECKING:
-    from img2loc.plan import Plan
-    from img2loc.types import Photo
+    from img2loc.config.plan import Plan
+    from img2loc.core.types import Photo
 
 _PLACES, _ENTRIES_A_PLACE = 10, 50
 
@@ -49,9 +49,10 @@ def ask(
     Without options it uses the largest gallery of your own whose model can run here, else the starter gallery, and lets an LMM
     decide if OPENAI_API_KEY or OPENAI_BASE_URL is set.
     """
-    from img2loc import assets, build, making
-    from img2loc.cli import render
-    from img2loc.plan import Plan
+    from img2loc.cli import output
+    from img2loc.config import factory, registry
+    from img2loc.config.plan import Plan
+    from img2loc.core import paths as assets
 
     if bool(photos) == (text is not None):
         raise typer.BadParameter("Name photos, folders or - to ask about, or --text; not both.", param_hint="PHOTO")
@@ -62,22 +63,22 @@ def ask(
         raise typer.BadParameter("It does not apply to --text. Leave it out.", param_hint=idle[0])
     listed = _listed(photos or [])
     settings = load_config(config)
-    making.check(settings)
-    name = locator or (build.TEXTS if text else build.default_locator(settings, gallery, lmm, k))
-    build.override(settings, name, gallery=gallery, lmm=lmm, k=k)
+    registry.check(settings)
+    name = locator or (factory.TEXTS if text else factory.default_locator(settings, gallery, lmm, k))
+    factory.override(settings, name, gallery=gallery, lmm=lmm, k=k)
     plan = Plan(settings, name)
     if text:
         return _rank(plan, text, k or _PLACES, as_json)
     if local_only and plan.lmm is not None:
         plan.lmm.require_local()
-    with render.waiting(f"Loading the locator {name} …"):
-        made = build.locator(plan, cache=assets.replies() if cache else None, max_radius_km=max_radius)
+    with output.waiting(f"Loading the locator {name} …"):
+        made = factory.locator(plan, cache=assets.replies() if cache else None, max_radius_km=max_radius)
     _announce(plan, chosen=locator is not None, gallery_chosen=gallery is not None)
     missed = 0
-    with render.progress(len(listed), "photos", show=len(listed) > 1 and not on_terminal(sys.stdout)) as advance:
+    with output.progress(len(listed), "photos", show=len(listed) > 1 and not on_terminal(sys.stdout)) as advance:
         for done, guess in enumerate(made.locate(listed), 1):
             missed += guess.location is None
-            if not put(render.as_json(guess, plan) if as_json else render.for_people(guess, plan, explain)):
+            if not put(output.as_json(guess, plan) if as_json else output.for_people(guess, plan, explain)):
                 return 0
             advance(done)
     return 3 if missed else 0
@@ -85,21 +86,21 @@ def ask(
 
 def _rank(plan: "Plan", text: str, k: int, as_json: bool) -> int:
     """Print what a text points to."""
-    from img2loc import build
-    from img2loc.cli import render
+    from img2loc.cli import output
+    from img2loc.config import factory
 
-    with render.waiting(f"Loading the locator {plan.locator} …"):
-        search = build.text_search(plan)
+    with output.waiting(f"Loading the locator {plan.locator} …"):
+        search = factory.text_search(plan)
     (ranking,) = search.rank([text], k if as_json else k * _ENTRIES_A_PLACE)
-    put(render.ranking_as_json(ranking, plan) if as_json else render.ranking_for_people(ranking, plan, k))
+    put(output.ranking_as_json(ranking, plan) if as_json else output.ranking_for_people(ranking, plan, k))
     return 0
 
 
 def _listed(paths: list[Path]) -> "list[Photo]":
     """The photos that files, folders and - stand for; a folder without any is only said, if there are others."""
-    from img2loc.errors import SourceError
-    from img2loc.sources import photo_files
-    from img2loc.types import Photo
+    from img2loc.core.errors import SourceError
+    from img2loc.core.types import Photo
+    from img2loc.data.csv_source import photo_files
 
     photos: list[Photo] = []
     empty: list[str] = []
@@ -123,7 +124,7 @@ def _listed(paths: list[Path]) -> "list[Photo]":
 
 def _announce(plan: "Plan", chosen: bool, gallery_chosen: bool) -> None:
     """Say on stderr what was chosen for the user, where they did not choose it, and where their photos go."""
-    from img2loc import galleries
+    from img2loc.config import galleries
 
     gallery = plan.gallery
     if gallery is not None and gallery.name == galleries.STARTER and not gallery_chosen:

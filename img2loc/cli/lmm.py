@@ -16,12 +16,12 @@ def listed(
     config: ConfigFile = None,
 ) -> None:
     """List the LMMs: kind, model, and where photos go."""
-    from img2loc import making
-    from img2loc.errors import Img2LocError
-    from img2loc.plan import plan_lmm
+    from img2loc.config import registry
+    from img2loc.config.plan import plan_lmm
+    from img2loc.core.errors import Img2LocError
 
     settings = load_config(config)
-    making.check(settings)
+    registry.check(settings)
     for name in settings.names("lmm"):
         table = settings.table("lmm", name)
         try:
@@ -41,23 +41,23 @@ def check(
 
     Also how long it took, what it cost, and whether structured output works.
     """
-    from img2loc import build, making
-    from img2loc.cli import render
-    from img2loc.images import tiny_jpeg
-    from img2loc.lmm.window import only_reply
-    from img2loc.parse import parse
-    from img2loc.plan import plan_lmm
-    from img2loc.prompts import Template
-    from img2loc.protocols import Structured
-    from img2loc.types import Neighbours, Photo
+    from img2loc.cli import output
+    from img2loc.config import factory, registry
+    from img2loc.config.plan import plan_lmm
+    from img2loc.core.images import tiny_jpeg
+    from img2loc.core.protocols import Structured
+    from img2loc.core.types import Neighbours, Photo
+    from img2loc.lmm.concurrent import only_reply
+    from img2loc.lmm.parse.reply import parse
+    from img2loc.lmm.prompts import Template
 
     settings = load_config(config)
-    making.check(settings)
+    registry.check(settings)
     planned = plan_lmm(settings, name)
     if local_only:
         planned.require_local()
-    with render.waiting(f"Loading the LMM {name} …"):
-        model = build.lmm(planned)
+    with output.waiting(f"Loading the LMM {name} …"):
+        model = factory.lmm(planned)
     prompt = Template.load("zeroshot").fill(Photo(Path("tiny.jpg"), tiny_jpeg()), Neighbours())
     started = time.monotonic()
     reply = only_reply(model, prompt)

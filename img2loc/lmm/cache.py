@@ -11,11 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from img2loc.errors import ConfigError, UnreadablePhoto
-from img2loc.lmm.window import Concurrent, in_flight, only_reply
-from img2loc.protocols import LMM
-from img2loc.records import reply_from
-from img2loc.types import Prompt, Reply
+from img2loc.core.errors import ConfigError, UnreadablePhoto
+from img2loc.core.protocols import LMM
+from img2loc.core.records import reply_from
+from img2loc.core.types import Prompt, Reply
+from img2loc.lmm.concurrent import Concurrent, in_flight, only_reply
 
 
 class Cached:

@@ -7,11 +7,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from img2loc.errors import BackendError, ConfigError, MissingPackage, UnreadablePhoto, first_line
+from img2loc.core.errors import BackendError, ConfigError, MissingPackage, UnreadablePhoto, first_line
+from img2loc.core.types import Prompt, Reply, ReplyStatus, Usage
+from img2loc.lmm.concurrent import Concurrent
 from img2loc.lmm.endpoint import keep_only_the_key
-from img2loc.lmm.structured import PRICE, SCHEMA, Price, counted
-from img2loc.lmm.window import Concurrent
-from img2loc.types import Prompt, Reply, ReplyStatus, Usage
+from img2loc.lmm.schema import PRICE, SCHEMA, Price, counted
 
 _HOPELESS = {"AuthenticationError", "NotFoundError"}
 # Errors that asking without a schema would not mend.

@@ -7,11 +7,11 @@ import os
 import weakref
 from typing import Any, Literal
 
-from img2loc.errors import BackendError, ConfigError, UnreadablePhoto
+from img2loc.core.errors import BackendError, ConfigError, UnreadablePhoto
+from img2loc.core.types import Prompt, Reply, ReplyStatus, Usage
+from img2loc.lmm.concurrent import Concurrent
 from img2loc.lmm.endpoint import is_loopback, keep_only_the_key
-from img2loc.lmm.structured import PRICE, RESPONSE_FORMAT, Price, counted
-from img2loc.lmm.window import Concurrent
-from img2loc.types import Prompt, Reply, ReplyStatus, Usage
+from img2loc.lmm.schema import PRICE, RESPONSE_FORMAT, Price, counted
 
 _PUBLIC = "https://api.openai.com/v1"
 

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from img2loc.errors import ConfigError, UnreadablePhoto
-from img2loc.records import reply_from
-from img2loc.types import Prompt, Reply
+from img2loc.core.errors import ConfigError, UnreadablePhoto
+from img2loc.core.records import reply_from
+from img2loc.core.types import Prompt, Reply
 
 
 class Replay:

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import cycle
 
-from img2loc.errors import ConfigError
-from img2loc.types import Prompt, Reply, ReplyStatus
+from img2loc.core.errors import ConfigError
+from img2loc.core.types import Prompt, Reply, ReplyStatus
 
 
 class Scripted:

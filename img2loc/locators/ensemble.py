@@ -6,15 +6,15 @@ from typing import Literal
 
 import numpy as np
 
-from img2loc.errors import ConfigError, PromptError
-from img2loc.gallery import Gallery
-from img2loc.geo import Array, degrees, densest, spread_km
-from img2loc.locators.evidence import FEWEST, FINEST_KM, SHARE, weights
-from img2loc.locators.prompted import Question, Stream, ask, location_in, outcome
-from img2loc.prompts import Template
-from img2loc.protocols import LMM, Encoder, Verifier
-from img2loc.retriever import Exclusions, Retriever
-from img2loc.types import Guess, Location, Neighbours, PhotoLike, Prompt, Rejected, Reply, as_photos
+from img2loc.core.errors import ConfigError, PromptError
+from img2loc.core.geo import Array, degrees, densest, spread_km
+from img2loc.core.protocols import LMM, Encoder, Verifier
+from img2loc.core.types import Guess, Location, Neighbours, PhotoLike, Prompt, Rejected, Reply, as_photos
+from img2loc.gallery.gallery import Gallery
+from img2loc.gallery.retriever import Exclusions, Retriever
+from img2loc.lmm.prompts import Template
+from img2loc.locators.lmm_stream import Question, Stream, ask, location_in, outcome
+from img2loc.locators.radius import FEWEST, FINEST_KM, SHARE, weights
 
 
 class Ensemble:

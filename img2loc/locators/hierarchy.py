@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from img2loc.errors import ConfigError, GalleryError
-from img2loc.gallery import Gallery
-from img2loc.geo import spread_km
-from img2loc.locators.evidence import FINEST_KM, SHARE, TEMPERATURE
-from img2loc.protocols import Encoder, scale_of
-from img2loc.types import Embedding, Guess, Neighbours, Photo, PhotoLike, Rejected, as_photos
+from img2loc.core.errors import ConfigError, GalleryError
+from img2loc.core.geo import spread_km
+from img2loc.core.protocols import Encoder, scale_of
+from img2loc.core.types import Embedding, Guess, Neighbours, Photo, PhotoLike, Rejected, as_photos
+from img2loc.gallery.gallery import Gallery
+from img2loc.locators.radius import FINEST_KM, SHARE, TEMPERATURE
 
 Probabilities = NDArray[np.float64]
 

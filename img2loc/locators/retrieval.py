@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from img2loc.errors import ConfigError, GalleryError
-from img2loc.gallery import Gallery
-from img2loc.geo import degrees, densest
-from img2loc.locators.evidence import EVIDENCE, radius_km, weights
-from img2loc.protocols import Encoder
-from img2loc.retriever import Exclusions, Retriever
-from img2loc.types import Guess, Neighbours, PhotoLike, Rejected, as_photos
+from img2loc.core.errors import ConfigError, GalleryError
+from img2loc.core.geo import degrees, densest
+from img2loc.core.protocols import Encoder
+from img2loc.core.types import Guess, Neighbours, PhotoLike, Rejected, as_photos
+from img2loc.gallery.gallery import Gallery
+from img2loc.gallery.retriever import Exclusions, Retriever
+from img2loc.locators.radius import EVIDENCE, radius_km, weights
 
 
 class Retrieval:
