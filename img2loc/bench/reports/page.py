@@ -3,11 +3,12 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from img2loc.bench.reports import plots
+from img2loc.bench.reports.rows import Row, Scored
 from img2loc.bench.reports.tables import NO_PHOTOS
 from img2loc.bench.scores.outcomes import DISTANCES, Distance
 from img2loc.bench.scores.score import THRESHOLDS_KM
@@ -15,15 +16,12 @@ from img2loc.core.geo import Array, distances_km
 from img2loc.core.places import country_codes, place_at
 from img2loc.core.types import Location
 
-if TYPE_CHECKING:
-    from img2loc.bench.reports.report import Row, Scored
-
 _CURVE_KM = 25
 
 
 def render(
-    scored: "Sequence[Scored]",
-    rows: "Sequence[Row]",
+    scored: Sequence[Scored],
+    rows: Sequence[Row],
     differences: Sequence[dict[str, Any]],
     distance: Distance,
     links: Mapping[str, str],
@@ -70,7 +68,7 @@ def _script(content: Any) -> str:
     return Markup(json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))
 
 
-def _photos(scored: "Sequence[Scored]", errors: Sequence[Array], links: Mapping[str, str]) -> Iterator[list[Any]]:
+def _photos(scored: Sequence[Scored], errors: Sequence[Array], links: Mapping[str, str]) -> Iterator[list[Any]]:
     """For each photograph [id, lat, lon, country, link, one entry a run or null], in the order of the first run."""
     place: dict[str, tuple[float, float, str]] = {}
     for one in scored:
@@ -82,7 +80,7 @@ def _photos(scored: "Sequence[Scored]", errors: Sequence[Array], links: Mapping[
         yield [name, lat, lon, code, links.get(name, ""), [found.get(name) for found in entries]]
 
 
-def _entries(one: "Scored", errors: Array) -> Iterator[tuple[str, dict[str, Any]]]:
+def _entries(one: Scored, errors: Array) -> Iterator[tuple[str, dict[str, Any]]]:
     outcomes = one.outcomes
     for row, name in enumerate(outcomes.ids):
         record = one.run.predictions.get(name, {})
@@ -114,7 +112,7 @@ def _neighbours(found: Sequence[Mapping[str, Any]], truth: Array) -> list[list[A
     ]
 
 
-def _countries(scored: "Sequence[Scored]") -> list[tuple[str, str, list[dict[str, Any] | None]]]:
+def _countries(scored: Sequence[Scored]) -> list[tuple[str, str, list[dict[str, Any] | None]]]:
     """(code, name, the figures of each run or None) of each country, most photographs first."""
     example: dict[str, Location] = {}
     for one in scored:

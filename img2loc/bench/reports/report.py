@@ -4,53 +4,24 @@ import csv
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
 from img2loc.bench.datasets.benchmark import find, known
+from img2loc.bench.reports.rows import Row, Scored
 from img2loc.bench.reports.tables import NO_PHOTOS, not_excluded
 from img2loc.bench.runs.run_folder import Run
 from img2loc.bench.scores.compare import compare
-from img2loc.bench.scores.outcomes import Distance, Outcomes, of_run
+from img2loc.bench.scores.outcomes import Distance, of_run
 from img2loc.bench.scores.published import rows_of
-from img2loc.bench.scores.score import THRESHOLDS_KM, Scores, score
+from img2loc.bench.scores.score import THRESHOLDS_KM, score
 from img2loc.core.errors import SourceError
 
 Form = Literal["html", "md", "csv", "json"]
 OURS = "this run"
 _COLUMNS = [str(km) for km in THRESHOLDS_KM]
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """A run, its outcomes under the name that the report gives it, and its scores."""
-
-    run: Run
-    outcomes: Outcomes
-    scores: Scores
-
-    @property
-    def benchmark(self) -> str:
-        """The benchmark's name."""
-        return str(self.run.about.get("benchmark") or "")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A line of the main table: a run of ours, or a published one."""
-
-    name: str
-    benchmark: str
-    whose: str
-    accuracy: Mapping[str, float | None]
-    interval: Mapping[str, Sequence[float] | None]
-    n: int | None
-    answered_share: float | None
-    source: str
-    protocol: str
-    differs: tuple[str, ...]
 
 
 def render(
