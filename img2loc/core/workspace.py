@@ -56,6 +56,8 @@ class Workspace:
         """Raise `error` for every OSError in the block."""
         try:
             yield
+        except ConnectionError:
+            raise  # A pipe's or a server's, and not the disk's.
         except OSError as error:
             # Some libraries say that writing failed, and not why.
             if error.errno in _FULL or (error.errno is None and shutil.disk_usage(self.folder).free < _HARDLY_ANY):

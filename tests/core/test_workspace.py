@@ -84,6 +84,11 @@ def test_a_full_disk_is_known_where_a_library_does_not_say_so(tmp_path: Path, mo
             raise OSError("16 requested and 0 written")
 
 
+def test_a_reader_that_has_gone_is_not_the_disk(tmp_path: Path) -> None:
+    with pytest.raises(BrokenPipeError), gallery(tmp_path).locked():
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
 def test_a_disk_without_locks_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(self: object, *_: object, **__: object) -> None:
         raise NotImplementedError("FileSystem does not appear to support flock")

@@ -20,7 +20,7 @@ def merge(folders: Sequence[Path], out: Path) -> Gallery:
     """Put the parts in `folders` together in `out`, and make the gallery; their files are linked where the disk allows it.
 
     Raises GalleryError where a part is missing, unfinished or there twice, where they are of another source or encoder, where a
-    shard has vanished, and where one photograph is in two shards.
+    shard is missing, and where one photograph is in two shards.
     """
     notes = [_note(folder) for folder in folders]
     _require_one_build(folders, notes)
