@@ -100,7 +100,10 @@ def test_another_gallery_of_countries_is_another_run_and_an_earlier_versions_run
     now = parts(Plan(config(tmp_path, places), "mine"))
     with writing(tmp_path / "R", before, []):
         pass
-    with pytest.raises(RunError, match=r"config\.galleries\.countries\.rows is 3 there and 4 now"), writing(tmp_path / "R", now, []):
+    with (
+        pytest.raises(RunError, match=r"config\.galleries\.countries\.rows is 3 there and 4 now"),
+        writing(tmp_path / "R", now, []),
+    ):
         pass
     del before["config"]["galleries"]
     with writing(tmp_path / "earlier", before, []):
