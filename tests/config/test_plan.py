@@ -56,7 +56,7 @@ def test_a_third_partys_locator_is_given_what_its_parameters_are_called(tmp_path
     settings = config(
         tmp_path,
         '[encoder.toy]\nkind = "tests.toys:PixelEncoder"\n[lmm.gpt]\nkind = "scripted"\nreplies = ["1.5, 2.5"]\n'
-        f'[locator.mine]\nkind = "tests.test_plan:ThirdPartys"\ngallery = "{gallery.folder}"\n',
+        f'[locator.mine]\nkind = "tests.config.test_plan:ThirdPartys"\ngallery = "{gallery.folder}"\n',
     )
     plan = Plan(settings, "mine")
     assert plan.names == {"gallery": str(gallery.folder), "prompt": "nearest-farthest", "lmm": "gpt"}
