@@ -29,6 +29,7 @@ LAYERS = [
         "archives",
         "stores",
         "sketch",
+        "protocols",
         "ends",
         "clusters",
         "memory",
@@ -37,7 +38,6 @@ LAYERS = [
     },
     {"angles"},
     {
-        "protocols",
         "config",
         "sources",
         "pairs",

@@ -15,9 +15,9 @@ def test_it_is_the_file_that_faiss_writes(tmp_path: Path, spec: str, rows: int) 
     import faiss
 
     made = vectors(rows)
-    gallery = build(tmp_path / "g", made, spec)
+    opened: Any = build(tmp_path / "g", made, spec).index
     index: Any = faiss.index_factory(24, spec, faiss.METRIC_INNER_PRODUCT)
-    index.quantizer.add(gallery.index._index.quantizer.reconstruct_n(0, 16))  # FAISS takes given centroids.
+    index.quantizer.add(opened._index.quantizer.reconstruct_n(0, 16))  # FAISS takes given centroids.
     index.train(made)
     index.add(made)
     faiss.write_index(index, str(tmp_path / "theirs.faiss"))
@@ -46,7 +46,7 @@ def test_its_lists_stay_on_the_disk(tmp_path: Path) -> None:
     import faiss
 
     build(tmp_path / "g", vectors(2000), "IVF16,SQfp16")
-    opened = Gallery.open(tmp_path / "g")
-    lists = faiss.downcast_InvertedLists(opened.index._index.invlists)
+    opened: Any = Gallery.open(tmp_path / "g").index
+    lists = faiss.downcast_InvertedLists(opened._index.invlists)
     assert isinstance(lists, faiss.OnDiskInvertedLists)
     assert lists.prefetch_nthread == 0
