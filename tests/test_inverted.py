@@ -1,5 +1,6 @@
 """An inverted file written in bounded memory is the one that FAISS writes, and is opened memory-mapped."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def test_sizes_of_mostly_empty_lists_are_written_as_faiss_writes_them(tmp_path: 
     made = vectors(2000)
     index = faiss.index_factory(24, "IVF32,SQfp16", faiss.METRIC_INNER_PRODUCT)
     index.train(made)
-    file = InvertedFileWriter(tmp_path / "ours.faiss", index)
+    file = InvertedFileWriter(tmp_path / "ours.faiss", index, ExitStack())
     file.add(made[:1])
     file.add(made[1:3])
     file.close()

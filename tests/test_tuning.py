@@ -201,10 +201,10 @@ def test_sigkill_while_indexing_and_again(tmp_path: Path, spec: str) -> None:
     for folder in (killed, whole):
         shards(folder, clustered(ROWS))
     script = (
-        "import sys, time; from pathlib import Path; from img2loc import indexing, rows\n"
-        "add = rows.MetadataWriter.add\n"
-        "def slow(self, items): add(self, items); Path(sys.argv[1], 'begun').touch(); time.sleep(30)\n"
-        "rows.MetadataWriter.add = slow\n"
+        "import sys, time; from pathlib import Path; from img2loc import indexing\n"
+        "from img2loc.inverted import InvertedFileWriter; from img2loc.vectors import FlatWriter\n"
+        "def slow(self, rows): Path(sys.argv[1], 'begun').touch(); time.sleep(30)\n"
+        "FlatWriter.add = InvertedFileWriter.add = slow\n"
         f"indexing.index(Path(sys.argv[1]), {ENCODER}, {spec!r}, {{}})"
     )
     kill_when(lambda: (killed / "begun").exists(), [sys.executable, "-c", script, str(killed)])
