@@ -164,12 +164,16 @@ class Gallery:
         Raises GalleryError where the index is not exact.
         """
         self._check_queries(queries)
+        self.require_exact()
+        return self.index.similarities(queries)
+
+    def require_exact(self) -> None:
+        """Raise GalleryError unless every row's similarity can be had."""
         if not self.index.exact:
             raise GalleryError(
                 f"The gallery {self.folder} has the index {self.manifest['spec']}, and every row's similarity is wanted. "
                 "Build it again with --spec Flat or SQfp16."
             )
-        return self.index.similarities(queries)
 
     def ids(self) -> list[str]:
         """Every row's id."""

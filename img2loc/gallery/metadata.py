@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -39,27 +38,6 @@ def table_of(items: Sequence[Item], source: str = "") -> "pa.Table":
         "source": [item.source or source for item in items],
     }
     return pa.table(columns, schema=schema())
-
-
-class MetadataWriter:
-    """Writes metadata batch by batch."""
-
-    def __init__(self, path: Path) -> None:
-        import pyarrow as pa
-
-        self._sink = pa.OSFile(str(path), "wb")
-        self._writer = pa.ipc.new_file(self._sink, schema())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._writer.close()
-        self._sink.close()
-
-    def add(self, rows: "pa.Table") -> None:
-        """Append rows."""
-        self._writer.write_table(rows.select(COLUMNS).cast(schema()))
 
 
 class Metadata:

@@ -31,26 +31,23 @@ _HEADROOM = 0.25  # Share of the misses allowed that is held back, because other
 class Reference:
     """Rows of a gallery as queries, with their nearest and farthest among the other rows by exact search.
 
-    `queries` are row numbers, shape (n,); `vectors` theirs, shape (n, dim). `rows` and `scores` are of the nearest, then of the
-    farthest, shape (n, k), best first.
+    `queries` are row numbers, shape (n,); `vectors` theirs, shape (n, dim). `rows` and `scores` have shape (2, n, k): of the
+    nearest, then of the farthest, best first.
     """
 
     queries: NDArray[np.int64]
     vectors: Embeddings
-    rows: tuple[NDArray[np.int64], NDArray[np.int64]]
-    scores: tuple[Embeddings, Embeddings]
+    rows: NDArray[np.int64]
+    scores: Embeddings
 
-    def every(self, step: int) -> "Reference":
-        """Every `step`-th query."""
-        return self._of(np.arange(len(self.queries)) % step == 0)
-
-    def but_every(self, step: int) -> "Reference":
-        """The other queries."""
-        return self._of(np.arange(len(self.queries)) % step != 0)
-
-    def _of(self, part: NDArray[np.bool_]) -> "Reference":
-        (near, far), (most, least) = self.rows, self.scores
-        return Reference(self.queries[part], self.vectors[part], (near[part], far[part]), (most[part], least[part]))
+    def split(self, step: int) -> tuple["Reference", "Reference"]:
+        """Every `step`-th query, and the others."""
+        every = np.arange(len(self.queries)) % step == 0
+        here, rest = (
+            Reference(self.queries[part], self.vectors[part], self.rows[:, part], self.scores[:, part])
+            for part in (every, ~every)
+        )
+        return here, rest
 
 
 def reference(batches: Batches, rows: int, k: int = _K, queries: int = _QUERIES) -> Reference:
@@ -58,13 +55,13 @@ def reference(batches: Batches, rows: int, k: int = _K, queries: int = _QUERIES)
     chosen = np.sort(np.random.default_rng(1).choice(rows, size=min(queries, rows), replace=False))
     vectors = np.concatenate([part[chosen[here] - start] for start, part, here in _numbered(batches, chosen) if len(here)])
     k = min(k, rows - 1)
-    near, far = sides = [_Best(len(chosen), k, sign) for sign in (1, -1)]
+    sides = [_Best(len(chosen), k, sign) for sign in (1, -1)]
     for start, part, here in _numbered(batches, chosen):
         scores = products(part, vectors)
         for side in sides:
             scores[here, chosen[here] - start] = -side.sign * np.inf  # A row is no neighbour of itself.
             side.add(scores, start)
-    return Reference(chosen, vectors, (near.rows, far.rows), (near.scores, far.scores))
+    return Reference(chosen, vectors, np.stack([side.rows for side in sides]), np.stack([side.scores for side in sides]))
 
 
 def probes(index: InvertedFileIndex, truth: Reference, near: float = NEAR, far: float = FAR) -> dict[str, float]:
@@ -113,9 +110,9 @@ def measured(gallery: Gallery, batches: Batches, near: float = NEAR, far: float 
     index, chosen, counts = gallery.index, {}, {}
     inverted = isinstance(index, InvertedFileIndex)
     truth = reference(batches, len(gallery), queries=3 * _QUERIES if inverted else _QUERIES)
-    asked = truth.every(_EXACT_STEP) if index.exact else truth
+    asked = truth.split(_EXACT_STEP)[0] if index.exact else truth
     if isinstance(index, InvertedFileIndex):
-        choosing, asked = (truth.but_every(3), truth.every(3)) if len(gallery) > _K else (truth, truth)
+        asked, choosing = truth.split(3) if len(gallery) > _K else (truth, truth)
         chosen = {"probes": probes(index, choosing, near, far)}
         index.probe(chosen["probes"])
         counts = {"lists": index.lists, **{f"{side}_probes": chosen["probes"][side] for side in ("near", "far")}}

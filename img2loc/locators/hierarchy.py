@@ -33,11 +33,7 @@ class Hierarchy:
         countries.require(encoder.name)
         cities.require(encoder.name)
         for gallery in (countries, cities):
-            if not gallery.index.exact:
-                raise GalleryError(
-                    f"The gallery {gallery.folder} has the index {gallery.manifest['spec']}, and every caption's similarity is "
-                    "wanted. Build it again with --spec Flat."
-                )
+            gallery.require_exact()
         self._encoder = encoder
         self._countries = countries
         self._cities = cities

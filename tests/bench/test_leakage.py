@@ -1,5 +1,6 @@
 """What a photograph must not see: itself by any name, and its photographer's others."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,10 @@ import pytest
 
 from img2loc.bench.datasets.benchmark import Truth
 from img2loc.bench.datasets.leakage import Leaks
-from img2loc.core.types import Item, Location, Neighbours, Photo
+from img2loc.config.config import Config
+from img2loc.config.plan import Plan
+from img2loc.core.errors import ConfigError
+from img2loc.core.types import Guess, Item, Location, Neighbours, Photo, PhotoLike
 from img2loc.data.photo_names import author_in, flickr_id, key
 from img2loc.gallery.gallery import Gallery
 from img2loc.gallery.metadata import table_of
@@ -89,3 +93,23 @@ def test_what_cannot_be_checked_is_said(gallery: Gallery, tmp_path: Path) -> Non
     truth = Truth("a", Location(1, 1), "", "a.jpg")
     leaks = Leaks(gallery, [(truth, tmp_path / "a.jpg")])
     assert (leaks.ids_known, leaks.authors_known, leaks.photographer_checked(truth)) == (False, False, False)
+
+
+class Unaware:
+    """A third party's locator that could not hide a photograph's own rows from it."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        self._gallery = gallery
+
+    def locate(self, photos: Iterable[PhotoLike]) -> Iterator[Guess]:
+        raise NotImplementedError
+
+
+def test_a_locator_that_cannot_exclude_is_refused(gallery: Gallery, tmp_path: Path) -> None:
+    """Its benchmark would be too good, in silence."""
+    path = tmp_path / "c.toml"
+    path.write_text(f'[locator.theirs]\nkind = "tests.bench.test_leakage:Unaware"\ngallery = "{gallery.folder}"\n')
+    config = Config.load(path)
+    assert isinstance(factory.locator(Plan(config, "theirs")), Unaware)
+    with pytest.raises(ConfigError, match=r"'theirs' takes no exclusions.*--no-exclude"):
+        factory.locator(Plan(config, "theirs"), exclusions=Leaks(gallery, []))

@@ -124,7 +124,7 @@ def test_langchain_sends_no_key_of_the_environment_to_a_server_in_its_options(
     assert "secret" not in str(attacker.headers)
 
 
-@pytest.mark.parametrize("kind", ["subprocess:run", "subprocess:Popen", "os:system", "tests.test_door:Beacon", "os:environ"])
+@pytest.mark.parametrize("kind", ["subprocess:run", "subprocess:Popen", "os:system", "tests.cli.test_door:Beacon", "os:environ"])
 @pytest.mark.parametrize("role", KINDS)
 def test_what_is_no_class_of_the_role_is_not_called(run: Cli, make_photo: MakePhoto, role: str, kind: str) -> None:
     configure(f'[{role}.geoclip]\nkind = "{kind}"\nargs = ["touch", "{TOUCHED}"]\ncommand = "touch {TOUCHED}"\n')
@@ -181,7 +181,7 @@ def test_a_gallery_or_folder_that_lies_here_does_not_take_a_known_name(gallery: 
 
 
 def test_a_gallery_names_our_own_kinds_of_encoder_only(gallery: Gallery) -> None:
-    for table in ({"kind": "subprocess:Popen", "args": ["touch", str(TOUCHED)]}, {"kind": "tests.test_door:Beacon"}):
+    for table in ({"kind": "subprocess:Popen", "args": ["touch", str(TOUCHED)]}, {"kind": "tests.cli.test_door:Beacon"}):
         manifest = json.loads((gallery.folder / "manifest.json").read_text())
         manifest["encoder"]["table"] = table
         (gallery.folder / "manifest.json").write_text(json.dumps(manifest))

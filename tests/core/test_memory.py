@@ -43,7 +43,7 @@ from pathlib import Path
 from img2loc import indexing
 from img2loc.memory import return_large_blocks
 from img2loc.data.csv_source import GridSource
-from tests.test_embedding import Compass
+from tests.encoders.test_embed_file import Compass
 pipeline.build(GridSource(5), Compass(), Path(sys.argv[1]), alias="toy", table={}, of="points")
 print(return_large_blocks.cache_info().currsize)
 """

@@ -12,7 +12,7 @@ from img2loc.core.errors import GalleryError, WrongEncoder
 from img2loc.core.geo import Array
 from img2loc.core.types import Embedding, Embeddings, Item, Location, Photo
 from img2loc.gallery.gallery import Gallery
-from img2loc.gallery.metadata import table_of
+from img2loc.gallery.metadata import Metadata, table_of
 
 ENCODER = {"name": "pixels/6", "alias": "pixels", "table": {"kind": "tests.toys:PixelEncoder"}}
 
@@ -133,6 +133,12 @@ def test_rows_travel_with_the_vectors(tmp_path: Path) -> None:
     (first,) = reopened.search(rows[7], 1).nearest
     assert (first.id, first.label, first.location) == (expected.id, expected.label, expected.location)
     assert (len(reopened), reopened.dim, reopened.encoder_name) == (50, 24, "pixels/6")
+
+
+def test_metadata_of_an_earlier_version_names_the_gallerys_source() -> None:
+    (batch,) = Metadata(table_of(items(3)).drop_columns("source"), "yfcc").batches()
+    assert batch["source"].to_pylist() == ["yfcc"] * 3
+    assert batch["id"].to_pylist() == ["id0", "id1", "id2"]
 
 
 @pytest.mark.parametrize(

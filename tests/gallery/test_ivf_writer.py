@@ -1,7 +1,8 @@
 """An inverted file written in bounded memory is the one that FAISS writes, and is opened memory-mapped."""
 
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,9 @@ def test_it_is_the_file_that_faiss_writes(tmp_path: Path, spec: str, rows: int) 
     import faiss
 
     made = vectors(rows)
-    gallery = build(tmp_path / "g", made, spec)
+    opened: Any = build(tmp_path / "g", made, spec).index
     index: Any = faiss.index_factory(24, spec, faiss.METRIC_INNER_PRODUCT)
-    index.quantizer.add(cast(Any, gallery.index)._index.quantizer.reconstruct_n(0, 16))  # FAISS takes given centroids.
+    index.quantizer.add(opened._index.quantizer.reconstruct_n(0, 16))  # FAISS takes given centroids.
     index.train(made)
     index.add(made)
     faiss.write_index(index, str(tmp_path / "theirs.faiss"))
@@ -33,7 +34,7 @@ def test_sizes_of_mostly_empty_lists_are_written_as_faiss_writes_them(tmp_path: 
     made = vectors(2000)
     index = faiss.index_factory(24, "IVF32,SQfp16", faiss.METRIC_INNER_PRODUCT)
     index.train(made)
-    file = InvertedFileWriter(tmp_path / "ours.faiss", index)
+    file = InvertedFileWriter(tmp_path / "ours.faiss", index, ExitStack())
     file.add(made[:1])
     file.add(made[1:3])
     file.close()
@@ -46,7 +47,7 @@ def test_its_lists_stay_on_the_disk(tmp_path: Path) -> None:
     import faiss
 
     build(tmp_path / "g", vectors(2000), "IVF16,SQfp16")
-    opened = Gallery.open(tmp_path / "g")
-    lists = faiss.downcast_InvertedLists(cast(Any, opened.index)._index.invlists)
+    opened: Any = Gallery.open(tmp_path / "g").index
+    lists = faiss.downcast_InvertedLists(opened._index.invlists)
     assert isinstance(lists, faiss.OnDiskInvertedLists)
     assert lists.prefetch_nthread == 0

@@ -1,5 +1,6 @@
 """Pruning keeps every row that may be among the nearest or farthest: on data that suits it and on data that does not."""
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def even(rows: int, seed: int = 0) -> Embeddings:
 
 
 def written(folder: Path, rows: Embeddings) -> PruningBounds:
-    file = PruningWriter(folder, rows[:5000])
+    file = PruningWriter(folder, rows[:5000], ExitStack())
     for start in range(0, len(rows), 7000):
         file.add(rows[start : start + 7000])
     file.close()

@@ -203,11 +203,12 @@ def test_sigkill_while_indexing_and_again(tmp_path: Path, spec: str) -> None:
     for folder in (killed, whole):
         shards(folder, clustered(ROWS))
     script = (
-        "import signal, sys; from pathlib import Path; from img2loc import indexing, rows\n"
-        "add = rows.MetadataWriter.add\n"
-        "def slow(self, items): add(self, items); Path(sys.argv[1], 'begun').touch(); signal.pause()\n"
-        "rows.MetadataWriter.add = slow\n"
-        f"indexing.index(Path(sys.argv[1]), {ENCODER}, {spec!r}, {{}})"
+        "import signal, sys; from pathlib import Path; from img2loc.gallery.build import pipeline\n"
+        "from img2loc.gallery.index.ivf_writer import InvertedFileWriter\n"
+        "from img2loc.gallery.index.faiss_files import FlatWriter\n"
+        "def slow(self, rows): Path(sys.argv[1], 'begun').touch(); signal.pause()\n"
+        "FlatWriter.add = InvertedFileWriter.add = slow\n"
+        f"pipeline.index(Path(sys.argv[1]), {ENCODER}, {spec!r}, {{}})"
     )
     kill_when(lambda: (killed / "begun").exists(), [sys.executable, "-c", script, str(killed)])
     (killed / "begun").unlink()

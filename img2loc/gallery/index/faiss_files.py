@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +55,14 @@ def refuse_graphs(name: str) -> None:
 
 
 class FlatWriter:
-    """Writes FAISS's file of a plain matrix; rows go to the disk as they come."""
+    """Writes FAISS's file of a plain matrix; rows go to the disk as they come. `open_files` closes it if the build fails."""
 
-    def __init__(self, path: Path, index: Any, dtype: np.dtype[Any]) -> None:
+    def __init__(self, path: Path, index: Any, dtype: np.dtype[Any], open_files: ExitStack) -> None:
         import faiss
 
         self._dtype, self._dim, self._rows = dtype, int(index.d), 0
         self._header = faiss.serialize_index(index).tobytes()
-        self._file = path.open("wb")
+        self._file = open_files.enter_context(path.open("wb"))
         self._file.write(self._header)
 
     def add(self, vectors: NDArray[np.generic]) -> None:
@@ -78,10 +79,6 @@ class FlatWriter:
         for offset, value in ((8, self._rows), (len(self._header) - 8, length)):
             self._file.seek(offset)
             self._file.write(value.to_bytes(8, "little"))
-        self._file.close()
-
-    def abandon(self) -> None:
-        """Close the file unfinished."""
         self._file.close()
 
 
@@ -103,9 +100,6 @@ class QuantizedWriter:
             faiss.write_index(self._index, str(self._path))
         except RuntimeError as error:
             raise OSError(f"{self._path}: {first_line(error)}") from error
-
-    def abandon(self) -> None:
-        """Nothing is on the disk before the end."""
 
 
 def matrix_dtype(spec: str) -> np.dtype[Any] | None:

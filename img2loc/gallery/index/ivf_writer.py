@@ -2,6 +2,7 @@
 
 import os
 from array import array
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,14 @@ class InvertedFileWriter:
     """Writes the file that FAISS would write once the rows were added to a trained `faiss.IndexIVF`.
 
     The rows' codes go to a temporary file in the order in which they come; at the end each is copied to its list.
+    `open_files` closes it if the build fails.
     """
 
-    def __init__(self, path: Path, index: Any) -> None:
+    def __init__(self, path: Path, index: Any, open_files: ExitStack) -> None:
         self._path, self._index = path, index
         self._centroids: Embeddings = index.quantizer.reconstruct_n(0, index.nlist)
         self._temporary = path.with_suffix(".tmp")
-        self._file = self._temporary.open("wb")
+        self._file = open_files.enter_context(self._temporary.open("wb"))
         self._lists = array("i")  # One growing array: many small ones would fragment the memory between them.
         self._cosines = np.zeros(index.nlist)  # Sums over each list's rows.
 
@@ -66,11 +68,6 @@ class InvertedFileWriter:
                     _write_at(out.fileno(), (rows + first).astype("<i8").tobytes(), start + size * width + done * 8)
                     filled[number] += len(rows)
         self._temporary.unlink()
-
-    def abandon(self) -> None:
-        """Close the file unfinished and delete the temporary one."""
-        self._file.close()
-        self._temporary.unlink(missing_ok=True)
 
     def _header(self, sizes: NDArray[np.int64]) -> bytes:
         import faiss

@@ -14,6 +14,7 @@ import io
 import math
 from array import array
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -39,9 +40,9 @@ _LEADING = 4  # Candidates scored first, for each neighbour wanted.
 
 
 class PruningWriter:
-    """Writes the four files from the rows as they are stored."""
+    """Writes the four files from the rows as they are stored; `open_files` closes them if the build fails."""
 
-    def __init__(self, folder: Path, sample: Embeddings) -> None:
+    def __init__(self, folder: Path, sample: Embeddings, open_files: ExitStack) -> None:
         self._folder = folder
         basis, coarse = _basis(sample)
         self._basis, self._parts = basis, (slice(0, coarse), slice(coarse, len(basis)))
@@ -50,7 +51,7 @@ class PruningWriter:
         self._scales = [1.2 * float(coordinates[:, part].max(initial=1e-6)) / _LARGEST_CODE for part in self._parts]
         self._largest = np.zeros((2, 2))  # For each part: of |x̂| and |e|.
         self._outside = (array("f"), array("f"))  # Growing arrays: many small ones would fragment the memory between them.
-        self._files = [(folder / name).open("wb") for name in FILES[2:]]
+        self._files = [open_files.enter_context((folder / name).open("wb")) for name in FILES[2:]]
         for file, part in zip(self._files, self._parts, strict=True):
             file.write(_header(0, part.stop - part.start))
 
@@ -90,11 +91,6 @@ class PruningWriter:
             usual=typical,
             unusual=np.flatnonzero(outside[0] > typical),
         )
-
-    def abandon(self) -> None:
-        """Close the files unfinished."""
-        for file in self._files:
-            file.close()
 
 
 class PruningBounds:

@@ -50,15 +50,11 @@ class FaissIndex:
 
         self._file = file  # FAISS frees the memory of an index when this goes, whoever still looks at it.
         self._index: Any = faiss.downcast_index(file)
+        self.dim = int(self._index.d)
 
     def __len__(self) -> int:
         """Number of vectors."""
         return int(self._index.ntotal)
-
-    @property
-    def dim(self) -> int:
-        """Length of its vectors."""
-        return int(self._index.d)
 
     def search(
         self, queries: Embeddings, nearest: int, farthest: int, excluded: Sequence[RowNumbers], scale: float | None = None
@@ -158,17 +154,13 @@ class InvertedFileIndex(FaissIndex):
 
     def __init__(self, file: Any, cosines: Embedding, probes: Mapping[str, float] | None = None) -> None:
         super().__init__(file)
+        self.lists = int(self._index.nlist)
         self._index.parallel_mode = 1  # A query's lists are shared among the cores; FAISS shares the queries by default.
         self._centroids: Embeddings = self._index.quantizer.reconstruct_n(0, self.lists)
         self._cosines, self._spread = cosines, np.sqrt(np.maximum(1 - cosines**2, 0))
         if len(cosines) != self.lists:
             raise ValueError(f"{len(cosines)} mean cosines for {self.lists} lists")
         self.probe({"near": self.lists, "far": self.lists, "near_reach": 0.0, "far_reach": 0.0} if probes is None else probes)
-
-    @property
-    def lists(self) -> int:
-        """Number of lists."""
-        return int(self._index.nlist)
 
     def probe(self, probes: Mapping[str, float]) -> None:
         """Read so many lists from now on. Raises ValueError for what is no `probes`."""
@@ -228,15 +220,9 @@ class InvertedFileIndex(FaissIndex):
 
         params = faiss.SearchParametersIVF(nprobe=len(lists), **_selector(excluded))  # type: ignore[call-arg]
         scores, rows = np.empty(k, dtype=np.float32), np.empty(k, dtype=np.int64)
-        arrays: list[NDArray[Any]] = [
-            np.ascontiguousarray(query, np.float32),
-            lists.astype(np.int64),
-            similarities.astype(np.float32),
-            scores,
-            rows,
-        ]
-        signed, *rest = (faiss.swig_ptr(array) for array in arrays)
-        self._index.search_preassigned_c(1, signed, k, *rest, False, params)  # The Python name knows no exclusions.
+        arrays = (np.ascontiguousarray(query, np.float32), lists.astype(np.int64), similarities.astype(np.float32), scores, rows)
+        pointer, *others = (faiss.swig_ptr(array) for array in arrays)  # `arrays` owns the memory until the search is done.
+        self._index.search_preassigned_c(1, pointer, k, *others, False, params)  # The Python name knows no exclusions.
         return rows[rows >= 0], scores[rows >= 0].astype(np.float64)
 
 

@@ -22,7 +22,7 @@ from img2loc.gallery.index.faiss_files import (
 )
 from img2loc.gallery.index.ivf_writer import MEANS, InvertedFileWriter
 from img2loc.gallery.index.pruning import PruningWriter
-from img2loc.gallery.metadata import ROWS, MetadataWriter
+from img2loc.gallery.metadata import COLUMNS, ROWS, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,7 +41,6 @@ _TRAINING_ROWS = 32_768
 class _Writer(Protocol):
     def add(self, vectors: Embeddings) -> None: ...
     def close(self) -> None: ...
-    def abandon(self) -> None: ...
 
 
 def write(folder: Path, batches: Batches, rows: int, spec: str, pruning: bool = True) -> tuple[int, int]:
@@ -50,18 +49,20 @@ def write(folder: Path, batches: Batches, rows: int, spec: str, pruning: bool = 
     `rows` is how many there will be. Raises GalleryError for rows that are not unit length or for none, and for batches that can
     be read only once where the spec must be trained first.
     """
+    import pyarrow as pa
+
     writers: list[_Writer] = []
     dtype = matrix_dtype(spec)
     count = dim = 0
-    with ExitStack() as stack, MetadataWriter(folder / ROWS) as metadata:
+    with ExitStack() as open_files:
+        sink = open_files.enter_context(pa.OSFile(str(folder / ROWS), "wb"))
+        metadata = open_files.enter_context(pa.ipc.new_file(sink, schema()))
         for vectors, table in batches:
             check_unit(vectors, len(table))
             if not writers:
                 dim = vectors.shape[1]
-                writers = _writers(folder, batches, rows, spec, dim, pruning)
-                for writer in writers:
-                    stack.callback(writer.abandon)
-            metadata.add(table)
+                writers = _writers(folder, batches, rows, spec, dim, pruning, open_files)
+            metadata.write_table(table.select(COLUMNS).cast(schema()))
             stored = vectors if dtype is None else converted(vectors, dtype.name)
             for writer in writers:
                 writer.add(stored)
@@ -73,19 +74,21 @@ def write(folder: Path, batches: Batches, rows: int, spec: str, pruning: bool = 
     return count, dim
 
 
-def _writers(folder: Path, batches: Batches, rows: int, spec: str, dim: int, pruning: bool) -> list[_Writer]:
+def _writers(
+    folder: Path, batches: Batches, rows: int, spec: str, dim: int, pruning: bool, open_files: ExitStack
+) -> list[_Writer]:
     index = new_index(spec, dim)
     if not index.is_trained:
         train(index, spec, _sample(batches, rows, max(_TRAINING_ROWS, _ROWS_A_LIST * getattr(index, "nlist", 0))))
     if spec.startswith("IVF"):
-        return [InvertedFileWriter(folder / VECTORS, index)]
+        return [InvertedFileWriter(folder / VECTORS, index, open_files)]
     dtype = matrix_dtype(spec)
     if dtype is None:
         return [QuantizedWriter(folder / VECTORS, index)]
-    flat = FlatWriter(folder / VECTORS, index, dtype)
+    flat = FlatWriter(folder / VECTORS, index, dtype, open_files)
     if dtype.itemsize == 4 or rows < PRUNING_FROM or not pruning or iter(batches) is batches:
         return [flat]
-    return [flat, PruningWriter(folder, _sample(batches, rows, sketch.SAMPLE))]
+    return [flat, PruningWriter(folder, _sample(batches, rows, sketch.SAMPLE), open_files)]
 
 
 def _sample(batches: Batches, rows: int, most: int) -> Embeddings:
