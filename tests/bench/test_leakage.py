@@ -8,6 +8,7 @@ import pytest
 
 from img2loc.bench.datasets.benchmark import Truth
 from img2loc.bench.datasets.leakage import Leaks
+from img2loc.config import factory
 from img2loc.config.config import Config
 from img2loc.config.plan import Plan
 from img2loc.core.errors import ConfigError
