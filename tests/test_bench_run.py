@@ -142,7 +142,7 @@ def test_the_same_command_goes_on_and_another_is_refused(cli: Bench, toy: tuple[
         code, err = cli(*command, *other)
         assert code == 1
         assert "was begun differently" in err
-        assert "Choose another --out" in err
+        assert "choose another --out" in err
     assert lines(Path("R")) == whole
 
 
