@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# How many tests run at once. Each worker holds about 1.5 GB.
+WORKERS ?= auto
 # Any photograph of yours: make demo PHOTO=holiday.jpg
 PHOTO ?=
 
@@ -17,7 +19,7 @@ demo: $(INSTALLED)
 	$(BIN)/img2loc ask "$$photo"
 
 test: check
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" --numprocesses $(WORKERS) --maxprocesses 8 --dist worksteal --cov --cov-report term
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable '.[dev,slow]'
@@ -39,4 +41,4 @@ $(INSTALLED): pyproject.toml
 	touch $(INSTALLED)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build .coverage .coverage.*

@@ -20,10 +20,10 @@ from pathlib import Path
 
 from synthetic import Synthetic
 
-from img2loc.files import shard_size
-from img2loc.indexing import build
-from img2loc.memory import return_large_blocks
-from img2loc.verification import checksums
+from img2loc.core.files import shard_size
+from img2loc.core.memory import return_large_blocks
+from img2loc.gallery.build.pipeline import build
+from img2loc.gallery.verify import checksums
 
 
 def main() -> None:

@@ -29,13 +29,14 @@ from typing import Any
 import torch
 from PIL import Image
 
-from img2loc import build, images
-from img2loc.config import Config
-from img2loc.embed import embed
+from img2loc.config import factory
+from img2loc.config.config import Config
+from img2loc.core import images
+from img2loc.core.protocols import Source
+from img2loc.core.types import Item, Photo
+from img2loc.data.open_source import open_source
 from img2loc.encoders.torch_encoder import TorchEncoder
-from img2loc.mixture import open_source
-from img2loc.protocols import Source
-from img2loc.types import Item, Photo
+from img2loc.gallery.build.embed import embed
 
 _IN_A_TAR = 500
 _WAYS = ("model", "decode", "loop", "build")
@@ -50,7 +51,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    encoder = build.encoder(Config.load(), options.encoder)
+    encoder = factory.encoder(Config.load(), options.encoder)
     if not isinstance(encoder, TorchEncoder):
         raise SystemExit(f"The encoder {options.encoder} is not one of ours, so its model cannot be run alone.")
     with tempfile.TemporaryDirectory() as folder:

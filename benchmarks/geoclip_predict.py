@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from img2loc.core.types import Photo
+from img2loc.data.recipes import find
 from img2loc.encoders.geoclip import GeoClip
 from img2loc.encoders.transformers import TransformersClip
-from img2loc.indexing import build
-from img2loc.recipes import find
-from img2loc.types import Photo
+from img2loc.gallery.build.pipeline import build
 
 
 def seconds(act: Callable[[], object]) -> float:

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from img2loc.core.types import Photo, Prompt
 from img2loc.lmm.openai import OpenAIChat
-from img2loc.types import Photo, Prompt
 
 _BODY = json.dumps(
     {

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import torch
 
+from img2loc.core.memory import return_large_blocks
+from img2loc.core.types import Embeddings, Location
+from img2loc.data.csv_source import GridSource
 from img2loc.encoders import geoclip_towers
 from img2loc.encoders.geoclip import GeoClip
 from img2loc.encoders.lite0 import Lite0
-from img2loc.indexing import build
-from img2loc.memory import return_large_blocks
-from img2loc.sources import GridSource
-from img2loc.types import Embeddings, Location
+from img2loc.gallery.build.pipeline import build
 
 
 class Timed(GeoClip):

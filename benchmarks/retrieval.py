@@ -10,11 +10,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import img2loc
-from img2loc import build, indexing
-from img2loc.config import Config
-from img2loc.geo import COUNTRY_KM, distance_km
-from img2loc.sources import CsvSource
-from img2loc.types import Item
+from img2loc.config import factory
+from img2loc.config.config import Config
+from img2loc.core.geo import COUNTRY_KM, distance_km
+from img2loc.core.types import Item
+from img2loc.data.csv_source import CsvSource
+from img2loc.gallery.build import pipeline
 
 
 def main() -> None:
@@ -28,9 +29,9 @@ def main() -> None:
     config = Config.load()
     queries = [entry for entry in CsvSource(options.queries) if isinstance(entry, Item)]
     with tempfile.TemporaryDirectory() as folder:
-        encoder = build.encoder(config, options.encoder)
+        encoder = factory.encoder(config, options.encoder)
         table = config.table("encoder", options.encoder)
-        indexing.build(CsvSource(options.gallery), encoder, Path(folder), alias=options.encoder, table=table)
+        pipeline.build(CsvSource(options.gallery), encoder, Path(folder), alias=options.encoder, table=table)
         guesses = list(img2loc.load(options.locator, gallery=folder).locate(query.photo for query in queries))
     errors = [distance_km(g.location, q.location) if g.location else float("inf") for g, q in zip(guesses, queries, strict=True)]
     radii = [guess.radius_km if guess.radius_km is not None else float("inf") for guess in guesses]

@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 from synthetic import Synthetic
 
-from img2loc import indexing
-from img2loc.embed import embed
-from img2loc.errors import GalleryError
-from img2loc.gallery import Gallery
-from img2loc.manifest import begin
-from img2loc.memory import return_large_blocks
-from img2loc.shards import Shards
-from img2loc.types import Embeddings
+from img2loc.core.errors import GalleryError
+from img2loc.core.memory import return_large_blocks
+from img2loc.core.types import Embeddings
+from img2loc.gallery.build import pipeline
+from img2loc.gallery.build.embed import embed
+from img2loc.gallery.build.shards import Shards
+from img2loc.gallery.gallery import Gallery
+from img2loc.gallery.manifest import begin
 
 _K = 16
 _STAMP = {"name": "synthetic", "alias": "synthetic", "table": {"kind": "synthetic"}}
@@ -39,7 +39,7 @@ from pathlib import Path
 from img2loc.gallery import Gallery
 from img2loc import sketch
 memory = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096
-sketch._bytes_multiply()
+sketch._int8_products_are_exact()
 before, begun = memory(), time.perf_counter()
 gallery = Gallery.open(Path(sys.argv[1]))
 opened = time.perf_counter() - begun
@@ -161,11 +161,12 @@ def ours(name: str, spec: str, folder: Path, shards: Path, queries: Embeddings, 
         gallery, note = Gallery.open(target), "built before"
     except GalleryError:
         begun = time.perf_counter()
-        gallery = indexing.index(target, _STAMP, spec, {"of": "photos"})
+        gallery = pipeline.index(target, _STAMP, spec, {"of": "photos"})
         note = f"indexed in {time.perf_counter() - begun:.0f} s"
-    found = [gallery.ends(query, _K, _K, np.empty(0, dtype=np.int64)) for query in queries]
+    results = gallery.index.search(queries, _K, _K, [np.empty(0, dtype=np.int64)] * len(queries))
     shares = [
-        np.mean([len(set(ends[end][0]) & set(row)) for ends, row in zip(found, truth[end], strict=True)]) / _K for end in (0, 1)
+        np.mean([len({*getattr(result, side).rows} & {*row}) for result, row in zip(results, rows, strict=True)]) / _K
+        for side, rows in zip(("nearest", "farthest"), truth, strict=True)
     ]
 
     def search(query: Embeddings) -> None:
@@ -197,7 +198,7 @@ def theirs(inverted: Path, shards: Path, queries: Embeddings, truth: tuple[Any, 
         yield preset(f"FAISS {spec}, twice", index, queries, truth)
         del index
     gallery = Gallery.open(inverted)
-    lists: Any = faiss.downcast_index(gallery._file)
+    lists: Any = gallery.index._index  # type: ignore[attr-defined]
     for probes in (16, 64, 256):
         lists.nprobe = min(probes, lists.nlist)
         yield preset(f"FAISS {gallery.manifest['spec']} @{lists.nprobe}", lists, queries, truth)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from img2loc.types import Embedding, Embeddings, Item, Location, Photo, Rejected
+from img2loc.core.types import Embedding, Embeddings, Item, Location, Photo, Rejected
 
 _BLOCK = 2000
 

@@ -10,22 +10,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from img2loc.api import load, load_encoder
-    from img2loc.errors import Img2LocError
-    from img2loc.gallery import Gallery
-    from img2loc.places import place_at
-    from img2loc.types import Guess, Item, Location, Neighbour, Neighbours, Photo, Place, Prompt, Reply
+    from img2loc.config.api import load, load_encoder
+    from img2loc.core.errors import Img2LocError
+    from img2loc.core.places import place_at
+    from img2loc.core.types import Guess, Item, Location, Neighbour, Neighbours, Photo, Place, Prompt, Reply
+    from img2loc.gallery.gallery import Gallery
 
 __version__ = "0.1.0"
 
 # What is imported when it is first used: `import img2loc` itself must cost nothing.
 _HOMES = {
-    "load": "api",
-    "load_encoder": "api",
-    "Img2LocError": "errors",
-    "Gallery": "gallery",
-    "place_at": "places",
-    **dict.fromkeys(("Guess", "Item", "Location", "Neighbour", "Neighbours", "Photo", "Place", "Prompt", "Reply"), "types"),
+    "load": "config.api",
+    "load_encoder": "config.api",
+    "Img2LocError": "core.errors",
+    "Gallery": "gallery.gallery",
+    "place_at": "core.places",
+    **dict.fromkeys(("Guess", "Item", "Location", "Neighbour", "Neighbours", "Photo", "Place", "Prompt", "Reply"), "core.types"),
 }
 
 __all__ = [
@@ -50,7 +50,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(f"img2loc.{_HOMES[name]}"), name)
     if name == "parse":  # so that img2loc.parse.parse(text) needs no second import
-        return import_module("img2loc.parse")
+        return import_module("img2loc.lmm.parse.reply")
     raise AttributeError(f"module 'img2loc' has no attribute {name!r}")
 
 

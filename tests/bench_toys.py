@@ -1,25 +1,12 @@
-"""What the tests of the harness share: toys named by configurations, and a benchmark of toy photographs."""
+"""What the tests of the harness share: a benchmark of toy photographs."""
 
 import json
-import time
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from img2loc.types import Embedding, Photo, Rejected
 from tests.conftest import picture
-from tests.toys import PixelEncoder
 
 PLACES = [(48.8584, 2.2945), (51.5007, -0.1246), (40.6892, -74.0445), (-33.8568, 151.2153)]
-
-
-class SlowEncoder(PixelEncoder):
-    """Takes its time over each photograph, so that a process can be killed among them."""
-
-    def encode(self, photos: Iterable[Photo]) -> Iterator[Embedding | Rejected]:
-        for photo in photos:
-            time.sleep(0.01)
-            yield from super().encode([photo])
 
 
 def benchmark(folder: Path, number: int, first: int = 100) -> Path:

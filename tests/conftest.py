@@ -8,23 +8,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 # Before any library reads them: no hub is asked, and no cache of the user's is looked into.
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="img2loc-hf-")
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Of models so small, threads mostly wait for one another; and sums come out the same wherever they are taken.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from img2loc.cli import _run
-from img2loc.config import user_file
-from img2loc.gallery import Gallery
-from img2loc.rows import table_of
-from img2loc.types import Item, Location, Photo
+from img2loc.config.config import user_file
+from img2loc.core.types import Item, Location, Photo
+from img2loc.gallery.gallery import Gallery
+from img2loc.gallery.metadata import table_of
 from tests.server import ChatServer, chat
 from tests.toys import PixelEncoder
 
@@ -54,17 +56,6 @@ def configure(text: str) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
     return file
-
-
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """Of a machine with other work, threads of so small models mostly wait for one another."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def kill_when(there: Callable[[], object], command: Sequence[object], **options: Any) -> None:

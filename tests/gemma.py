@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from img2loc.types import Prompt, Reply
+from img2loc.core.types import Prompt, Reply
 
 
 class Gemma:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from geographiclib.geodesic import Geodesic
 
-from img2loc.bench.outcomes import Outcomes, gather
-from img2loc.bench.truth import Truth
-from img2loc.types import Location
+from img2loc.bench.datasets.benchmark import Truth
+from img2loc.bench.scores.outcomes import Outcomes, gather
+from img2loc.core.types import Location
 
 SPHERE = Geodesic(6371008.8, 0)
 """geographiclib on a sphere: its direct problem puts a point at a great-circle distance that is known beforehand."""

@@ -3,7 +3,7 @@
 import base64
 import json
 import logging
-import time
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -41,34 +41,37 @@ def fails(status: int, code: str = "", message: str = "no", **headers: str) -> A
     return lambda: sends(error, status, **headers)
 
 
-def hangs(seconds: float) -> Answer:
-    def answer() -> Response:
-        time.sleep(seconds)
-        return sends(completion("1.5, 2.5"))
+_test_is_over = threading.Event()
 
-    return answer
+
+def hangs() -> Response:
+    """Answer nothing for as long as the test runs."""
+    _test_is_over.wait()
+    return sends(completion("1.5, 2.5"))
 
 
 class ChatServer:
-    """Answers each photo by a script of its own, found by the photo's colour; keeps every request."""
+    """Answers requests as its script says; keeps every request."""
 
     def __init__(self, http: HTTPServer) -> None:
         self.requests: list[dict[str, Any]] = []
         self.headers: list[Mapping[str, str]] = []
-        self._scripts: list[list[Answer]] = [[says("48.8584, 2.2945")]]
-        self._turn = 0
+        self._script: list[Answer] = [says("48.8584, 2.2945")]
+        self._one_at_a_time = threading.Lock()
         http.expect_request("/v1/chat/completions", method="POST").respond_with_handler(self._handle)
         self.url = http.url_for("/v1")
 
     def script(self, *answers: Answer) -> None:
         """What the next requests are answered with, in turn; the last one is repeated."""
-        self._scripts = [list(answers)]
+        self._script = list(answers)
 
     def _handle(self, request: Request) -> Response:
-        self.requests.append(json.loads(request.get_data()))
-        self.headers.append(dict(request.headers))
-        script = self._scripts[0]
-        return (script.pop(0) if len(script) > 1 else script[0])()
+        content = json.loads(request.get_data())
+        with self._one_at_a_time:
+            self.requests.append(content)
+            self.headers.append(dict(request.headers))
+            answer = self._script.pop(0) if len(self._script) > 1 else self._script[0]
+        return answer()
 
     def text(self, number: int = -1) -> str:
         return str(self.requests[number]["messages"][0]["content"][0]["text"])
@@ -84,4 +87,6 @@ def chat(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
     with HTTPServer(threaded=True) as http:
         server = ChatServer(http)
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        _test_is_over.clear()
         yield server
+        _test_is_over.set()

@@ -1,125 +1,105 @@
-"""The layers of the design: imports point down only, modules stay small, and the public surface is what it says."""
+"""The shape of the house: imports point left and never in a circle, modules stay small, the public surface is what it says."""
 
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import img2loc
 
 PACKAGE = Path(img2loc.__file__).parent
-LAYERS = [
-    {
-        "types",
-        "errors",
-        "records",
-        "assets",
-        "geo",
-        "images",
-        "hub",
-        "manifest",
-        "files",
-        "workspace",
-        "places",
-        "devices",
-        "normalise",
-        "vectors",
-        "rows",
-        "tables",
-        "identity",
-        "volumes",
-        "archives",
-        "stores",
-        "sketch",
-        "ends",
-        "clusters",
-        "memory",
-        "inverted",
-        "writing",
-    },
-    {"angles"},
-    {
-        "protocols",
-        "config",
-        "sources",
-        "pairs",
-        "mixture",
-        "captions",
-        "recipes",
-        "gallery",
-        "prompts",
-        "parse",
-        "tuning",
-        "verification",
-    },
-    {"retriever"},
-    {"encoders", "lmm", "locators"},
-    {"making"},
-    {"galleries"},
-    {"build"},
-    {
-        "shards",
-        "embed",
-        "indexing",
-        "merging",
-        "growing",
-        "importing",
-        "exporting",
-        "embedding",
-        "training",
-        "bench",
-        "readiness",
-        "api",
-    },
-    {"diagnosis"},
-    {"cli"},
-    {"__main__"},
+ORDER = [
+    "core",
+    "data",
+    "encoders",
+    "gallery",
+    "lmm",
+    "locators",
+    "training",
+    "config",
+    "bench",
+    "outputs",
+    "cluster",
+    "web",
+    "cli",
 ]
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+"""A package imports only from packages to its left (design: the order of the paper's figure, then the tool)."""
 
 
-def modules() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
+def modules() -> dict[str, Path]:
+    """Every file by its dotted name below img2loc; a package's own file by the package's name."""
+    files = {path.relative_to(PACKAGE).with_suffix(""): path for path in PACKAGE.rglob("*.py")}
+    return {".".join(name.parts).removesuffix(".__init__"): path for name, path in sorted(files.items())}
 
 
 def imports(path: Path) -> set[str]:
-    """The modules of ours that a file imports at run time."""
-    found = set()
-    tree = ast.parse(path.read_text())
-    typing_only = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)]
-    skipped = {id(inner) for node in typing_only for inner in ast.walk(node)}
-    for node in ast.walk(tree):
-        if id(node) in skipped or not isinstance(node, ast.ImportFrom):
-            continue
-        if node.module == "img2loc":
-            found |= {alias.name for alias in node.names}
-        elif node.module and node.module.startswith("img2loc."):
-            found.add(node.module.split(".")[1])
-    return found
+    """The files of ours that a file imports anywhere in it, also inside functions and for type checkers only."""
+    imported = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path} has a relative import"
+            submodules = {f"{node.module}.{alias.name}" for alias in node.names}
+            imported |= submodules & set(FILES) or {node.module}
+    return {name.removeprefix("img2loc.") for name in imported if name in FILES}
 
 
-def test_imports_point_down() -> None:
-    wrong = []
-    for path in modules():
-        layer = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if layer == "__init__":
-            continue
-        for target in imports(path) & set(LEVEL):
-            same_package = target == layer
-            if LEVEL[target] > LEVEL[layer] or (LEVEL[target] == LEVEL[layer] >= 3 and not same_package and LEVEL[layer] != 8):
-                wrong.append(f"{path.relative_to(PACKAGE)} imports {target}")
+FILES = {f"img2loc.{name}": path for name, path in modules().items() if name not in ("__init__", "__main__")}
+GRAPH = {name.removeprefix("img2loc."): imports(path) for name, path in FILES.items()}
+
+
+def package(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def test_the_graph_sees_the_imports() -> None:
+    assert {"core.types", "gallery.retriever"} <= GRAPH["locators.img2loc"]
+    assert len(GRAPH) > 100
+    assert sum(map(len, GRAPH.values())) > 400
+
+
+def test_a_package_imports_only_from_packages_to_its_left() -> None:
+    wrong = [
+        f"{module} imports {target}"
+        for module, targets in GRAPH.items()
+        for target in targets
+        if package(target) != package(module) and ORDER.index(package(target)) > ORDER.index(package(module))
+    ]
     assert wrong == []
 
 
-def test_every_module_has_a_layer() -> None:
-    names = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in modules()} - {"__init__"}
-    assert names <= set(LEVEL)
+def test_no_files_import_each_other_in_a_circle() -> None:
+    try:
+        TopologicalSorter(GRAPH).prepare()
+    except CycleError as error:
+        raise AssertionError(" <- ".join(error.args[1])) from None
+
+
+def test_floors_and_entries() -> None:
+    entries = {path.name for path in PACKAGE.iterdir() if path.name != "__pycache__"}
+    assert entries <= {*ORDER, "__init__.py", "__main__.py", "py.typed", "_assets"}
+    assert len(entries) <= 16
+    floors: dict[str, int] = {}
+    for name in ORDER:
+        below = [
+            floors[package(target)]
+            for module in GRAPH
+            if package(module) == name
+            for target in GRAPH[module]
+            if package(target) != name
+        ]
+        floors[name] = 1 + max(below, default=0)
+    assert max(floors.values()) <= 8, floors
 
 
 def test_no_module_is_over_300_lines() -> None:
     index = sorted((Path(__file__).parents[1] / "index").rglob("*.py"))
     assert index
-    assert {path.name: lines for path in [*modules(), *index] if (lines := len(path.read_text().splitlines())) > 300} == {}
+    assert {
+        str(path): lines for path in [*modules().values(), *index] if (lines := len(path.read_text().splitlines())) > 300
+    } == {}
 
 
 def test_public_names_are_those_of_all() -> None:

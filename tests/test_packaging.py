@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from img2loc import assets
+from img2loc.core import paths as assets
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,7 +33,7 @@ def test_the_data_folders_ship_in_the_wheel(wheel: list[str]) -> None:
         "eval/README.md",
     ):
         assert f"img2loc/_assets/{name}" in wheel
-    assert "img2loc/defaults.toml" in wheel
+    assert "img2loc/config/defaults.toml" in wheel
     assert not [name for name in wheel if name.endswith((".jpg", ".png", ".pth", ".safetensors")) or name.startswith("tests")]
 
 

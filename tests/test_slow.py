@@ -8,13 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from img2loc import indexing, sketch, tuning
-from img2loc.parse import parse
-from img2loc.shards import Shards
-from img2loc.types import Embeddings
+from img2loc.core.types import Embeddings
+from img2loc.gallery import recall
+from img2loc.gallery.build import pipeline
+from img2loc.gallery.build.shards import Shards
+from img2loc.gallery.index import pruning
+from img2loc.lmm.parse.reply import parse
 from tests.conftest import MakePhoto
-from tests.test_gallery import ENCODER, unit
-from tests.test_tuning import shards
+from tests.gallery.test_gallery import ENCODER, unit
+from tests.gallery.test_recall import shards
 
 
 @pytest.mark.slow
@@ -53,22 +55,22 @@ def test_a_hundred_thousand_rows(tmp_path: Path, spec: str, least: float) -> Non
     """Every kind of index against brute force: as good as its manifest says, before and after tuning, and nobody excluded."""
     rows, queries = scattered(100_000, 0), scattered(60, 1)
     shards(tmp_path, rows, 10_000)
-    gallery = indexing.index(tmp_path, ENCODER, spec, {"of": "photos"})
-    assert (tmp_path / sketch.FILES[0]).exists() == (spec == "SQfp16")
+    gallery = pipeline.index(tmp_path, ENCODER, spec, {"of": "photos"})
+    assert (tmp_path / pruning.FILES[0]).exists() == (spec == "SQfp16")
     kept = unit(rows.astype(np.float16).astype(np.float64))
     scores = queries @ (kept if spec == "Flat" else kept.astype(np.float16).astype(np.float32)).T
     anybody, others = np.ones(len(rows), dtype=bool), np.arange(len(rows)) % 9 != 3
     for again in (False, True):
         if again:
-            if not gallery.inverted:
+            if not spec.startswith("IVF"):
                 break
-            tuning.tune(gallery, Shards.of(tmp_path), 0.9, 0.8)
+            recall.tune(gallery, Shards.of(tmp_path), 0.9, 0.8)
             gallery = type(gallery).open(tmp_path)
         claimed = gallery.manifest["recall"]
         for keep, excluded in ((anybody, ()), (others, ("a3",))):
             hits = [0, 0]
             for query, row in zip(queries, scores, strict=True):
-                found = gallery.search(query, 16, 16, exclude_authors=excluded)
+                found = gallery.search(query, 16, 16, excluded=gallery.metadata.rows_by(authors=excluded))
                 for end, (sign, entries) in enumerate(((1, found.nearest), (-1, found.farthest))):
                     numbers = [int(entry.id.removeprefix("id")) for entry in entries]
                     assert keep[numbers].all()

@@ -1,11 +1,14 @@
-"""A third party's encoder, as a config would name it: `kind = "tests.toys:PixelEncoder"`."""
+"""Encoders of a third party, as a config would name them: `kind = "tests.toys:PixelEncoder"`."""
 
+import os
+import sys
+import threading
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from img2loc.errors import UnreadablePhoto
-from img2loc.types import Embedding, Photo, Rejected
+from img2loc.core.errors import UnreadablePhoto
+from img2loc.core.types import Embedding, Photo, Rejected
 
 
 class PixelEncoder:
@@ -25,3 +28,18 @@ class PixelEncoder:
                 continue
             vector = np.asarray(small, dtype=np.float32).ravel() - 127.5
             yield vector / np.linalg.norm(vector)
+
+
+class HaltingEncoder(PixelEncoder):
+    """Halts for good after as many photographs as HALT_AFTER says, so that a process can be killed in the middle."""
+
+    def __init__(self, side: int = 6) -> None:
+        super().__init__(side)
+        self._left = int(os.environ.get("HALT_AFTER", sys.maxsize))
+
+    def encode(self, photos: Iterable[Photo]) -> Iterator[Embedding | Rejected]:
+        for row in super().encode(photos):
+            if self._left == 0:
+                threading.Event().wait()
+            self._left -= 1
+            yield row

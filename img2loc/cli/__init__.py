@@ -4,6 +4,7 @@ import io
 import logging
 import os
 import sys
+import threading
 import warnings
 from contextlib import suppress
 from typing import Annotated
@@ -11,7 +12,7 @@ from typing import Annotated
 import typer
 
 from img2loc.cli import ask, bench, data, embed, index, lmm, system, train
-from img2loc.cli.streams import on_terminal
+from img2loc.cli.stdio import gated
 
 app = typer.Typer(
     name="img2loc",
@@ -59,7 +60,7 @@ def main() -> None:
     code = _run(debug)
     with suppress(OSError, ValueError, AttributeError):
         sys.stdout.flush()
-    if code in (1, 130):
+    if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
         # A request in flight must not hold the process back: its thread would be waited for, for minutes.
         with suppress(OSError, ValueError, AttributeError):
             sys.stderr.flush()
@@ -73,15 +74,16 @@ def _quieten() -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    logging.basicConfig(level=logging.ERROR)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    if not on_terminal(sys.stderr):
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
+@gated()
 def _run(debug: bool) -> int:
-    from img2loc.errors import Img2LocError
+    """The exit code. What is printed passes the gate; only the traceback of --debug, which Python prints, does not."""
+    from img2loc.core.errors import Img2LocError
 
+    logging.basicConfig(level=logging.ERROR)  # It keeps the stream that is there now.
     try:
         result = app(standalone_mode=False)
         code = result if isinstance(result, int) else 0

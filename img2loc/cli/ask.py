@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from img2loc.cli.settings import ConfigFile, load_config
-from img2loc.cli.streams import on_terminal, put
+from img2loc.cli.stdio import on_terminal, put
 
 if TYPE_CHECKING:
-    from img2loc.build import Built
-    from img2loc.config import Config
-    from img2loc.types import Photo
+    from img2loc.config.plan import Plan
+    from img2loc.core.types import Photo
 
 _PLACES, _ENTRIES_A_PLACE = 10, 50
 
@@ -50,8 +49,10 @@ def ask(
     Without options it uses the largest gallery of your own whose model can run here, else the starter gallery, and lets an LMM
     decide if OPENAI_API_KEY or OPENAI_BASE_URL is set.
     """
-    from img2loc import assets, build, making
-    from img2loc.cli import render
+    from img2loc.cli import output
+    from img2loc.config import factory, registry
+    from img2loc.config.plan import Plan
+    from img2loc.core import paths as assets
 
     if bool(photos) == (text is not None):
         raise typer.BadParameter("Name photos, folders or - to ask about, or --text; not both.", param_hint="PHOTO")
@@ -62,42 +63,44 @@ def ask(
         raise typer.BadParameter("It does not apply to --text. Leave it out.", param_hint=idle[0])
     listed = _listed(photos or [])
     settings = load_config(config)
-    making.check(settings)
-    name = locator or (build.TEXTS if text else build.default_locator(settings, gallery, lmm, k))
-    build.override(settings, name, gallery=gallery, lmm=lmm, k=k)
+    registry.check(settings)
+    name = locator or (factory.TEXTS if text else factory.default_locator(settings, gallery, lmm, k))
+    factory.override(settings, name, gallery=gallery, lmm=lmm, k=k)
+    plan = Plan(settings, name)
     if text:
-        return _rank(settings, name, text, k or _PLACES, as_json)
-    with render.waiting(f"Loading the locator {name} …"):
-        kept = assets.replies() if cache else None
-        built = build.locator(settings, name, cache=kept, max_radius_km=max_radius, local_only=local_only)
-    _announce(settings, built, chosen=locator is not None, gallery_chosen=gallery is not None)
+        return _rank(plan, text, k or _PLACES, as_json)
+    if local_only and plan.lmm is not None:
+        plan.lmm.require_local()
+    with output.waiting(f"Loading the locator {name} …"):
+        made = factory.locator(plan, cache=assets.replies() if cache else None, max_radius_km=max_radius)
+    _announce(plan, chosen=locator is not None, gallery_chosen=gallery is not None)
     missed = 0
-    with render.progress(len(listed), "photos", show=len(listed) > 1 and not on_terminal(sys.stdout)) as advance:
-        for done, guess in enumerate(built.locator.locate(listed), 1):
+    with output.progress(len(listed), "photos", show=len(listed) > 1 and not on_terminal(sys.stdout)) as advance:
+        for done, guess in enumerate(made.locate(listed), 1):
             missed += guess.location is None
-            if not put(render.as_json(guess, built) if as_json else render.for_people(guess, built, explain)):
+            if not put(output.as_json(guess, plan) if as_json else output.for_people(guess, plan, explain)):
                 return 0
             advance(done)
     return 3 if missed else 0
 
 
-def _rank(config: "Config", name: str, text: str, k: int, as_json: bool) -> int:
+def _rank(plan: "Plan", text: str, k: int, as_json: bool) -> int:
     """Print what a text points to."""
-    from img2loc import build
-    from img2loc.cli import render
+    from img2loc.cli import output
+    from img2loc.config import factory
 
-    with render.waiting(f"Loading the locator {name} …"):
-        search, built = build.text_search(config, name)
+    with output.waiting(f"Loading the locator {plan.locator} …"):
+        search = factory.text_search(plan)
     (ranking,) = search.rank([text], k if as_json else k * _ENTRIES_A_PLACE)
-    put(render.ranking_as_json(ranking, built) if as_json else render.ranking_for_people(ranking, built, k))
+    put(output.ranking_as_json(ranking, plan) if as_json else output.ranking_for_people(ranking, plan, k))
     return 0
 
 
 def _listed(paths: list[Path]) -> "list[Photo]":
     """The photos that files, folders and - stand for; a folder without any is only said, if there are others."""
-    from img2loc.errors import SourceError
-    from img2loc.sources import photo_files
-    from img2loc.types import Photo
+    from img2loc.core.errors import SourceError
+    from img2loc.core.types import Photo
+    from img2loc.data.csv_source import photo_files
 
     photos: list[Photo] = []
     empty: list[str] = []
@@ -119,19 +122,19 @@ def _listed(paths: list[Path]) -> "list[Photo]":
     return photos
 
 
-def _announce(config: "Config", built: "Built", chosen: bool, gallery_chosen: bool) -> None:
+def _announce(plan: "Plan", chosen: bool, gallery_chosen: bool) -> None:
     """Say on stderr what was chosen for the user, where they did not choose it, and where their photos go."""
-    from img2loc import build, galleries
+    from img2loc.config import galleries
 
-    if built.gallery == galleries.STARTER and not gallery_chosen:
+    gallery = plan.gallery
+    if gallery is not None and gallery.name == galleries.STARTER and not gallery_chosen:
         typer.echo(
-            f"Searching the starter gallery: only {built.rows} photos of a few places; most photos lie outside it.\n"
+            f"Searching the starter gallery: only {gallery.rows} photos of a few places; most photos lie outside it.\n"
             "For world-wide answers: `img2loc setup img2loc` says what to fetch; or `img2loc index build` on photos of yours.",
             err=True,
         )
     elif not chosen:
-        searched = f"the gallery {built.gallery} ({built.rows:,} {built.of})" if built.gallery else "no gallery"
-        typer.echo(f"Using {built.name}: {searched}.", err=True)
-    asked = config.table("locator", built.name).get("lmm")
-    if asked and not chosen and (address := build.endpoint_of(config, asked)):
-        typer.echo(f"Photos are sent to the LMM {asked} at {address}, without metadata or file name.", err=True)
+        searched = f"the gallery {gallery.name} ({gallery.rows:,} {gallery.of})" if gallery else "no gallery"
+        typer.echo(f"Using {plan.locator}: {searched}.", err=True)
+    if plan.lmm is not None and plan.lmm.endpoint is not None and not chosen:
+        typer.echo(f"Photos are sent to the LMM {plan.lmm.name} at {plan.lmm.endpoint}, without metadata or file name.", err=True)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from img2loc.cli import score
+from img2loc.cli import bench_score
 from img2loc.cli.settings import ConfigFile, load_config
-from img2loc.cli.streams import on_terminal
+from img2loc.cli.stdio import on_terminal
 
 if TYPE_CHECKING:
-    from img2loc.bench.predict import Tally
-    from img2loc.bench.session import Quote, Session
-    from img2loc.bench.truth import Benchmark
+    from img2loc.bench.datasets.benchmark import Benchmark
+    from img2loc.bench.runs.predict import Tally
+    from img2loc.bench.runs.session import Quote, Session
 
 app = typer.Typer(help="Run benchmarks, score them, compare them.", no_args_is_help=True)
 
@@ -59,13 +59,13 @@ def run(
     Each photo is one line in RUN/predictions.jsonl, with all that is needed to score and to audit it. `img2loc bench score RUN`
     scores it, as often as you like.
     """
-    from img2loc import build, making
-    from img2loc.bench import truth as benchmarks
+    from img2loc.bench.datasets import benchmark as benchmarks
+    from img2loc.config import factory, registry
 
     settings = load_config(config)
-    making.check(settings)
-    chosen = locator or build.default_locator(settings, gallery, lmm)
-    build.override(settings, chosen, gallery=gallery, lmm=lmm)
+    registry.check(settings)
+    chosen = locator or factory.default_locator(settings, gallery, lmm)
+    factory.override(settings, chosen, gallery=gallery, lmm=lmm)
     benchmark = benchmarks.find(name, truth, photos)
     prepared = _prepared(benchmark, limit, shuffle, seed, no_exclude, no_cache, retry_failed, max_cost)
     folder = out or prepared.folder(settings, chosen)
@@ -86,8 +86,8 @@ def _prepared(
     max_cost: float | None,
 ) -> "Session":
     """The session that the options of `run` and `ablate` ask for; says what is odd about the benchmark's files."""
-    from img2loc import assets
-    from img2loc.bench import session
+    from img2loc.bench.runs import session
+    from img2loc.core import paths
 
     prepared = session.prepare(
         benchmark,
@@ -95,7 +95,7 @@ def _prepared(
         shuffle,
         seed,
         exclude=not no_exclude,
-        cache=None if no_cache else assets.replies(),
+        cache=None if no_cache else paths.replies(),
         retry_failed=retry_failed,
         most_usd=max_cost,
     )
@@ -106,7 +106,7 @@ def _prepared(
 
 def _agreement(yes: bool, most_usd: float | None, runs: int = 1) -> "Callable[[Quote], None]":
     """Asks whether a quote is accepted; where nobody is there to be asked, --max-cost is answer enough."""
-    from img2loc.errors import ConfigError
+    from img2loc.core.errors import ConfigError
 
     def agree(quote: "Quote") -> None:
         total = quote.total
@@ -134,11 +134,12 @@ def _progress() -> "Iterator[Callable[[Tally], None]]":
     if not on_terminal(sys.stderr):
         yield lambda tally: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    from img2loc.cli import output
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[standing]}"), TimeRemainingColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    bar = output.bar(*columns)
     task = bar.add_task("photos", total=None, standing="")
 
     def show(tally: "Tally") -> None:
@@ -199,14 +200,15 @@ def ablate(
     """
     from dataclasses import replace
 
-    from img2loc import making
-    from img2loc.bench import ablate as ablations
-    from img2loc.bench import compare, outcomes, tables
-    from img2loc.bench import truth as benchmarks
-    from img2loc.bench.runs import Run
+    from img2loc.bench.datasets import benchmark as benchmarks
+    from img2loc.bench.reports import tables
+    from img2loc.bench.runs import ablate as ablations
+    from img2loc.bench.runs.run_folder import Run
+    from img2loc.bench.scores import compare, outcomes
+    from img2loc.config import registry
 
     settings = load_config(config)
-    making.check(settings)
+    registry.check(settings)
     usual = settings.table("locator", "img2loc")
     counts = _counts(k)
     benchmark = benchmarks.find(name, truth, photos)
@@ -239,7 +241,7 @@ def _counts(text: str) -> list[int]:
 
 
 app.command()(run)  # The order is that of `--help`.
-app.command()(score.score)
-app.command()(score.compare)
-app.command()(score.report)
+app.command()(bench_score.score)
+app.command()(bench_score.compare)
+app.command()(bench_score.report)
 app.command()(ablate)

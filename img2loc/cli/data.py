@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from img2loc.bench.truth import Benchmark, Mirror
+    from img2loc.bench.datasets.benchmark import Benchmark, Mirror
 
 app = typer.Typer(help="List, fetch and verify the data of benchmarks.", no_args_is_help=True)
 Name = Annotated[
@@ -17,7 +17,7 @@ Name = Annotated[
 @app.command("list")
 def listed() -> None:
     """List the benchmarks, and what of each is on this machine."""
-    from img2loc.bench import truth
+    from img2loc.bench.datasets import benchmark as truth
 
     for name in truth.known():
         benchmark = truth.find(name)
@@ -37,8 +37,8 @@ def fetch(
 
     For the rest, say what to put where.
     """
-    from img2loc.bench import truth
-    from img2loc.bench.truth import Mirror
+    from img2loc.bench.datasets import benchmark as truth
+    from img2loc.bench.datasets.benchmark import Mirror
 
     if what not in ("truth", "photos"):
         raise typer.BadParameter(f"{what!r} is neither truth nor photos.", param_hint="--what")
@@ -68,9 +68,9 @@ def verify(
 
     Photos may be missing, extra, corrupt or placeholders; the truth file may not be the known one.
     """
-    from img2loc.bench import photos as albums
-    from img2loc.bench import truth as benchmarks
-    from img2loc.cli import render
+    from img2loc.bench.datasets import benchmark as benchmarks
+    from img2loc.bench.datasets import photo_folder as albums
+    from img2loc.cli import output
 
     benchmark = benchmarks.find(name, truth, photos)
     rows, left_out = benchmark.load()
@@ -80,7 +80,7 @@ def verify(
     for line in [*doubts, *left_out[:most]]:
         typer.echo(f"  {line}")
     album = albums.Album(benchmark.photo_folder())
-    with render.progress(len(rows), "photos") as advance:
+    with output.progress(len(rows), "photos") as advance:
         found = albums.verify(rows, album, advance)
     typer.echo(f"photos       {album.folder}: {found.present:,} of {len(rows):,}")
     kinds: list[tuple[str, list[str]]] = [
@@ -102,8 +102,8 @@ def verify(
 
 def _fetch(benchmark: "Benchmark", kind: str, mirrors: "list[Mirror]") -> None:
     """Try the mirrors in turn until one gives it."""
-    from img2loc.bench.fetch import FetchError, fetch_photos, fetch_truth
-    from img2loc.cli import render
+    from img2loc.bench.datasets.download import FetchError, fetch_photos, fetch_truth
+    from img2loc.cli import output
 
     if _path(benchmark, kind).exists():
         typer.echo(f"{kind}: {_path(benchmark, kind)} is here.", err=True)
@@ -112,7 +112,7 @@ def _fetch(benchmark: "Benchmark", kind: str, mirrors: "list[Mirror]") -> None:
         checked = "SHA-256 known" if mirror.sha256 else "SHA-256 not known"
         typer.echo(f"{kind}: trying {mirror.url} ({'; '.join(filter(None, (checked, mirror.note)))})", err=True)
         try:
-            with render.transfer() as advance:
+            with output.transfer() as advance:
                 got = (fetch_truth if kind == "truth" else fetch_photos)(benchmark, mirror, advance)
         except FetchError as error:
             typer.echo(f"  {error}", err=True)

@@ -20,21 +20,22 @@ def embed(
     config: ConfigFile = None,
 ) -> int:
     """Write one float32 unit vector for each photo or point, in order. Interrupted or killed, the same command goes on."""
-    from img2loc import build, embedding, making
-    from img2loc.cli import render
-    from img2loc.errors import SourceError
+    from img2loc.cli import output
+    from img2loc.config import factory, registry
+    from img2loc.core.errors import SourceError
+    from img2loc.encoders import embed_file
 
     if out.suffix != ".npy":
         raise SourceError(f"--out {out} should end in .npy.")
     if of not in (None, "photos", "points"):
         raise SourceError(f"--of {of}: say photos or points.")
     settings = load_config(config)
-    making.check(settings)
-    inputs = embedding.Inputs(source, photos, of)
-    with render.waiting(f"Loading the encoder {encoder} …"):
-        made = build.encoder(settings, encoder)
-    with render.progress(len(inputs), inputs.of) as advance:
-        skipped = embedding.embed(inputs, made, out, advance)
+    registry.check(settings)
+    inputs = embed_file.Inputs(source, photos, of)
+    with output.waiting(f"Loading the encoder {encoder} …"):
+        made = factory.encoder(settings, encoder)
+    with output.progress(len(inputs), inputs.of) as advance:
+        skipped = embed_file.embed(inputs, made, out, advance)
     typer.echo(f"{out}: {len(inputs):,} rows of {made.dim} by {made.name}.", err=True)
     if skipped:
         typer.echo(f"Rows that are NaN: {len(skipped):,}; {out.with_suffix('.json')} says which and why:", err=True)

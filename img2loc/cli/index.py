@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from img2loc.cli import ingest, tune
+from img2loc.cli import index_ingest, index_tune
 from img2loc.cli.settings import ConfigFile, load_config
 
 if TYPE_CHECKING:
-    from img2loc.config import Config
-    from img2loc.recipes import Recipe
+    from img2loc.config.config import Config
+    from img2loc.data.recipes import Recipe
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -19,7 +19,7 @@ app = typer.Typer(no_args_is_help=True)
 @app.callback()
 def prepare() -> None:
     """Build galleries, look into them, search them."""
-    from img2loc.memory import return_large_blocks
+    from img2loc.core.memory import return_large_blocks
 
     return_large_blocks()
 
@@ -58,11 +58,12 @@ def build(
     """Make a gallery from photos whose place is known. Interrupted or killed, the same command goes on."""
     from dataclasses import replace
 
-    from img2loc import assets, galleries, making
-    from img2loc.errors import ConfigError
+    from img2loc.config import galleries, registry
+    from img2loc.core import paths
+    from img2loc.core.errors import ConfigError
 
     settings = load_config(config)
-    making.check(settings)
+    registry.check(settings)
     given: dict[str, Any] = {
         "encoder": encoder,
         "spec": spec,
@@ -74,39 +75,39 @@ def build(
     recipe = replace(galleries.recipe(settings, source), **{key: value for key, value in given.items() if value})
     if part and out is None:
         raise ConfigError("A part needs a folder of its own: say which with --out.")
-    make(settings, recipe, out or assets.galleries() / recipe.name, device, part)
+    make(settings, recipe, out or paths.galleries() / recipe.name, device, part)
 
 
 def make(settings: "Config", recipe: "Recipe", folder: Path, device: str | None = None, part: str | None = None) -> None:
     """Build a recipe's gallery, and say what came out; of a part only the embeddings."""
-    from img2loc import build as maker
-    from img2loc import indexing
-    from img2loc.cli import render
-    from img2loc.embed import Part, embed_part
+    from img2loc.cli import output
+    from img2loc.config import factory as maker
+    from img2loc.gallery.build import pipeline
+    from img2loc.gallery.build.embed import Part, embed_part
 
     share = Part.parse(part) if part else None
     found = recipe.source()
     table = dict(settings.table("encoder", recipe.encoder))
-    ingest.use_device(settings, recipe.encoder, device)
-    with render.waiting(f"Loading the encoder {recipe.encoder} …"):
+    index_ingest.use_device(settings, recipe.encoder, device)
+    with output.waiting(f"Loading the encoder {recipe.encoder} …"):
         made = maker.encoder(settings, recipe.encoder)
     options: dict[str, Any] = {"alias": recipe.encoder, "table": table, "of": recipe.of, "spec": recipe.spec}
     options["about"] = {"description": recipe.description, "terms": recipe.terms}
-    with render.progress(len(found), recipe.of) as advance:
+    with output.progress(len(found), recipe.of) as advance:
         if share is not None:
             shards = embed_part(found, made, folder, share, **options, progress=advance)
             typer.echo(
                 f"{folder}: part {share}, {shards:,} shards. When all are done: img2loc index merge DIR... --out DIR", err=True
             )
             return
-        gallery = indexing.build(found, made, folder, **options, progress=advance)
+        gallery = pipeline.build(found, made, folder, **options, progress=advance)
     typer.echo(
         f"{folder}: {len(gallery):,} {gallery.of} by {gallery.encoder_name}, index {gallery.manifest['spec']}.",
         err=True,
     )
     if skipped := gallery.manifest["skipped"]:
         typer.echo(f"{skipped:,} entries were skipped; {folder / 'skipped.csv'} says which and why:", err=True)
-        for line in indexing.commonest_reasons(folder):
+        for line in pipeline.commonest_reasons(folder):
             typer.echo(f"  {line}", err=True)
 
 
@@ -115,11 +116,11 @@ def info(
     config: ConfigFile = None,
 ) -> None:
     """Print a gallery's manifest, size and coverage, as JSON."""
-    from img2loc import galleries
+    from img2loc.config import galleries
 
-    name, opened = galleries.open_gallery(load_config(config), gallery)
-    size = sum(file.stat().st_size for file in opened.folder.iterdir() if file.is_file())
-    facts = {"name": name, "folder": str(opened.folder), **opened.manifest, "bytes": size}
+    found = galleries.find_gallery(load_config(config), gallery)
+    size = sum(file.stat().st_size for file in found.folder.iterdir() if file.is_file())
+    facts = {"name": found.name, "folder": str(found.folder), **found.manifest, "bytes": size}
     typer.echo(json.dumps(facts, indent=1, ensure_ascii=False))
 
 
@@ -133,15 +134,15 @@ def query(
 
     As JSON, one entry a line.
     """
-    from img2loc import build as maker
-    from img2loc import galleries, making
-    from img2loc.records import neighbour_record
-    from img2loc.retriever import Retriever
-    from img2loc.types import Photo, Rejected
+    from img2loc.config import factory as maker
+    from img2loc.config import galleries, registry
+    from img2loc.core.records import neighbour_record
+    from img2loc.core.types import Photo, Rejected
+    from img2loc.gallery.retriever import Retriever
 
     settings = load_config(config)
-    making.check(settings)
-    _, opened = galleries.open_gallery(settings, gallery)
+    registry.check(settings)
+    opened = galleries.open_gallery(settings, gallery)
     retriever = Retriever(maker.encoder_of(settings, opened), opened)
     _, found = next(retriever.neighbours([Photo(photo)], k, k))
     if isinstance(found, Rejected):
@@ -156,9 +157,9 @@ def query(
 app.command()(build)  # The order is that of `--help`.
 app.command()(info)
 app.command()(query)
-app.command()(ingest.add)
-app.command()(ingest.merge)
-app.command("import")(ingest.import_)
-app.command()(ingest.export)
-app.command()(tune.tune)
-app.command()(tune.verify)
+app.command()(index_ingest.add)
+app.command()(index_ingest.merge)
+app.command("import")(index_ingest.import_)
+app.command()(index_ingest.export)
+app.command()(index_tune.tune)
+app.command()(index_tune.verify)

@@ -16,15 +16,16 @@ def listed(
     config: ConfigFile = None,
 ) -> None:
     """List the LMMs: kind, model, and where photos go."""
-    from img2loc import build, making
-    from img2loc.errors import Img2LocError
+    from img2loc.config import registry
+    from img2loc.config.plan import plan_lmm
+    from img2loc.core.errors import Img2LocError
 
     settings = load_config(config)
-    making.check(settings)
+    registry.check(settings)
     for name in settings.names("lmm"):
         table = settings.table("lmm", name)
         try:
-            goes = build.endpoint_of(settings, name) or "stays on this machine"
+            goes = plan_lmm(settings, name).endpoint or "stays on this machine"
         except Img2LocError as error:
             goes = str(error)
         typer.echo(f"{name}: {table['kind']}, {table.get('model', table.get('run', 'no model'))}; {goes}")
@@ -40,22 +41,26 @@ def check(
 
     Also how long it took, what it cost, and whether structured output works.
     """
-    from img2loc import build, making
-    from img2loc.cli import render
-    from img2loc.images import tiny_jpeg
-    from img2loc.parse import parse
-    from img2loc.prompts import Template
-    from img2loc.types import Neighbours, Photo
+    from img2loc.cli import output
+    from img2loc.config import factory, registry
+    from img2loc.config.plan import plan_lmm
+    from img2loc.core.images import tiny_jpeg
+    from img2loc.core.protocols import Structured
+    from img2loc.core.types import Neighbours, Photo
+    from img2loc.lmm.concurrent import only_reply
+    from img2loc.lmm.parse.reply import parse
+    from img2loc.lmm.prompts import Template
 
     settings = load_config(config)
-    making.check(settings)
+    registry.check(settings)
+    planned = plan_lmm(settings, name)
     if local_only:
-        build.require_local(settings, name)
-    with render.waiting(f"Loading the LMM {name} …"):
-        model = build.lmm(settings, name)
+        planned.require_local()
+    with output.waiting(f"Loading the LMM {name} …"):
+        model = factory.lmm(planned)
     prompt = Template.load("zeroshot").fill(Photo(Path("tiny.jpg"), tiny_jpeg()), Neighbours())
     started = time.monotonic()
-    (reply,) = model.ask([prompt])
+    reply = only_reply(model, prompt)
     took = time.monotonic() - started
     typer.echo(f"status      {reply.status}{f': {reply.detail}' if reply.detail else ''}")
     typer.echo(f"reply       {reply.text.strip()!r}")
@@ -65,7 +70,11 @@ def check(
     if reply.usage:
         cost = f"{reply.usage.cost_usd:.6f} US dollars" if reply.usage.cost_usd is not None else "price not known"
         typer.echo(f"tokens      {reply.usage.input_tokens} in, {reply.usage.output_tokens} out; {cost}")
-    structured = getattr(model, "structured", None)
-    words = {None: "not offered by this backend", True: "taken", False: "off, or refused by the server"}
-    typer.echo(f"structured  {words[structured]}")
-    return 0 if reply.status in ("answered", "truncated", "refused") else 3
+    if not isinstance(model, Structured):
+        structured = "not offered by this backend"
+    elif reply.status == "failed":
+        structured = "not known: the request failed"
+    else:
+        structured = "taken" if model.structured else "off, or refused by the server"
+    typer.echo(f"structured  {structured}")
+    return 3 if reply.status == "failed" else 0

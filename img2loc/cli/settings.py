@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from img2loc.config import Config
+    from img2loc.config.config import Config
 
 ConfigFile = Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration in place of your own img2loc.toml.")]
 
 
 def load_config(file: Path | None) -> "Config":
     """The configuration; one line on stderr where an img2loc.toml in the working directory is no part of it."""
-    from img2loc.config import USER_FILE, Config, file_in_use
+    from img2loc.config.config import USER_FILE, Config, file_in_use
 
     used = file_in_use(file)  # Before it is read: it may have faults.
     if os.path.lexists(USER_FILE) and (used is None or os.path.realpath(used) != os.path.realpath(USER_FILE)):

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from img2loc.cli.settings import ConfigFile, load_config
+from img2loc.cli.stdio import plain
 
 if TYPE_CHECKING:
-    from img2loc.readiness import Need
+    from img2loc.config.requirements import Need
 
 config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
 
@@ -23,12 +24,13 @@ def setup(
 
     It shows sizes and licences, and asks; then it builds the galleries that need no photographs.
     """
-    from img2loc import assets, galleries, making, readiness
-    from img2loc.cli import index
+    from img2loc.cli import index, output
+    from img2loc.config import galleries, registry, requirements
+    from img2loc.core import paths
 
     settings = load_config(config)
-    making.check(settings)
-    needs = readiness.setup_needs(settings, name)
+    registry.check(settings)
+    needs = requirements.setup_needs(settings, name)
     for need in needs:
         _print_need(need)
     wanted = [need for need in needs if need.files is not None and not need.ready]
@@ -40,14 +42,14 @@ def setup(
             err=True,
         )
         if yes or typer.confirm("Fetch it?", err=True):
-            typer.echo(f"Fetched: {need.files.fetch(names)}", err=True)
-    now = readiness.setup_needs(settings, name)
+            typer.echo(f"Fetched: {need.files.fetch(names, output.download_bar())}", err=True)
+    now = requirements.setup_needs(settings, name)
     if all(need.ready for need in now if need.files is not None):
         index.prepare()
         for need in now:
             if need.gallery:
-                index.make(settings, galleries.recipe(settings, need.gallery), assets.galleries() / need.gallery)
-    return 0 if all(need.ready for need in readiness.setup_needs(settings, name)) else 3
+                index.make(settings, galleries.recipe(settings, need.gallery), paths.galleries() / need.gallery)
+    return 0 if all(need.ready for need in requirements.setup_needs(settings, name)) else 3
 
 
 def doctor(
@@ -57,8 +59,9 @@ def doctor(
 
     Of each of the others it says what it lacks, and how to get that.
     """
-    from img2loc import diagnosis, readiness
-    from img2loc.errors import Img2LocError
+    from img2loc.config import doctor as diagnosis
+    from img2loc.config import requirements
+    from img2loc.core.errors import Img2LocError
 
     settings = load_config(config)
     for title, lines in diagnosis.report(settings):
@@ -68,7 +71,7 @@ def doctor(
     typer.echo("locators")
     for name in settings.names("locator"):
         try:
-            missing = [need for need in readiness.needs(settings, name) if not need.ready]
+            missing = [need for need in requirements.needs(settings, name) if not need.ready]
         except Img2LocError as error:
             typer.echo(f"  {name}: {error}")
             continue
@@ -82,11 +85,11 @@ def show(
     config: ConfigFile = None,
 ) -> None:
     """Print the resolved tables as TOML, each key with where it came from."""
-    from img2loc import making
-    from img2loc.config import ROLES
+    from img2loc.config import registry
+    from img2loc.config.config import ROLES
 
     settings = load_config(config)
-    making.check(settings)
+    registry.check(settings)
     typer.echo("[ask]")
     for key, value in settings.ask.items():
         typer.echo(f"{key} = {toml(value)}")
@@ -94,7 +97,7 @@ def show(
         for name in settings.names(role):
             typer.echo(f"\n[{role}.{_toml_key(name)}]")
             for key, value in settings.table(role, name).items():
-                typer.echo(f"{_toml_key(key)} = {toml(value)}  # {settings.origin(role, name, key)}")
+                typer.echo(f"{_toml_key(key)} = {toml(value)}  # {plain(settings.origin(role, name, key))}")
 
 
 def toml(value: Any) -> str:
@@ -104,7 +107,7 @@ def toml(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(map(toml, value)) + "]"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return json.dumps(value, ensure_ascii=False)  # TOML forbids \x7f too; the gate writes it as an escape.
     return str(value).lower() if isinstance(value, bool | float) else str(value)
 
 

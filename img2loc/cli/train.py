@@ -10,9 +10,9 @@ import typer
 from img2loc.cli.settings import ConfigFile, load_config
 
 if TYPE_CHECKING:
-    from img2loc.config import Config
-    from img2loc.protocols import Source
-    from img2loc.recipes import Recipe
+    from img2loc.config.config import Config
+    from img2loc.core.protocols import Source
+    from img2loc.data.recipes import Recipe
 
 app = typer.Typer(help="Train the baselines on photos of your own.", no_args_is_help=True)
 
@@ -53,16 +53,16 @@ def geoclip(
 
     On an image tower's features, which are computed once. Killed, the same command goes on.
     """
-    from img2loc import build
-    from img2loc.cli import render
+    from img2loc.cli import output
     from img2loc.cli.system import toml
+    from img2loc.config import factory
     from img2loc.training import geoclip as training
 
     options = {"encoder": encoder, "epochs": epochs, "seed": seed, "fraction": fraction, "validation": _share(validation)}
     tables, settings = _settings("geoclip", options, values, config)
     found = _photos_of(source, photos)
-    with render.waiting(f"Loading the encoder {settings.encoder} …"):
-        tower = build.encoder(tables, settings.encoder)
+    with output.waiting(f"Loading the encoder {settings.encoder} …"):
+        tower = factory.encoder(tables, settings.encoder)
     with _progress() as advance:
         history = training.train(settings, tower, found, out, advance)
     _say_skipped(out)
@@ -95,14 +95,9 @@ def streetclip(
 
     The captions are of the photos' own places. Killed, the same command goes on.
     """
-    import sys
-
-    from transformers.utils.logging import disable_progress_bar
-
-    from img2loc.cli.streams import on_terminal
     from img2loc.cli.system import toml
-    from img2loc.errors import SourceError
-    from img2loc.training import placed
+    from img2loc.core.errors import SourceError
+    from img2loc.training import place_names
     from img2loc.training import streetclip as training
 
     options = {"model": model, "epochs": epochs, "seed": seed}
@@ -113,11 +108,9 @@ def streetclip(
             f"{source} is not a CSV or Parquet file. Training StreetCLIP needs one, with photo, lat and lon, and the places' "
             "names if known."
         )
-    rows = list(placed.placed_photos(recipe.path, photos or recipe.photos, recipe.columns, recipe.licences))
-    if not on_terminal(sys.stderr):
-        disable_progress_bar()  # transformers has one of its own for what it writes.
+    rows = list(place_names.placed_photos(recipe.path, photos or recipe.photos, recipe.columns, recipe.licences))
     with _progress() as advance:
-        total = settings.epochs * sum(isinstance(row, placed.PlacedPhoto) for row in rows)
+        total = settings.epochs * sum(isinstance(row, place_names.PlacedPhoto) for row in rows)
         history = training.train(rows, settings, out, lambda done: advance("photos", done, total, ""))
     last = history[-1]
     measured = ", ".join(f"{last[key]:.1%} by {key.removesuffix('_accuracy')}" for key in last if key.endswith("_accuracy"))
@@ -132,10 +125,10 @@ def streetclip(
 
 def _settings(kind: str, options: dict[str, Any], values: list[str] | None, config: Path | None) -> tuple["Config", Any]:
     """The configuration, and the settings in its table [train.KIND] with the command line's over them."""
-    from img2loc import making
+    from img2loc.config import registry
 
     tables = load_config(config)
-    making.check(tables)
+    registry.check(tables)
     given = {key: value for key, value in options.items() if value is not None}
     for key, value in map(_assigned, values or ()):
         if key in given:
@@ -143,15 +136,15 @@ def _settings(kind: str, options: dict[str, Any], values: list[str] | None, conf
         given[key] = value
     tables.override("train", kind, given, "command line")
     table = tables.table("train", kind)
-    make = making.class_of("train", kind, table)
-    return tables, making.call("train", kind, make, making.arguments_of("train", kind, table, make))
+    make = registry.class_of("train", kind, table)
+    return tables, registry.call("train", kind, make, registry.arguments_of("train", kind, table, make))
 
 
 def _assigned(text: str) -> tuple[str, Any]:
     """KEY=VALUE, the value as TOML writes it; what TOML cannot read is a text without its quotes."""
     import tomllib
 
-    from img2loc.errors import ConfigError
+    from img2loc.core.errors import ConfigError
 
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
@@ -179,8 +172,8 @@ def _photos_of(name: str, photos: Path | None) -> "Source":
 
 
 def _recipe(name: str) -> "Recipe":
-    from img2loc import recipes
-    from img2loc.errors import SourceError
+    from img2loc.core.errors import SourceError
+    from img2loc.data import recipes
 
     recipe = recipes.find(name)
     if recipe.of != "photos":
@@ -189,9 +182,9 @@ def _recipe(name: str) -> "Recipe":
 
 
 def _say_skipped(out: Path) -> None:
-    from img2loc import indexing
+    from img2loc.gallery.build import pipeline
 
-    if reasons := indexing.commonest_reasons(out):
+    if reasons := pipeline.commonest_reasons(out):
         typer.echo(f"Some photos could not be used; {out / 'skipped.csv'} says which and why:", err=True)
         for line in reasons:
             typer.echo(f"  {line}", err=True)
@@ -202,16 +195,17 @@ def _progress() -> Iterator[Callable[[str, int, int, str], None]]:
     """A bar on stderr for each part of the work in turn, on a terminal only."""
     import sys
 
-    from img2loc.cli.streams import on_terminal
+    from img2loc.cli.stdio import on_terminal
 
     if not on_terminal(sys.stderr):
         yield lambda what, done, total, remark: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
+    from img2loc.cli import output
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with output.bar(*columns) as bar:
         tasks: dict[tuple[str, int], Any] = {}
 
         def advance(what: str, done: int, total: int, remark: str) -> None:

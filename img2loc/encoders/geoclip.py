@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from img2loc.core.errors import ConfigError
+from img2loc.core.hub import HubFiles
+from img2loc.core.types import Embedding, Embeddings, Location
 from img2loc.encoders import geoclip_towers
 from img2loc.encoders.torch_encoder import TextTower, TorchEncoder, fingerprint, sees_corners, unit_rows
-from img2loc.errors import ConfigError
-from img2loc.hub import HubFiles
-from img2loc.types import Embedding, Embeddings, Location
 
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
-    from img2loc.protocols import Encoder
+    from img2loc.core.protocols import Encoder
 
 _POINTS = 2048  # At once: their hidden layers take 100 times the room of the result.
 _TEN_CROP_RESIZE = 256 / 224  # The shorter side before cropping, as a share of the input's, as in GeoCLIP's evaluation.

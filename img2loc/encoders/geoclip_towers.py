@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from img2loc.errors import MissingPackage, MissingWeights, first_line
-from img2loc.files import replacing, write_json
-from img2loc.hub import HubFiles, folder_or_hub
+from img2loc.core.errors import MissingPackage, MissingWeights, first_line
+from img2loc.core.files import replacing, write_json
+from img2loc.core.hub import HubFiles, folder_or_hub
 
 SIGMAS = (1.0, 16.0, 256.0)
 """Frequencies of the three capsules, 2⁰, 2⁴ and 2⁸, from the coarsest to the finest."""

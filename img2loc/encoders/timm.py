@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from img2loc.core.errors import ConfigError, MissingWeights, first_line
+from img2loc.core.hub import HubFiles
 from img2loc.encoders.torch_encoder import TorchEncoder
-from img2loc.errors import ConfigError, MissingWeights, first_line
-from img2loc.hub import HubFiles
 
 if TYPE_CHECKING:
     import torch

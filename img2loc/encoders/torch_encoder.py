@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from img2loc.devices import resolve_device, resolve_dtype
-from img2loc.errors import ConfigError, UnreadablePhoto
-from img2loc.types import Embedding, Embeddings, Photo, Rejected
+from img2loc.core.devices import resolve_device, resolve_dtype
+from img2loc.core.errors import ConfigError, UnreadablePhoto
+from img2loc.core.types import Embedding, Embeddings, Photo, Rejected
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _MOST_WORKERS = 32
 _DECODED_AT_LEAST = 2.5
 """The shorter side at which a JPEG may be decoded, in sides of the model's input. Towers resize to 1 to 1.15 of them, so at least
-twice as many pixels a side are left to resize from, and the vector moves by less than `tests/test_encoders.py` allows."""
+twice as many pixels a side are left to resize from, and the vector moves by less than tests/encoders/test_encoders.py allows."""
 
 
 class TorchEncoder(ABC):

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from img2loc.core.errors import ConfigError, MissingWeights, first_line
+from img2loc.core.hub import HubFiles, folder_or_hub
 from img2loc.encoders.torch_encoder import TextTower, TorchEncoder
-from img2loc.errors import ConfigError, MissingWeights, first_line
-from img2loc.hub import HubFiles, folder_or_hub
 
 if TYPE_CHECKING:
     import torch

@@ -11,17 +11,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from img2loc.errors import ConfigError, UnreadablePhoto
-from img2loc.lmm.window import Concurrent, in_flight
-from img2loc.protocols import LMM
-from img2loc.types import Prompt, Reply, Usage
+from img2loc.core.errors import ConfigError, UnreadablePhoto
+from img2loc.core.protocols import LMM
+from img2loc.core.records import reply_from
+from img2loc.core.types import Prompt, Reply
+from img2loc.lmm.concurrent import Concurrent, in_flight, only_reply
 
 
 class Cached:
     """An LMM whose replies are kept, and given again to the same prompt with the same photograph.
 
     `identity` is everything else that the reply depends on: model, endpoint, sampling. Replies are stored the moment they
-    come, so that a killed run has lost none; what failed is asked again. Raises ConfigError where the file cannot be used.
+    come, so that a killed run has lost none; what failed is asked again. A kept reply costs 0 US dollars: it was paid for before.
+    Raises ConfigError where the file cannot be used.
     """
 
     def __init__(self, lmm: LMM, identity: Mapping[str, Any], file: Path) -> None:
@@ -64,8 +66,7 @@ class Cached:
             key = self._key(prompt)
             found = self._get(key)
             if found is None:
-                (found,) = self._lmm.ask([prompt])
-                self._put(key, found)
+                found = self._put(key, only_reply(self._lmm, prompt))
             yield found
 
     def _key(self, prompt: Prompt) -> str:
@@ -81,8 +82,7 @@ class Cached:
         except sqlite3.Error as error:
             raise ConfigError(f"The reply cache {self._file} is damaged ({error}). Delete it, or ask without --cache.") from error
         try:
-            kept = json.loads(row[0]) if row else None
-            return Reply(**{**kept, "usage": Usage(**kept["usage"]) if kept["usage"] else None}) if kept else None
+            return reply_from(json.loads(row[0])).again() if row else None
         except (ValueError, TypeError, KeyError):
             return None  # A row that cannot be read is asked for again.
 

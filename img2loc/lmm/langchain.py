@@ -7,11 +7,11 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from img2loc.errors import BackendError, ConfigError, MissingPackage, UnreadablePhoto, first_line
+from img2loc.core.errors import BackendError, ConfigError, MissingPackage, UnreadablePhoto, first_line
+from img2loc.core.types import Prompt, Reply, ReplyStatus, Usage
+from img2loc.lmm.concurrent import Concurrent
 from img2loc.lmm.endpoint import keep_only_the_key
-from img2loc.lmm.structured import PRICE, SCHEMA, Price, counted
-from img2loc.lmm.window import Concurrent
-from img2loc.types import Prompt, Reply, ReplyStatus, Usage
+from img2loc.lmm.schema import PRICE, SCHEMA, Price, counted
 
 _HOPELESS = {"AuthenticationError", "NotFoundError"}
 # Errors that asking without a schema would not mend.
@@ -39,7 +39,8 @@ class LangChain(Concurrent):
     `model` is "provider:model"; its key is where the provider's package looks for it. `options` go to the model as they are
     (temperature, base_url, timeout …); a server that they name gets no key but the `api_key` among them. With `structured`, the
     form is asked for by JSON schema; a model that does not take it is asked without from then on. Tracing to third parties is
-    off unless LANGSMITH_TRACING is set. Raises MissingPackage or ConfigError.
+    off unless LANGSMITH_TRACING is set. The requests are the provider's package's, with its own limits: a reply is not bounded
+    here. Raises MissingPackage or ConfigError.
     """
 
     def __init__(

@@ -7,10 +7,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from img2loc.devices import resolve_device, resolve_dtype
-from img2loc.errors import ConfigError, MissingPackage, MissingWeights, UnreadablePhoto, first_line
-from img2loc.hub import HubFiles, folder_or_hub
-from img2loc.types import Prompt, Reply, Usage
+from img2loc.core.devices import resolve_device, resolve_dtype
+from img2loc.core.errors import ConfigError, MissingPackage, MissingWeights, UnreadablePhoto, first_line
+from img2loc.core.hub import HubFiles, folder_or_hub
+from img2loc.core.types import Prompt, Reply, Usage
 
 
 class Llava:

@@ -7,11 +7,11 @@ import os
 import weakref
 from typing import Any, Literal
 
-from img2loc.errors import BackendError, ConfigError, UnreadablePhoto
+from img2loc.core.errors import BackendError, ConfigError, UnreadablePhoto
+from img2loc.core.types import Prompt, Reply, ReplyStatus, Usage
+from img2loc.lmm.concurrent import Concurrent
 from img2loc.lmm.endpoint import is_loopback, keep_only_the_key
-from img2loc.lmm.structured import PRICE, RESPONSE_FORMAT, Price, counted
-from img2loc.lmm.window import Concurrent
-from img2loc.types import Prompt, Reply, ReplyStatus, Usage
+from img2loc.lmm.schema import PRICE, RESPONSE_FORMAT, Price, counted
 
 _PUBLIC = "https://api.openai.com/v1"
 
@@ -23,10 +23,13 @@ class OpenAIChat(Concurrent):
     variable `key_env`, by default OPENAI_API_KEY unless `base_url` is set. What is sent:
     the prompt's text, and the photograph re-encoded as a JPEG of at most `image_side` pixels without EXIF, comment or file name.
     With `structured`, the reply's form is asked for by JSON schema; a server that does not take it is asked without from then on.
-    `temperature` is sent only when set (reasoning models refuse it). `timeout` is in seconds for one attempt; `retries` more are
-    made after 429, 5xx and connection errors, honouring Retry-After. `price` is in US dollars per million tokens. Raises
-    BackendError without a key.
+    `temperature` is sent only when set (reasoning models refuse it). `timeout` is in seconds for one whole attempt, even if
+    bytes still come; `retries` more are made after 429, 5xx, timeouts and connection errors, honouring Retry-After. So a server
+    keeps a photograph for (retries + 1) · timeout at most, and the waits between. `bounded.py` limits a reply's length. `price`
+    is in US dollars per million tokens. Raises BackendError without a key.
     """
+
+    ignores_proxies = True
 
     def __init__(
         self,
@@ -46,7 +49,9 @@ class OpenAIChat(Concurrent):
         price: Price = PRICE,
     ) -> None:
         super().__init__(concurrency)
-        from openai import DefaultHttpxClient, OpenAI
+        from openai import OpenAI
+
+        from img2loc.lmm.bounded import BoundedClient
 
         if image_side < 1 or not timeout > 0 or retries < 0:
             raise ConfigError(
@@ -59,9 +64,8 @@ class OpenAIChat(Concurrent):
             raise BackendError(
                 f"No LMM can be asked: {variable} is not set. Export a key, or set OPENAI_BASE_URL to a server of your own."
             )
-        # What is meant for this machine stays on it: no proxy of the environment, no redirect to elsewhere.
-        local = is_loopback(self.endpoint(base_url))
-        client = DefaultHttpxClient(trust_env=False, follow_redirects=False) if local else None
+        # What is meant for this machine stays on it: no proxy of the environment.
+        client = BoundedClient(timeout, trust_env=not is_loopback(self.endpoint(base_url)))
         self._client = OpenAI(api_key=key or "none", base_url=address, timeout=timeout, max_retries=retries, http_client=client)
         weakref.finalize(self, self._client.close)
         if base_url is not None:
@@ -80,6 +84,13 @@ class OpenAIChat(Concurrent):
     def endpoint(cls, base_url: str | None = None, **_: object) -> str:
         """Where photographs go."""
         return base_url or os.environ.get("OPENAI_BASE_URL") or _PUBLIC
+
+    @classmethod
+    def lacks(cls, base_url: str | None = None, key_env: str | None = None, **_: object) -> str:
+        """What to set where there is neither a key nor a server; else ""."""
+        variable = key_env or "OPENAI_API_KEY"
+        there = base_url or os.environ.get("OPENAI_BASE_URL") or os.environ.get(variable)
+        return "" if there else f"export {variable}, or OPENAI_BASE_URL for a server of your own"
 
     def prepare(self, prompt: Prompt) -> str | Reply:
         """The photograph as a data URL, or why it cannot be sent."""
@@ -116,11 +127,13 @@ class OpenAIChat(Concurrent):
             filtered = error.code in ("content_filter", "content_policy_violation")
             return self._reply("", "refused" if filtered else "failed", _reason(error))
         except openai.APITimeoutError:
-            return self._failed(f"no answer within {self._timeout:g} s")
+            return self._failed(f"no complete answer within {self._timeout:g} s")
         except openai.APIConnectionError as error:
             return self._failed(f"no connection to {self._client.base_url}: {error.__cause__ or error}")
         except openai.APIStatusError as error:
-            return self._failed(f"the server answered {error.status_code}: {_reason(error)}")
+            elsewhere = error.response.headers.get("location")  # Not followed: the photograph goes where the user said.
+            reason = f"it redirects to {elsewhere}. If that is right, make it the base_url." if elsewhere else _reason(error)
+            return self._failed(f"the server answered {error.status_code}: {reason}")
         except Exception as error:
             # Half a JSON, a connection that breaks inside a body, brackets without end: each library has errors of its own.
             return self._failed(f"the server's reply cannot be read: {type(error).__name__}: {_reason(error)}")
@@ -145,27 +158,26 @@ class OpenAIChat(Concurrent):
             return answer
 
     def _post(self, request: dict[str, Any]) -> Any:
-        from openai.types.chat import ChatCompletion
-
-        # The SDK's own call, without its walk over a request that is well-formed already: half the CPU of a request.
-        return self._client.post("/chat/completions", body=request, cast_to=ChatCompletion)
+        # The SDK's own call, without its walk over a request that is well-formed already (half the CPU of a request), and
+        # without its classes, which take a hundred times the bytes of a reply.
+        return self._client.post("/chat/completions", body=request, cast_to=object)
 
     def _read(self, answer: Any) -> Reply:
         """A completion → a reply; servers are many, so no field is trusted to be there."""
-        if isinstance(answer, str) or not getattr(answer, "choices", None):
+        if not isinstance(answer, dict) or not answer.get("choices"):
             return self._failed(f"the server's reply has no choices in it: {str(answer)[:200]}")
         self._has_answered = True
-        choice, used = answer.choices[0], getattr(answer, "usage", None)
-        usage = counted(getattr(used, "prompt_tokens", None), getattr(used, "completion_tokens", None), self._price)
-        text = (
-            (choice.message.content or "").encode("utf-8", "replace").decode()
-        )  # Half a surrogate pair can be sent, but not written.
-        refusal = getattr(choice.message, "refusal", None)
+        choice, used = answer["choices"][0], answer.get("usage")
+        used = used if isinstance(used, dict) else {}
+        usage = counted(used.get("prompt_tokens"), used.get("completion_tokens"), self._price)
+        # Half a surrogate pair can be sent, but not written.
+        text = (choice["message"].get("content") or "").encode("utf-8", "replace").decode()
+        refusal = choice["message"].get("refusal")
         if refusal:
-            return self._reply(text, "refused", refusal, usage)
-        if choice.finish_reason == "content_filter":
+            return self._reply(text, "refused", str(refusal), usage)
+        if choice.get("finish_reason") == "content_filter":
             return self._reply(text, "refused", "stopped by the server's content filter", usage)
-        if choice.finish_reason == "length":
+        if choice.get("finish_reason") == "length":
             detail = f"cut off at {self._options.get('max_completion_tokens', 'the limit of')} tokens; raise max_tokens"
             return self._reply(text, "truncated", detail, usage)
         if not text.strip():

@@ -4,16 +4,16 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from img2loc.errors import ConfigError, UnreadablePhoto
-from img2loc.records import reply_from
-from img2loc.types import Prompt, Reply
+from img2loc.core.errors import ConfigError, UnreadablePhoto
+from img2loc.core.records import reply_from
+from img2loc.core.types import Prompt, Reply
 
 
 class Replay:
     """Answers each prompt as a recorded run did: `run` is a file of `img2loc ask --json`, one object a line.
 
-    A reply is found by the photograph's bytes and the prompt's words together; what was not recorded is "failed". Raises
-    ConfigError for a file that is no such record.
+    A reply is found by the photograph's bytes and the prompt's words together, and comes as it was recorded, with what it cost
+    then; what was not recorded is "failed". Raises ConfigError for a file that is no such record.
     """
 
     def __init__(self, run: str) -> None:
@@ -34,6 +34,8 @@ class Replay:
                 if number == len(lines):
                     break  # The last line of a run that was killed may be torn.
                 raise ConfigError(f"{run}, line {number} is no line of `img2loc ask --json`. Record the run again.") from error
+
+    cacheable = False
 
     @classmethod
     def endpoint(cls, **_: object) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import cycle
 
-from img2loc.errors import ConfigError
-from img2loc.types import Prompt, Reply, ReplyStatus
+from img2loc.core.errors import ConfigError
+from img2loc.core.types import Prompt, Reply, ReplyStatus
 
 
 class Scripted:
@@ -15,6 +15,8 @@ class Scripted:
             raise ConfigError('A scripted LMM needs at least one reply: replies = ["48.8584, 2.2945"].')
         self._replies = cycle(replies)
         self._status = status
+
+    cacheable = False
 
     @classmethod
     def endpoint(cls, **_: object) -> None:

@@ -6,15 +6,15 @@ from typing import Literal
 
 import numpy as np
 
-from img2loc.errors import ConfigError, PromptError
-from img2loc.gallery import Gallery
-from img2loc.geo import Array, degrees, densest, spread_km
-from img2loc.locators.evidence import FEWEST, FINEST_KM, SHARE, weights
-from img2loc.locators.prompted import Question, Stream, ask, location_in, outcome
-from img2loc.prompts import Template
-from img2loc.protocols import LMM, Encoder, Verifier
-from img2loc.retriever import Retriever
-from img2loc.types import Guess, Location, Neighbours, PhotoLike, Prompt, Rejected, Reply, as_photos
+from img2loc.core.errors import ConfigError, PromptError
+from img2loc.core.geo import Array, degrees, densest, spread_km
+from img2loc.core.protocols import LMM, Encoder, Verifier
+from img2loc.core.types import Guess, Location, Neighbours, PhotoLike, Prompt, Rejected, Reply, as_photos
+from img2loc.gallery.gallery import Gallery
+from img2loc.gallery.retriever import Exclusions, Retriever
+from img2loc.lmm.prompts import Template
+from img2loc.locators.lmm_stream import Question, Stream, ask, location_in, outcome
+from img2loc.locators.radius import FEWEST, FINEST_KM, SHARE, weights
 
 
 class Ensemble:
@@ -39,6 +39,7 @@ class Ensemble:
         retrieved: int = 5,
         choose: Literal["agreement", "verify"] = "agreement",
         bandwidth_km: float = 25.0,
+        exclusions: Exclusions | None = None,
     ) -> None:
         if not counts or min(counts) < 0 or samples < 1 or retrieved < 0 or bandwidth_km <= 0:
             raise ConfigError(
@@ -50,7 +51,7 @@ class Ensemble:
         zeroshot_prompt.require([])
         if max(counts) and "nearest" not in prompt.ends:
             raise PromptError(f"The prompt {prompt.name!r} shows no nearest neighbours. Choose another, or set counts = [0].")
-        self._retriever = Retriever(encoder, gallery)
+        self._retriever = Retriever(encoder, gallery, exclusions)
         self._prompt, self._zeroshot_prompt = prompt, zeroshot_prompt
         self._lmm, self._verifier = lmm, verifier
         self._counts, self._samples, self._retrieved = tuple(counts), samples, retrieved

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from img2loc.errors import ConfigError, GalleryError
-from img2loc.gallery import Gallery
-from img2loc.geo import spread_km
-from img2loc.locators.evidence import FINEST_KM, SHARE, TEMPERATURE
-from img2loc.protocols import Encoder
-from img2loc.types import Embedding, Guess, Neighbours, Photo, PhotoLike, Rejected, as_photos
+from img2loc.core.errors import ConfigError, GalleryError
+from img2loc.core.geo import spread_km
+from img2loc.core.protocols import Encoder, scale_of
+from img2loc.core.types import Embedding, Guess, Neighbours, Photo, PhotoLike, Rejected, as_photos
+from img2loc.gallery.gallery import Gallery
+from img2loc.locators.radius import FINEST_KM, SHARE, TEMPERATURE
 
 Probabilities = NDArray[np.float64]
 
@@ -33,7 +33,7 @@ class Hierarchy:
         countries.require(encoder.name)
         cities.require(encoder.name)
         for gallery in (countries, cities):
-            if not gallery.scores_all:
+            if not gallery.index.exact:
                 raise GalleryError(
                     f"The gallery {gallery.folder} has the index {gallery.manifest['spec']}, and every caption's similarity is "
                     "wanted. Build it again with --spec Flat."
@@ -43,7 +43,7 @@ class Hierarchy:
         self._cities = cities
         self._soft = soft
         self._nearest = nearest
-        self._scale = float(getattr(encoder, "scale", None) or 1 / TEMPERATURE)
+        self._scale = scale_of(encoder) or 1 / TEMPERATURE
         number = {country: row for row, country in enumerate(countries.ids())}
         units = [city.partition("/")[0] for city in cities.ids()]
         if lost := sorted(set(units) - set(number)):

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 
-from img2loc.errors import ConfigError
-from img2loc.gallery import Gallery
-from img2loc.locators.evidence import EVIDENCE
-from img2loc.locators.prompted import Question, Stream, ask, by_the_reply
-from img2loc.prompts import Template
-from img2loc.protocols import LMM, Encoder
-from img2loc.retriever import Retriever
-from img2loc.types import Guess, Neighbours, PhotoLike, Rejected, as_photos
+from img2loc.core.errors import ConfigError
+from img2loc.core.protocols import LMM, Encoder
+from img2loc.core.types import Guess, Neighbours, PhotoLike, Rejected, as_photos
+from img2loc.gallery.gallery import Gallery
+from img2loc.gallery.retriever import Exclusions, Retriever
+from img2loc.lmm.prompts import Template
+from img2loc.locators.lmm_stream import Question, Stream, ask, by_the_reply
+from img2loc.locators.radius import EVIDENCE
 
 
 class Img2Loc:
@@ -28,11 +28,12 @@ class Img2Loc:
         lmm: LMM,
         nearest: int = 16,
         farthest: int = 16,
+        exclusions: Exclusions | None = None,
     ) -> None:
         if nearest < 0 or farthest < 0:
             raise ConfigError(f"nearest is {nearest} and farthest {farthest}; neither may be below 0.")
         prompt.require([end for end, count in (("nearest", nearest), ("farthest", farthest)) if count])
-        self._retriever = Retriever(encoder, gallery)
+        self._retriever = Retriever(encoder, gallery, exclusions)
         self._prompt = prompt
         self._lmm = lmm
         self._nearest = nearest

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from img2loc.errors import ConfigError, GalleryError
-from img2loc.gallery import Gallery
-from img2loc.geo import degrees, densest
-from img2loc.locators.evidence import EVIDENCE, radius_km, weights
-from img2loc.protocols import Encoder
-from img2loc.retriever import Retriever
-from img2loc.types import Guess, Neighbours, PhotoLike, Rejected, as_photos
+from img2loc.core.errors import ConfigError, GalleryError
+from img2loc.core.geo import degrees, densest
+from img2loc.core.protocols import Encoder
+from img2loc.core.types import Guess, Neighbours, PhotoLike, Rejected, as_photos
+from img2loc.gallery.gallery import Gallery
+from img2loc.gallery.retriever import Exclusions, Retriever
+from img2loc.locators.radius import EVIDENCE, radius_km, weights
 
 
 class Retrieval:
@@ -27,12 +27,13 @@ class Retrieval:
         decide: Literal["nearest", "mode"] = "nearest",
         nearest: int = 16,
         bandwidth_km: float = 25.0,
+        exclusions: Exclusions | None = None,
     ) -> None:
         if nearest < 1 or not bandwidth_km > 0:
             raise ConfigError(f"nearest is {nearest} and bandwidth_km {bandwidth_km}; both must be above 0.")
         if not len(gallery):
             raise GalleryError(f"The gallery {gallery.folder} is empty. Build it from a source with usable photographs.")
-        self._retriever = Retriever(encoder, gallery)
+        self._retriever = Retriever(encoder, gallery, exclusions)
         self._decide = decide
         self._nearest = nearest
         self._bandwidth_km = bandwidth_km

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 
-from img2loc.errors import UnreadablePhoto
-from img2loc.locators.prompted import Question, Stream, ask, by_the_reply
-from img2loc.prompts import Template
-from img2loc.protocols import LMM
-from img2loc.types import Guess, Neighbours, PhotoLike, Rejected, as_photos
+from img2loc.core.errors import UnreadablePhoto
+from img2loc.core.protocols import LMM
+from img2loc.core.types import Guess, Neighbours, PhotoLike, Rejected, as_photos
+from img2loc.lmm.prompts import Template
+from img2loc.locators.lmm_stream import Question, Stream, ask, by_the_reply
 
 
 class Zeroshot:

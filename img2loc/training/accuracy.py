@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
+from img2loc.core.geo import Array, distances_km
 from img2loc.encoders.geoclip_towers import GeoClipParts
-from img2loc.geo import Array, distances_km
 
 THRESHOLDS_KM = (1, 25, 200, 750, 2500)
 _BATCH = 1024

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from img2loc.errors import ConfigError, first_line
-from img2loc.files import replacing, write_bytes
-from img2loc.workspace import Workspace, plain
+from img2loc.core.errors import ConfigError, first_line
+from img2loc.core.files import replacing, write_bytes
+from img2loc.core.workspace import Workspace, plain
 
 CHECKPOINT = "training.pt"
 HISTORY = "history.jsonl"

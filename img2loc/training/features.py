@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from img2loc import assets
+from img2loc.core import paths as assets
+from img2loc.core.errors import ConfigError, SourceError, UnreadablePhoto
+from img2loc.core.files import replacing, shard_size
+from img2loc.core.geo import Array
+from img2loc.core.protocols import Source
+from img2loc.core.types import NOT_A_PHOTO, Item, Photo, Rejected
+from img2loc.core.workspace import Workspace
 from img2loc.encoders.torch_encoder import TorchEncoder
-from img2loc.errors import ConfigError, SourceError, UnreadablePhoto
-from img2loc.files import replacing, shard_size
-from img2loc.geo import Array
-from img2loc.protocols import Source
-from img2loc.types import NOT_A_PHOTO, Item, Photo, Rejected
-from img2loc.workspace import Workspace
 
 if TYPE_CHECKING:
     import torch

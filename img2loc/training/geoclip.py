@@ -14,21 +14,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from img2loc.devices import resolve_device
+from img2loc.core.devices import resolve_device
+from img2loc.core.errors import ConfigError
+from img2loc.core.protocols import Encoder, Source
+from img2loc.core.types import Photo
+from img2loc.data.open_source import open_source
 from img2loc.encoders import geoclip_towers
 from img2loc.encoders.geoclip_towers import SIGMAS
 from img2loc.encoders.torch_encoder import TorchEncoder
-from img2loc.errors import ConfigError
-from img2loc.mixture import open_source
-from img2loc.protocols import Encoder, Source
 from img2loc.training import checkpoint
 from img2loc.training.accuracy import Measure
-from img2loc.training.augment import view
+from img2loc.training.augmentation import view
+from img2loc.training.contrastive import Queue, contrast, not_negatives, shifted
 from img2loc.training.features import Features, extract, through
-from img2loc.training.negatives import Queue, contrast, not_negatives, shifted
-from img2loc.training.rules import diverged, hold
-from img2loc.training.start import EPOCH, RANDOM, SAMPLE, START, VIEW, seed_of, split, starting_parts
-from img2loc.types import Photo
+from img2loc.training.initialization import EPOCH, RANDOM, SAMPLE, START, VIEW, seed_of, split, starting_parts
+from img2loc.training.settings import diverged, hold
 
 Progress = Callable[[str, int, int, str], None]
 """Takes what is being done ("photos" or "steps"), how many are done, of how many, and a remark such as the loss."""

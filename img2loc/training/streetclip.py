@@ -19,13 +19,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from img2loc.captions import check_template
+from img2loc.core.errors import ConfigError, SourceError, UnreadablePhoto
+from img2loc.core.types import Rejected
+from img2loc.data.captions import check_template
 from img2loc.encoders.transformers import TransformersClip
-from img2loc.errors import ConfigError, SourceError, UnreadablePhoto
 from img2loc.training import checkpoint
-from img2loc.training.placed import PlacedPhoto
-from img2loc.training.rules import diverged, hold
-from img2loc.types import Rejected
+from img2loc.training.place_names import PlacedPhoto
+from img2loc.training.settings import diverged, hold
 
 if TYPE_CHECKING:
     import torch

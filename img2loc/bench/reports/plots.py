@@ -1,0 +1,136 @@
+"""The figures of a report, each as a data: address that an <img> shows offline."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from img2loc.bench.reports.worldmap import great_circle, outlines
+from img2loc.bench.scores.outcomes import Outcomes
+from img2loc.bench.scores.score import THRESHOLDS_KM, Scores
+from img2loc.core.geo import Array
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+"""Told apart by colour-blind readers as well (Okabe and Ito, 2008)."""
+BANDS = ("#1a9850", "#91cf60", "#d9b400", "#fc8d59", "#d73027", "#7f0000")
+"""Within each threshold, and beyond the last."""
+_INCHES = (6.0, 3.6)
+
+
+def error_map(outcomes: Outcomes, errors: Array) -> str:
+    """Every answer as the great circle from the truth to the guess, coloured by its length."""
+    from matplotlib.collections import LineCollection
+
+    figure, axes = _figure((11.0, 5.6))
+    axes.add_collection(LineCollection(outlines(), colors="#9aa0a6", linewidths=0.4))
+    band = np.searchsorted(THRESHOLDS_KM, errors)
+    limits = [*(f"≤ {km} km" for km in THRESHOLDS_KM), "farther"]
+    lat, lon = outcomes.truth.T
+    for number, colour in enumerate(BANDS):
+        rows = np.flatnonzero(outcomes.answered & (band == number))
+        lines = [piece for row in rows for piece in great_circle(outcomes.truth[row], outcomes.guess[row])]
+        axes.add_collection(LineCollection(lines, colors=colour, linewidths=0.6, alpha=_alpha(len(rows))))
+        axes.scatter(lon[rows], lat[rows], s=5, color=colour, linewidths=0, zorder=3, label=f"{limits[number]}: {len(rows):,}")
+    none = np.flatnonzero(~outcomes.answered)
+    axes.scatter(lon[none], lat[none], s=5, color="#666666", marker="x", linewidths=0.5, label=f"no answer: {len(none):,}")
+    axes.set(xlim=(-180, 180), ylim=(-90, 90), aspect="equal", xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    axes.legend(loc="lower left", fontsize=7, framealpha=0.9, markerscale=2)
+    return _address(figure, "png")
+
+
+def error_cdf(runs: Sequence[tuple[Outcomes, Array]]) -> str:
+    """Share of all photographs within a distance; the curve ends at the share that was answered."""
+    figure, axes = _figure(_INCHES)
+    for number, (outcomes, errors) in enumerate(runs):
+        found = np.sort(np.maximum(errors[~np.isnan(errors)], 0.01))
+        share = 100 * np.arange(1, len(found) + 1) / len(errors)
+        axes.step(
+            [*found, 2e4],
+            [*share, share[-1] if len(share) else 0],
+            where="post",
+            color=_colour(number),
+            label=_words(outcomes.name),
+        )
+    for km in THRESHOLDS_KM:
+        axes.axvline(km, color="#cccccc", linewidth=0.7, zorder=0)
+    axes.set(xscale="log", xlim=(0.1, 2e4), ylim=(0, 100), xlabel="error, km", ylabel="% of all photos within")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.legend(fontsize=7)
+    return _address(figure)
+
+
+def risk_coverage(runs: Mapping[str, Scores], km: int) -> str | None:
+    """Share of wrong answers against share of photographs answered, the answers of smallest radius first; None without any."""
+    figure, axes = _figure(_INCHES)
+    drawn = False
+    for number, (name, scores) in enumerate(runs.items()):
+        if curve := scores["risk_coverage"]:
+            area = curve["thresholds"][str(km)]["area"]
+            risk = curve["thresholds"][str(km)]["risk"]
+            axes.plot(curve["coverage"], risk, color=_colour(number), label=f"{_words(name)}: area {area:.1f} %")
+            drawn = True
+    axes.set(xlim=(0, 100), ylim=(0, 100), xlabel="% of all photos answered", ylabel=f"% of answers over {km} km wrong")
+    if not drawn:
+        return None
+    axes.legend(fontsize=7)
+    return _address(figure)
+
+
+def calibration(runs: Mapping[str, Scores]) -> str | None:
+    """How often the truth lies within the radius, by radius; None where no answer has one."""
+    figure, axes = _figure(_INCHES)
+    drawn = False
+    for number, (name, scores) in enumerate(runs.items()):
+        if groups := scores["calibration"]["groups"]:
+            middle = [max(0.1, (group["from_km"] + group["to_km"]) / 2) for group in groups]
+            inside = [group["inside"] for group in groups]
+            axes.plot(middle, inside, "o-", color=_colour(number), markersize=4, label=_words(name))
+            drawn = True
+    axes.set(xscale="log", ylim=(0, 100), xlabel="radius, km (tenths of the answers)", ylabel="% whose radius holds the truth")
+    if not drawn:
+        return None
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(lambda value, position: "")
+    axes.legend(fontsize=7)
+    return _address(figure)
+
+
+def _figure(size: tuple[float, float]) -> "tuple[Figure, Axes]":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _address(figure: "Figure", form: str = "svg") -> str:
+    from matplotlib import rc_context
+
+    stream = io.BytesIO()
+    # Text stays text, and the same figure is the same file.
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "img2loc"}):
+        figure.savefig(stream, format=form, dpi=130, metadata={"Date": None} if form == "svg" else None)
+    kind = {"svg": "svg+xml"}.get(form, form)
+    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def _words(name: str) -> str:
+    """A name as a legend takes it: dollar signs make no formula, and a first underscore does not hide it."""
+    return f" {name}".replace("$", r"\$")
+
+
+def _colour(number: int) -> str:
+    return COLOURS[number % len(COLOURS)]
+
+
+def _alpha(lines: int) -> float:
+    """Thousands of lines over each other must not become one stain."""
+    return float(np.clip(60 / max(lines, 1), 0.12, 0.8))

@@ -1,0 +1,187 @@
+"""Scores → plain tables of at most 80 columns, for people at a terminal."""
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from img2loc.bench.scores.score import THRESHOLDS_KM, Scores
+
+_PLACES = 12
+
+
+def score_table(scores: Scores) -> str:
+    """The scores of one run; one block of intervals for each way in which they were drawn."""
+    return "\n".join(_score_lines(scores))
+
+
+def _score_lines(scores: Scores) -> Iterator[str]:
+    n, answered = scores["n"], scores["answered"]
+    yield f"{scores['name']}: {n:,} photos, {answered:,} answered ({scores['answered_share']:.1f} %)"
+    counted = ", ".join(f"{said} {kept['n']:,}" for said, kept in scores["status"].items() if kept["n"])
+    yield textwrap.fill(counted, 80, initial_indent="  ", subsequent_indent="  ")
+    yield f"Distance: {scores['distance']['model']}; within means {scores['distance']['compare']}."
+    for unit, drawn in (scores["intervals"] or {"": None}).items():
+        yield ""
+        yield f"{'within':>8}  {f'of all {n:,} photos':<27} {f'of the {answered:,} answered only':<27}".rstrip()
+        for km in map(str, THRESHOLDS_KM):
+            cells = [_cell(scores[kind][km], drawn and drawn[kind][km]) for kind in ("accuracy", "accuracy_answered")]
+            yield f"{km:>5} km  {cells[0]:<27} {cells[1]}".rstrip()
+        yield f"   score  {_cell(scores['geoguessr'], drawn and drawn['geoguessr'], '')} (GeoGuessr, all photos)"
+        for key in ("median", "mean"):
+            value = _cell(scores[f"{key}_km"], drawn and drawn[f"{key}_km"], " km")
+            yield f"{key:>8}  {value} (answered photos only)"
+        if drawn:
+            yield textwrap.fill(
+                f"  [ ]: {drawn['level']} % bootstrap intervals {over(drawn, unit)}", 80, subsequent_indent="    "
+            )
+    yield ""
+    yield "Per cent of all photos within …, by where they were taken:"
+    yield f"{'photos of':<16} {'n':>5} {'answered':>8}    1 km     25    200    750   2500"
+    for name, held in scores["continents"].items():
+        yield _place_line(name, held)
+    for name, held in list(scores["countries"].items())[:_PLACES]:
+        yield _place_line(f"  {name}", held)
+    if left := len(scores["countries"]) - _PLACES:
+        yield f"  … and {left} countries more (--json)" if left > 0 else ""
+    yield from _trust_lines(scores)
+
+
+def _trust_lines(scores: Scores) -> Iterator[str]:
+    held, curve, leaks = scores["calibration"], scores["risk_coverage"], scores["leaks"]
+    if held["n"]:
+        yield f"Radius: holds the truth for {held['inside']:.1f} % of the {held['n']:,} answers that have one."
+    if curve:
+        area = curve["thresholds"]["25"]
+        yield (
+            f"Risk–coverage at 25 km: area {area['area']:.1f} % (random order {area['area_random']:.1f}, "
+            f"best {area['area_best']:.1f})."
+        )
+    if leaks["searched"] not in ("photos", None):
+        yield f"Leaks: none to look for; {NO_PHOTOS[leaks['searched']]}."
+        return
+    near, unchecked = leaks["near_duplicates"], leaks["unchecked"]
+    if unchecked["n"] == scores["n"]:
+        yield "Leaks: similarity to a gallery not known for any photo."
+    else:
+        yield f"Leaks: {near['n']:,} photos have a gallery row of similarity ≥ {leaks['similarity']} ({near['share']:.1f} %)."
+        if unchecked["n"]:
+            yield f"  Similarity not known for {unchecked['n']:,} photos ({unchecked['share']:.1f} %)."
+    if near["n"]:
+        apart = [leaks[key]["accuracy"]["25"] for key in ("scores_near_duplicates", "scores_without")]
+        yield f"  Within 25 km: {_percent(apart[0])} of those, {_percent(apart[1])} of those known to have none."
+    if not_excluded(leaks):
+        yield f"  {NOT_EXCLUDED}"
+        return
+    alone = leaks["exclusion_unchecked"]
+    rows = "not known" if leaks["rows_excluded"] is None else f"{leaks['rows_excluded']:,}"
+    yield f"  Rows kept out: {rows}; photographer not checked for {alone['n']:,} photos ({alone['share']:.1f} %)."
+
+
+NO_PHOTOS = {
+    "nothing": "no gallery was searched",
+    "points": "the gallery that was searched holds points, no photos",
+    "texts": "the gallery that was searched holds texts, no photos",
+}
+NOT_EXCLUDED = "Rows of the photo's own id and photographer were searched (--no-exclude)."
+
+
+def not_excluded(leaks: Scores) -> bool:
+    """Whether a run let photographs see rows of their own id and photographer."""
+    return (leaks["settings"] or {}).get("exclude") is False
+
+
+def over(drawn: Scores, unit: str) -> str:
+    """What a bootstrap drew, in words: photographers, as far as they are known."""
+    known, alone = drawn["photographers"], drawn["without_photographer"]
+    if unit == "photos":
+        return f"over {drawn['clusters']:,} photos"
+    if not known:
+        return f"over {drawn['clusters']:,} single photos: photographers are not known"
+    return f"over {known:,} photographers" + (f" and {alone:,} photos without a known one" if alone else "")
+
+
+def comparison_table(found: dict[str, Any], listed: int = 10) -> str:
+    """The differences of two runs, and the worst regressions."""
+    drawn = found["intervals"]
+    lines = [
+        *_not_run(found),
+        f"first:  {found['first']} ({found['answered']['first']:,} answered)",
+        f"second: {found['second']} ({found['answered']['second']:,} answered)",
+        f"{found['n']:,} photos in both; {found['only_first']:,} only in the first, {found['only_second']:,} only in the second.",
+        f"Distance: {found['distance']['model']}; within means {found['distance']['compare']}.",
+        "A photo without an answer is never right.",
+        "",
+        f"{'within':>8} {'first':>7} {'second':>7} {'difference':>11}  {'95 % interval':<17} {'p':>7} {'gained':>7} {'lost':>6}",
+    ]
+    for km, row in found["thresholds"].items():
+        between = _interval(row["interval"], "+.2f")
+        lines.append(
+            f"{km:>5} km {row['first']:7.2f} {row['second']:7.2f} {row['difference']:+11.2f}  {between:<17} {row['p']:7.4f} "
+            f"{len(row['gained']):7,} {len(row['lost']):6,}"
+        )
+    points = found["geoguessr"]
+    lines += [
+        f"GeoGuessr points: {points['difference']:+.1f} {_interval(points['interval'], '+.1f')}",
+        textwrap.fill(f"Intervals: paired bootstrap {over(drawn, drawn['over'])}.", 80, subsequent_indent="  "),
+        "p: McNemar, exact, as if photos were independent.",
+    ]
+    if worst := found["regressions"][:listed]:
+        lines += ["", f"Worst regressions ({len(found['regressions']):,} photos are placed farther away):"]
+        lines += [
+            f"  {_km(row['first_km'], row['first_status']):>10} → {_km(row['second_km'], row['second_status']):<12} {row['id']}"
+            for row in worst
+        ]
+    return "\n".join(lines)
+
+
+def ablation_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Several runs against the first, as Markdown: accuracy, and the difference with its interval and p."""
+    thresholds = [str(km) for km in THRESHOLDS_KM]
+    lines = [f"| run | n | not run | answered | {' | '.join(f'{km} km' for km in thresholds)} |", "|---" * 9 + "|"]
+    for row in rows:
+        scores, against = row["scores"], row["against_first"]
+        cells = []
+        for km in thresholds:
+            cell = f"{scores['accuracy'][km]:.2f}"
+            if against:
+                change = against["thresholds"][km]
+                cell += f" ({change['difference']:+.2f} {_interval(change['interval'], '+.2f')}, p {change['p']:.3f})"
+            cells.append(cell)
+        counts = f"{scores['n']:,} | {scores['status']['missing']['n']:,} | {scores['answered_share']:.1f} %"
+        lines.append(f"| {row['name']} | {counts} | {' | '.join(cells)} |")
+    lines += ["", "Per cent of all photos; in brackets the difference from the first row, its 95 % interval and McNemar's p."]
+    if any(row["scores"]["status"]["missing"]["n"] for row in rows):
+        lines.append("Photos that were not run count as wrong: such rows are not to be compared.")
+    return "\n".join(lines)
+
+
+def _not_run(found: dict[str, Any]) -> list[str]:
+    return [
+        f"{count:,} of these photos were not run in the {which}: they count as wrong."
+        for which, count in found["not_run"].items()
+        if count
+    ]
+
+
+def _place_line(name: str, held: Scores) -> str:
+    shares = "".join(f"{held['accuracy'][str(km)]:7.1f}" for km in THRESHOLDS_KM)
+    return f"{name:<16} {held['n']:>5,} {held['answered']:>8,}   {shares}"
+
+
+def _cell(value: float | None, interval: Sequence[float] | None, unit: str = " %") -> str:
+    """A figure and its interval."""
+    if value is None:
+        return "–"
+    return f"{value:6.1f}{unit} {_interval(interval, '.1f')}".rstrip()
+
+
+def _interval(interval: Sequence[float] | None, form: str) -> str:
+    return f"[{interval[0]:{form}}, {interval[1]:{form}}]" if interval else ""
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f} %"
+
+
+def _km(value: float | None, status: str) -> str:
+    return status if value is None else f"{value:,.1f} km"

@@ -1,0 +1,1 @@
+"""A locator over a benchmark → a run folder of predictions (costly, resumes)."""

@@ -1,0 +1,65 @@
+"""What a run will cost, before it does: tokens by a rule of thumb, times the price."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from img2loc.config.plan import Plan
+from img2loc.core.types import Location, Neighbour, Neighbours, Photo
+from img2loc.lmm.prompts import Template
+
+CHARACTERS = 2.5
+"""Characters a token: words have about four, coordinates about two."""
+PHOTO_TOKENS = {"low": 85}
+PHOTO_TOKENS_USUAL = 765
+"""What OpenAI counts for a photograph of 1024 × 768 pixels in high detail; 85 in low."""
+REPLY_TOKENS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Tokens for one photograph or for several, and their price in US dollars where it is known."""
+
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+
+    def __mul__(self, photos: int) -> Self:
+        """For so many times as many photographs."""
+        cost = None if self.cost_usd is None else self.cost_usd * photos
+        return type(self)(self.input_tokens * photos, self.output_tokens * photos, cost)
+
+    def __add__(self, other: Self) -> Self:
+        """Both together; at no known price where either has none."""
+        cost = None if self.cost_usd is None or other.cost_usd is None else self.cost_usd + other.cost_usd
+        return type(self)(self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens, cost)
+
+
+def estimate(plan: Plan) -> Estimate:
+    """A rule of thumb for one photograph, good to a factor of two."""
+    words = [len(text) for text in _texts(plan)]
+    photo = PHOTO_TOKENS.get(str(plan.lmm.settings.get("detail")) if plan.lmm else "", PHOTO_TOKENS_USUAL)
+    given = round(sum(words) / CHARACTERS) + photo * len(words)
+    back = REPLY_TOKENS * len(words)
+    price = plan.lmm.price if plan.lmm else {}
+    known = "input" in price and "output" in price
+    return Estimate(given, back, (given * price["input"] + back * price["output"]) / 1e6 if known else None)
+
+
+def _texts(plan: Plan) -> Iterator[str]:
+    """The prompts that one photograph leads to, with a made-up place for each neighbour."""
+    prompt, zeroshot = plan.prompts.get("prompt"), plan.prompts.get("zeroshot_prompt")
+    if isinstance(counts := plan.settings.get("counts"), list | tuple):
+        for count in counts:
+            template = prompt if count else zeroshot
+            for _ in range(int(plan.settings.get("samples", 1))):
+                if template is not None:
+                    yield _filled(template, int(count), int(count))
+    elif prompt is not None:
+        yield _filled(prompt, int(plan.settings.get("nearest", 0)), int(plan.settings.get("farthest", 0)))
+
+
+def _filled(template: Template, nearest: int, farthest: int) -> str:
+    somewhere = Neighbour(Location(-33.8568, 151.2153), 0.5, "")
+    return template.fill(Photo(Path()), Neighbours((somewhere,) * nearest, (somewhere,) * farthest)).text

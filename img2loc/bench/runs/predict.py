@@ -1,0 +1,154 @@
+"""A benchmark's photographs through a locator → one line a photograph in the run's folder, appended as it comes."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+from img2loc.bench.datasets.benchmark import Truth
+from img2loc.bench.datasets.leakage import Leaks
+from img2loc.bench.datasets.photo_folder import Album
+from img2loc.bench.runs.run_folder import Run, Writer
+from img2loc.core.errors import BackendError, RunError
+from img2loc.core.geo import distance_km
+from img2loc.core.protocols import Locator
+from img2loc.core.records import guess_record
+from img2loc.core.types import Guess, Location, Photo
+
+CITY_KM = 25.0
+AGAIN = ("failed", "unreadable")
+"""What `retry_failed` asks for again: the LMM could not be asked, or the photograph was not there."""
+
+
+_ENOUGH = 10  # Photographs after which their own cost is a better estimate than the rule of thumb.
+
+
+@dataclass(slots=True)
+class Tally:
+    """How a run stands: photographs done, answered, answered within 25 km, failed, paid for; and what has been paid.
+
+    Replies out of the cache are not paid for.
+    """
+
+    total: int
+    done: int = 0
+    answered: int = 0
+    within_city: int = 0
+    failed: int = 0
+    paid: int = 0
+    cost_usd: float = 0.0
+
+    @classmethod
+    def of(cls, run: Run, waiting: Collection[Truth] = ()) -> Self:
+        """How a run stands whose photographs in `waiting` are asked for again; what any line of its file has cost stays spent."""
+        tally, again = cls(len(run.truth)), {truth.id for truth in waiting}
+        for truth in run.truth:
+            if truth.id not in again and (line := run.predictions.get(truth.id)) is not None:
+                tally.count(line, truth.location)
+        tally.cost_usd = run.spent_usd
+        return tally
+
+    def count(self, record: dict[str, Any], truth: Location) -> None:
+        """Add one line of the run."""
+        self.done += 1
+        self.failed += record["status"] == "failed"
+        self.paid += bool(record["cost_usd"])
+        self.cost_usd += record["cost_usd"] or 0.0
+        if record["lat"] is not None:
+            self.answered += 1
+            self.within_city += distance_km(Location(record["lat"], record["lon"]), truth) <= CITY_KM
+
+
+def left(run: Run, retry_failed: bool = False) -> list[Truth]:
+    """The photographs of a run that are still to be asked for."""
+    again = AGAIN if retry_failed else ()
+    return [truth for truth in run.truth if (line := run.predictions.get(truth.id)) is None or line["status"] in again]
+
+
+def predict(
+    run: Writer,
+    locator: Locator,
+    album: Album,
+    leaks: Leaks | None = None,
+    *,
+    exclude: bool = True,
+    retry_failed: bool = False,
+    most_usd: float | None = None,
+    usd_a_photo: float = 0.0,
+    progress: Callable[[Tally], None] = lambda tally: None,
+) -> Tally:
+    """Ask for what is left of a run. Each line is on disk before the next photograph is waited for.
+
+    A line's `seconds` is the time since the line before it, so that their sum is the run's. With `most_usd` no photograph is
+    begun that might carry the run's cost beyond it; `usd_a_photo` is what one is expected to cost, until it is seen. Raises
+    BackendError when the LMM will answer no more, RunError when the folder cannot be written.
+    """
+    waiting = left(run, retry_failed)
+    tally = Tally.of(run, waiting)
+    progress(tally)
+    upcoming = deque(waiting)
+    clock = time.monotonic()
+    new: list[str] = []
+    while upcoming and _affordable(tally, 1, most_usd, usd_a_photo):
+        flying: deque[Truth] = deque()
+        before = len(new)
+        try:
+            for guess in locator.locate(_fed(upcoming, flying, album, tally, most_usd, usd_a_photo)):
+                truth = flying.popleft()
+                now = time.monotonic()
+                record = line_of(truth, guess, now - clock)
+                if leaks is not None:
+                    record["excluded"] = leaks.excluded(truth) if exclude else None
+                    record["photographer_checked"] = exclude and leaks.photographer_checked(truth)
+                clock = now
+                run.append(record)
+                new.append(truth.id)
+                tally.count(record, truth.location)
+                progress(tally)
+        except BackendError as error:
+            # The photographs that met it, and those that were never sent because of it, are not done.
+            run.forget([identity for identity in new if _is_victim(run.predictions[identity], str(error))])
+            raise
+        if flying or len(new) == before:
+            raise RunError(f"The locator gave {len(new) - before} guesses for {len(flying)} photos more. Mend its locate().")
+    return tally
+
+
+def line_of(truth: Truth, guess: Guess, seconds: float) -> dict[str, Any]:
+    """A guess as the run's folder keeps it: all that is needed to score, to audit, and to parse the replies again."""
+    usages = [reply.usage for reply in guess.replies if reply.usage is not None]
+    costs = [reply.usage.cost_usd if reply.usage else None for reply in guess.replies if reply.usage or reply.status != "failed"]
+    return {
+        "id": truth.id,
+        **guess_record(guess),
+        "seconds": round(seconds, 3),
+        "input_tokens": sum(usage.input_tokens for usage in usages),
+        "output_tokens": sum(usage.output_tokens for usage in usages),
+        "cost_usd": None if None in costs else sum((cost for cost in costs if cost is not None), 0.0),
+        "top_similarity": max((entry.similarity for entry in guess.neighbours.nearest), default=None),
+        "excluded": None,
+        "photographer_checked": False,
+    }
+
+
+def _fed(
+    upcoming: deque[Truth], flying: deque[Truth], album: Album, tally: Tally, most_usd: float | None, usd_a_photo: float
+) -> Iterator[Photo]:
+    """The photographs still to come, noted as they are taken, until the money that is left might not suffice."""
+    while upcoming and _affordable(tally, len(flying) + 1, most_usd, usd_a_photo):
+        truth = upcoming.popleft()
+        flying.append(truth)
+        yield Photo(album.path(truth))
+
+
+def _affordable(tally: Tally, photos: int, most_usd: float | None, usd_a_photo: float) -> bool:
+    if most_usd is None:
+        return True
+    seen = tally.cost_usd / tally.paid if tally.paid else 0.0
+    each = seen if tally.paid >= _ENOUGH else max(seen, usd_a_photo)
+    return tally.cost_usd + photos * each <= most_usd
+
+
+def _is_victim(record: dict[str, Any], error: str) -> bool:
+    return record["status"] == "failed" and any(reply["detail"] == error for reply in record["replies"])

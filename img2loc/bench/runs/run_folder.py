@@ -1,0 +1,189 @@
+"""A run's folder: what was run (`run.json`, `truth.csv`), and one line a photograph as it comes (`predictions.jsonl`)."""
+
+import csv
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from img2loc.bench.datasets.benchmark import Truth
+from img2loc.core.errors import RunError
+from img2loc.core.files import replacing, write_json
+from img2loc.core.types import Location
+from img2loc.core.workspace import Workspace, plain
+
+FORMAT = 1
+ABOUT, TRUTH, PREDICTIONS = "run.json", "truth.csv", "predictions.jsonl"
+
+
+class Run:
+    """A run: `about` is run.json, `truth` its photographs, `predictions` the last line of each by id.
+
+    `spent_usd` is what all lines have cost, those that a later one stands for as well.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        about: dict[str, Any],
+        truth: list[Truth],
+        predictions: dict[str, dict[str, Any]],
+        spent_usd: float = 0.0,
+    ) -> None:
+        self.folder = folder
+        self.about = about
+        self.truth = truth
+        self.predictions = predictions
+        self.spent_usd = spent_usd
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Read a run, finished or not; a torn last line is passed over. Raises RunError."""
+        try:
+            about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+            with (folder / TRUTH).open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            content = (folder / PREDICTIONS).read_bytes() if (folder / PREDICTIONS).exists() else b""
+        except FileNotFoundError as error:
+            lost = Path(str(error.filename)).name
+            if (folder / ABOUT).exists():
+                raise RunError(f"The run {folder} has lost its {lost}. Restore it, or choose another --out.") from error
+            raise RunError(f"{folder} is no run: it has no {lost}. Make one: img2loc bench run.") from error
+        except (OSError, ValueError) as error:
+            raise RunError(f"The run {folder} cannot be read ({error}).") from error
+        if not isinstance(about, dict) or about.get("format") != FORMAT:
+            raise RunError(f"{folder / ABOUT} is not of format {FORMAT}. Run it again with this version, into another folder.")
+        try:
+            places = ((row["id"], Location(float(row["lat"]), float(row["lon"])), row["author"]) for row in rows)
+            predictions, _, spent = _read_lines(folder / PREDICTIONS, content)
+            truth = [Truth(*place, photo=str(predictions.get(place[0], {}).get("photo", ""))) for place in places]
+        except (KeyError, ValueError, TypeError) as error:
+            raise RunError(f"{folder / TRUTH} is damaged ({error!r}). Restore it, or run into another folder.") from error
+        return cls(folder, about, truth, predictions, spent)
+
+
+class Writer(Run):
+    """A run that is being written, by this process alone."""
+
+    def append(self, record: dict[str, Any]) -> None:
+        """Add one line. When it returns, the line survives the death of this process. Raises OSError."""
+        # Half of a surrogate pair, in the name of a file, becomes its JSON escape.
+        line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace") + b"\n"
+        # Opened each time and unbuffered: nothing is left to be written later, when the disk is full.
+        with (self.folder / PREDICTIONS).open("ab", buffering=0) as file:
+            written = 0
+            while written < len(line):
+                written += file.write(line[written:]) or 0
+        self.predictions[record["id"]] = record
+        self.spent_usd += _cost(record)
+
+    def forget(self, ids: Collection[str]) -> None:
+        """Take the lines of these photographs away: they were not done after all. Raises OSError."""
+        if not ids:
+            return
+        for identity in ids:
+            self.predictions.pop(identity, None)
+        path = self.folder / PREDICTIONS
+        with replacing(path) as draft, path.open("rb") as file, draft.open("wb") as kept:
+            kept.writelines(line for line in file if json.loads(line)["id"] not in ids)
+
+
+@contextmanager
+def writing(
+    folder: Path, about: Mapping[str, Any], truth: Sequence[Truth], indifferent: Collection[str] = ()
+) -> Iterator[Writer]:
+    """Begin a run in `folder`, or go on with it; meanwhile no other process can.
+
+    `indifferent` names keys of configuration tables that another value may have without its being another run. Raises RunError
+    where the folder holds another run, is in use, or cannot be written.
+    """
+    workspace = Workspace(folder, "run", RunError)
+    with workspace.locked():
+        yield _begin(workspace, plain({"format": FORMAT, **about, "n": len(truth)}), truth, indifferent)
+
+
+def _begin(workspace: Workspace, about: dict[str, Any], truth: Sequence[Truth], indifferent: Collection[str]) -> Writer:
+    folder = workspace.folder
+    if (folder / ABOUT).exists():
+        before = Run.open(folder)
+        now = _decisive(about, indifferent)
+        if "galleries" not in before.about.get("config", {}):  # Earlier versions noted the last of several galleries only.
+            now = {name: value for name, value in now.items() if not name.startswith("config.galleries.")}
+        workspace.require_same(_decisive(before.about, indifferent), now)
+        if [(row.id, row.location, row.author) for row in before.truth] != [(t.id, t.location, t.author) for t in truth]:
+            raise RunError(f"{folder} holds a run over other photos. Choose another --out, or delete that folder.")
+        _mend(folder / PREDICTIONS)
+        return Writer(folder, before.about, list(truth), before.predictions, before.spent_usd)
+    if (folder / PREDICTIONS).exists():
+        raise RunError(f"{folder} holds a {PREDICTIONS}, but no {ABOUT}. Choose another --out.")
+    with replacing(folder / TRUTH) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("id", "lat", "lon", "author"))
+        writer.writerows((row.id, row.location.lat, row.location.lon, row.author) for row in truth)
+    write_json(folder / ABOUT, about)  # Last: where it exists, the run has begun.
+    return Writer(folder, about, list(truth), {})
+
+
+def _read_lines(path: Path, content: bytes) -> tuple[dict[str, dict[str, Any]], int, float]:
+    """The last line of each id, how many bytes of the content are whole lines, and what all of them have cost."""
+    found: dict[str, dict[str, Any]] = {}
+    lines = content.splitlines(keepends=True)
+    whole, spent = 0, 0.0
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line) if line.endswith(b"\n") else None
+            if not isinstance(record, dict) or not isinstance(record.get("id"), str):
+                raise ValueError("no prediction")
+        except ValueError as error:
+            if number == len(lines):
+                break  # Torn: the process died while it wrote.
+            raise RunError(f"{path}, line {number} is damaged. Delete that line: its photo is asked for again.") from error
+        found[record["id"]] = record
+        whole += len(line)
+        spent += _cost(record)
+    return found, whole, spent
+
+
+def _cost(record: Mapping[str, Any]) -> float:
+    cost = record.get("cost_usd")
+    return float(cost) if isinstance(cost, int | float) else 0.0
+
+
+def _mend(path: Path) -> None:
+    """Cut a torn last line off."""
+    if not path.exists():
+        return
+    with path.open("r+b") as file:
+        content = file.read()
+        _, whole, _ = _read_lines(path, content)
+        if whole < len(content):
+            file.truncate(whole)
+
+
+def digest(about: Mapping[str, Any], indifferent: Collection[str] = ()) -> str:
+    """SHA-256 of all that makes a run another run."""
+    facts = _decisive(plain(about), indifferent)
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+_DERIVED = ("versions.", "truth.doubts", "truth.left_out", "truth.rows_sha256", "truth.shipped", "config.gallery.of")
+"""Beginnings of names in run.json that follow from others, or make no other run."""
+
+
+def _decisive(about: Mapping[str, Any], indifferent: Collection[str]) -> dict[str, Any]:
+    """What makes a run another run, with dotted names; without keys of configuration tables that do not matter."""
+    return {
+        name: value
+        for name, value in _flat(about).items()
+        if not name.startswith(_DERIVED) and not (name.startswith("config.") and set(indifferent) & set(name.split(".")))
+    }
+
+
+def _flat(content: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Nested tables as one, with dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in content.items():
+        found.update(_flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {f"{above}{name}": value})
+    return found

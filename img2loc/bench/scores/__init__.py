@@ -1,0 +1,1 @@
+"""Predictions × truth → scores (pure)."""

@@ -1,0 +1,66 @@
+"""What a run's own radius is worth: how often the truth lies inside it, and how well it sorts right answers from wrong."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from img2loc.core.geo import Array
+
+_GROUPS = 10
+_POINTS = 100
+
+
+def calibration(radius_km: Array, errors_km: Array) -> dict[str, Any]:
+    """How often the truth lies within the radius, over answered photographs that have one, and by tenths of them.
+
+    Equal radii stay together, so that there can be fewer groups than ten.
+    """
+    with_radius = ~np.isnan(radius_km) & ~np.isnan(errors_km)
+    radius, errors = radius_km[with_radius], errors_km[with_radius]
+    inside = errors <= radius
+    groups = []
+    if len(radius):
+        group = np.searchsorted(np.sort(radius), radius) * _GROUPS // len(radius)
+        for number in np.unique(group):
+            held = group == number
+            groups.append(
+                {
+                    "from_km": float(radius[held].min()),
+                    "to_km": float(radius[held].max()),
+                    "n": int(held.sum()),
+                    "inside": 100 * float(inside[held].mean()),
+                    "median_error_km": float(np.median(errors[held])),
+                }
+            )
+    return {"n": len(radius), "inside": 100 * float(inside.mean()) if len(radius) else None, "groups": groups}
+
+
+def risk_coverage(radius_km: Array, answered: NDArray[np.bool_], right: NDArray[np.bool_], thresholds: Sequence[int]) -> Any:
+    """Share of wrong answers when only the answers of smallest radius are given, for each threshold.
+
+    `coverage` is per cent of all photographs, `risk` per cent of the answers given; answers without a radius come last, and
+    those of one radius count as if in random order. `area` is the mean risk over 1, 2, … answers (AURC; Geifman and El-Yaniv,
+    NeurIPS 2017), beside that of a random order and of the best one. None where no answer has a radius.
+    """
+    rows = np.flatnonzero(answered)
+    radius = np.where(np.isnan(radius_km[rows]), np.inf, radius_km[rows])
+    if not np.isfinite(radius).any():
+        return None
+    _, tie = np.unique(radius, return_inverse=True)
+    order = np.argsort(tie, kind="stable")
+    given = np.arange(1, len(rows) + 1)
+    shown = np.unique(np.linspace(0, len(rows) - 1, _POINTS).round().astype(int))
+    curves = {}
+    for column, km in enumerate(thresholds):
+        wrong = (~right[rows, column]).astype(np.float64)
+        expected = (np.bincount(tie, wrong) / np.bincount(tie))[tie][order]
+        risk = 100 * np.cumsum(expected) / given
+        curves[str(km)] = {
+            "risk": risk[shown].tolist(),
+            "area": float(risk.mean()),
+            "area_random": 100 * float(wrong.mean()),
+            "area_best": float((100 * np.cumsum(np.sort(wrong)) / given).mean()),
+        }
+    return {"coverage": (100 * given[shown] / len(answered)).tolist(), "thresholds": curves}

@@ -1,0 +1,121 @@
+"""What was predicted beside what is true: the one form in which runs and other people's predictions are scored."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from img2loc.bench.datasets.benchmark import Truth
+from img2loc.bench.runs.run_folder import Run
+from img2loc.core.errors import SourceError
+from img2loc.core.geo import EARTH_RADIUS_KM, Array, degrees, distances_km
+from img2loc.core.types import GuessStatus
+
+Distance = Literal["great-circle", "geodesic"]
+DISTANCES: dict[Distance, str] = {
+    "great-circle": f"great circle on a sphere of {EARTH_RADIUS_KM} km",
+    "geodesic": "geodesic on the WGS84 ellipsoid",
+}
+STATUSES: tuple[str, ...] = (*get_args(GuessStatus), "missing")
+"""The statuses of a guess, and "missing" for a photograph that was not run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """Columns of one row a photograph, in the order of the truth.
+
+    `truth` and `guess` are degrees of shape (n, 2); a guess is NaN exactly where there is no answer. `radius_km`,
+    `similarity` (of the nearest gallery row) and `excluded` (gallery rows kept out for this photo) are NaN where unknown.
+    `checked` is where rows of the photo's photographer could be kept out, shape (n,).
+    """
+
+    name: str
+    ids: tuple[str, ...]
+    authors: tuple[str, ...]
+    truth: Array
+    guess: Array
+    status: tuple[str, ...]
+    radius_km: Array
+    similarity: Array
+    excluded: Array
+    checked: NDArray[np.bool_]
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Photographs, answered or not."""
+        return len(self.ids)
+
+    @property
+    def answered(self) -> NDArray[np.bool_]:
+        """Which photographs have an answer, shape (n,)."""
+        return ~np.isnan(self.guess[:, 0])
+
+    def errors_km(self, distance: Distance = "great-circle") -> Array:
+        """Distances from guess to truth, shape (n,); NaN where there is no answer."""
+        if distance == "great-circle":
+            return distances_km(self.guess, self.truth)
+        from geographiclib.geodesic import Geodesic
+
+        errors = np.full(len(self), np.nan)
+        for row in np.flatnonzero(self.answered):
+            line = Geodesic.WGS84.Inverse(*self.guess[row], *self.truth[row], Geodesic.DISTANCE)
+            errors[row] = line["s12"] / 1000
+        return errors
+
+
+def of_run(run: Run) -> Outcomes:
+    """The outcomes of a run folder. Raises SourceError where it has no photographs."""
+    parts = [str(run.about[key]) for key in ("benchmark", "locator", "lmm") if run.about.get(key)]
+    return gather(", ".join(parts) or "run", run.truth, run.predictions, run.about)
+
+
+def gather(name: str, truth: Sequence[Truth], predictions: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any]) -> Outcomes:
+    """The outcomes of predictions by id; a photograph without one is "missing". Raises SourceError without photographs."""
+    if not truth:
+        raise SourceError("There are no photographs to score: the truth has no rows.")
+    records = [predictions.get(row.id, {"status": "missing"}) for row in truth]
+    guess = np.full((len(truth), 2), np.nan)
+    status = []
+    for row, record in enumerate(records):
+        said = str(record.get("status"))
+        at = (_number(record.get("lat")), _number(record.get("lon")))
+        if said == "located" and abs(at[0]) <= 90 and abs(at[1]) <= 180:
+            guess[row] = at
+        elif said not in STATUSES or said == "located":
+            said = "unparsed"
+        status.append(said)
+
+    def column(key: str) -> Array:
+        return np.array([_number(record.get(key)) for record in records])
+
+    return Outcomes(
+        name=name,
+        ids=tuple(row.id for row in truth),
+        authors=tuple(row.author for row in truth),
+        truth=degrees([row.location for row in truth]),
+        guess=guess,
+        status=tuple(status),
+        radius_km=column("radius_km"),
+        similarity=column("top_similarity"),
+        excluded=column("excluded"),
+        checked=np.array([record.get("photographer_checked", record.get("excluded") is not None) is True for record in records]),
+        about=about,
+    )
+
+
+def searched(about: Mapping[str, Any]) -> str | None:
+    """What the gallery of a run is of: "photos", "points", "texts"; "nothing" without one; None where it is not known."""
+    if "gallery" not in about:
+        return None
+    if about["gallery"] is None and not about.get("gallery_rows"):
+        return "nothing"
+    return str(((about.get("config") or {}).get("gallery") or {}).get("of") or "photos")
+
+
+def _number(value: object) -> float:
+    """A finite number, or NaN for anything else."""
+    sound = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if sound else math.nan  # type: ignore[arg-type]

@@ -1,0 +1,99 @@
+"""What this machine has: versions, devices, keys (never their values), cached weights, galleries."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+from img2loc.config import galleries
+from img2loc.config.config import Config, user_file
+from img2loc.config.requirements import weights_needs
+from img2loc.core import paths
+from img2loc.core.errors import Img2LocError
+from img2loc.core.images import HEIC_READABLE
+
+_PACKAGES = (
+    "img2loc",
+    "torch",
+    "torchvision",
+    "transformers",
+    "open_clip_torch",
+    "timm",
+    "faiss-cpu",
+    "openai",
+    "geoclip",
+    "numpy",
+    "pillow",
+)
+
+
+def report(config: Config) -> list[tuple[str, list[str]]]:
+    """Sections of a title and its lines."""
+    return [
+        ("versions", _versions()),
+        ("machine", _machine()),
+        ("environment", _environment(config)),
+        ("encoders", [_encoder(config, name) for name in config.names("encoder")]),
+        ("galleries", [_gallery(config, name) for name in galleries.known_galleries(config)]),
+    ]
+
+
+def _versions() -> list[str]:
+    lines = [f"python {platform.python_version()}"]
+    for package in _PACKAGES:
+        try:
+            lines.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            lines.append(f"{package} is not installed")
+    lines.append(f"HEIC photos: {'readable' if HEIC_READABLE else 'not readable; pip install pillow-heif'}")
+    try:
+        import torchvision  # noqa: F401
+    except (ImportError, RuntimeError) as error:
+        lines.append(
+            f"torchvision does not fit torch ({str(error).splitlines()[0]}). Reinstall both from one index: "
+            "pip install --force-reinstall torch torchvision"
+        )
+    return lines
+
+
+def _machine() -> list[str]:
+    import torch
+
+    from img2loc.core.devices import resolve_device, resolve_dtype
+
+    device = resolve_device("auto")
+    lines = [f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads for torch"]
+    if torch.cuda.is_available():
+        lines += [f"cuda:{number} {torch.cuda.get_device_name(number)}" for number in range(torch.cuda.device_count())]
+    else:
+        lines.append("mps: Apple's GPU" if device == "mps" else "no GPU")
+    return [*lines, f"auto means {device}, {str(resolve_dtype('auto', device)).removeprefix('torch.')}"]
+
+
+def _environment(config: Config) -> list[str]:
+    lines = [f"{name} is {'set' if os.environ.get(name) else 'not set'}" for name in ("OPENAI_API_KEY", "HF_TOKEN")]
+    lines += [
+        f"{name} = {os.environ.get(name) or 'not set'}"
+        for name in ("OPENAI_BASE_URL", "HF_HOME", "HF_HUB_OFFLINE", "IMG2LOC_HOME", "IMG2LOC_CONFIG")
+    ]
+    own = user_file() or "in a home folder, which is not known"
+    lines.append(f"configuration: {config.file or f'the defaults alone; yours would be {own}'}")
+    return [*lines, f"galleries are kept in {paths.galleries()}"]
+
+
+def _encoder(config: Config, name: str) -> str:
+    try:
+        missing = [need for need in weights_needs(config, name) if not need.ready]
+    except Img2LocError as error:
+        return f"{name}: {error}"
+    if not missing:
+        return f"{name}: can run now"
+    facts = "; ".join(", ".join(filter(None, (need.size, need.licence))) or "size unknown" for need in missing)
+    return f"{name}: weights not here ({facts}): {missing[0].remedy}"
+
+
+def _gallery(config: Config, name: str) -> str:
+    try:
+        gallery = galleries.open_gallery(config, name)
+    except Img2LocError as error:
+        return f"{name}: {error}"
+    return f"{name}: {len(gallery):,} rows, {len(gallery.countries)} countries, encoder {gallery.encoder_name}"

@@ -1,0 +1,55 @@
+"""Where torch computes, and how precisely: what "auto" stands for on this machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from img2loc.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+_DTYPES = {
+    "float32": "float32",
+    "fp32": "float32",
+    "bfloat16": "bfloat16",
+    "bf16": "bfloat16",
+    "float16": "float16",
+    "fp16": "float16",
+}
+
+
+def resolve_device(device: str) -> str:
+    """The device that "auto" stands for, or the given one. Raises ConfigError for one that is not there."""
+    import torch
+
+    if device == "auto":
+        there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+        return next(name for name, available in there.items() if available)
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"The device {device!r} cannot be used here ({reason}). "
+            "Use auto, cpu, cuda, cuda:N (the GPU of that number) or mps (Apple's GPU)."
+        ) from error
+    return device
+
+
+def resolve_dtype(dtype: str, device: str) -> torch.dtype:
+    """The precision that "auto" stands for on a device, or the named one. Raises ConfigError."""
+    import torch
+
+    if dtype != "auto":
+        if dtype not in _DTYPES:
+            raise ConfigError(f"There is no dtype {dtype!r}. Known: auto, {', '.join(_DTYPES)}.")
+        chosen: torch.dtype = getattr(torch, _DTYPES[dtype])
+        return chosen
+    if device.startswith("cuda"):
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device == "cpu":
+        capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        if any(capabilities.get(feature) for feature in ("amx_bf16", "avx512_bf16", "bf16")):
+            return torch.bfloat16
+    return torch.float32  # On mps too: there bfloat16 needs macOS 14 or later, and float16 overflows in some towers.

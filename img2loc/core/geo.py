@@ -1,0 +1,59 @@
+"""Distances, densities and spreads on the sphere. Degrees in, kilometres out."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from img2loc.core.types import Location
+
+EARTH_RADIUS_KM = 6371.0088
+"""Mean radius R1 of WGS84 (Moritz 2000); every distance of this project is a great circle on this sphere."""
+COUNTRY_KM = 750.0
+"""The literature's "country" threshold: an answer vaguer than this is called unsure."""
+
+Array = NDArray[np.float64]
+
+
+def degrees(locations: Sequence[Location]) -> Array:
+    """Rows of (lat, lon) in degrees, shape (n, 2)."""
+    return np.array([(at.lat, at.lon) for at in locations], dtype=np.float64).reshape(-1, 2)
+
+
+def distances_km(a: Array, b: Array) -> Array:
+    """Great-circle distances between rows of (lat, lon) degrees, by the haversine formula; shapes broadcast."""
+    lat_a, lon_a = np.radians(a[..., 0]), np.radians(a[..., 1])
+    lat_b, lon_b = np.radians(b[..., 0]), np.radians(b[..., 1])
+    h = np.sin((lat_b - lat_a) / 2) ** 2 + np.cos(lat_a) * np.cos(lat_b) * np.sin((lon_b - lon_a) / 2) ** 2
+    return np.asarray(2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.clip(h, 0.0, 1.0))))
+
+
+def distance_km(a: Location, b: Location) -> float:
+    """Great-circle distance between two locations."""
+    return float(distances_km(degrees([a])[0], degrees([b])[0]))
+
+
+def unit_vectors(points: Array) -> Array:
+    """Rows of (lat, lon) degrees → points on the unit sphere, shape (n, 3)."""
+    lat, lon = np.radians(points[..., 0]), np.radians(points[..., 1])
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+
+
+def densest(points: Array, weights: Array, bandwidth_km: float) -> int:
+    """Index of the point with the most weight around it: a Gaussian kernel density on the sphere, read at the points.
+
+    Of equally dense points the first wins, so that ranked input keeps its order. Raises ValueError without points.
+    """
+    if not len(points):
+        raise ValueError("no points to find the densest of")
+    between = distances_km(points[:, None], points[None, :])
+    density = np.exp(-0.5 * (between / bandwidth_km) ** 2) @ weights
+    return int(np.argmax(density >= density.max() * (1 - 1e-12)))
+
+
+def spread_km(centre: Location, points: Array, weights: Array, share: float) -> float:
+    """Radius of the smallest circle around `centre` that holds at least `share` of the points' weight."""
+    away = distances_km(degrees([centre]), points)
+    order = np.argsort(away, kind="stable")
+    held = np.cumsum(weights[order]) / weights.sum()
+    return float(away[order][min(int(np.searchsorted(held, share - 1e-9)), len(points) - 1)])

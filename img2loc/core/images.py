@@ -1,0 +1,205 @@
+"""Bytes of any photograph → upright 8-bit RGB pixels, and pixels → a small JPEG that carries nothing else."""
+
+import io
+import math
+import stat
+import struct
+import threading
+from contextlib import nullcontext, suppress
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from img2loc.core.errors import UnreadablePhoto
+
+SUFFIXES = frozenset(
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".gif",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".jp2",
+        ".avif",
+        ".heic",
+        ".heif",
+        ".hif",
+        ".mpo",
+        ".ppm",
+    ]
+)
+_HEIC = frozenset((".heic", ".heif", ".hif"))
+_LARGE_PIXELS, _MOST_PIXELS = 24_000_000, 80_000_000
+_MOST_BYTES = 500_000_000
+_LONGEST_STRIP = 16
+_one_large = threading.Lock()
+# Everything that Pillow's decoders raise on damaged files.
+_DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    MemoryError,
+    IndexError,
+    KeyError,
+    TypeError,
+)
+
+try:
+    from pillow_heif import register_heif_opener
+except ImportError:
+    HEIC_READABLE = False
+else:
+    register_heif_opener()
+    HEIC_READABLE = True
+
+
+def upright(source: Path | bytes, side: int | None = None, shorter: int | None = None) -> Image.Image:
+    """Decode a photograph as it was meant to be seen: turned by its EXIF orientation, RGB, 8 bits, on white.
+
+    The image carries no EXIF, comment or profile. Of a strip longer than 16 times its width the middle is kept. Memory is
+    bounded: large photographs are decoded one at a time, very large JPEGs at a fraction of their size, and others refused.
+    With `side`, a JPEG is decoded no larger than its longer side needs to be, and with `shorter`, its shorter side. Raises
+    UnreadablePhoto with the reason.
+    """
+    try:
+        with _open(source) as image:
+            pixels = image.width * image.height
+            scale = max((wanted / has(image.size) for wanted, has in ((side, max), (shorter, min)) if wanted), default=1.0)
+            if scale < 1 and image.format in ("JPEG", "MPO"):
+                image.draft("RGB", (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+                pixels = image.width * image.height
+            if pixels > _LARGE_PIXELS and image.format in ("JPEG", "MPO"):
+                image.draft("RGB", (image.width // 2, image.height // 2))
+                pixels = image.width * image.height
+            if pixels > _MOST_PIXELS:
+                raise UnreadablePhoto(
+                    f"too large to decode safely ({pixels / 1e6:.0f} million pixels, at most {_MOST_PIXELS / 1e6:.0f})"
+                )
+            with _one_large if pixels > _LARGE_PIXELS else nullcontext():
+                image.load()
+                return _rgb(_turned(_middle(image)))
+    except Image.DecompressionBombError as error:
+        raise UnreadablePhoto(f"too large to decode safely ({error})") from error
+    except _DAMAGED as error:
+        raise UnreadablePhoto(f"damaged image: {str(error) or type(error).__name__}") from error
+
+
+def exif_of(source: Path | bytes) -> Image.Exif:
+    """The EXIF block of a photograph, without decoding its pixels. Raises UnreadablePhoto."""
+    try:
+        with _open(source) as image:
+            return image.getexif()
+    except Image.DecompressionBombError as error:
+        raise UnreadablePhoto(f"too large to decode safely ({error})") from error
+    except _DAMAGED as error:
+        raise UnreadablePhoto(f"damaged image: {str(error) or type(error).__name__}") from error
+
+
+def jpeg(image: Image.Image, side: int, quality: int = 85) -> bytes:
+    """Re-encode pixels as a JPEG whose longer side is at most `side` pixels, with no metadata at all."""
+    small = image.copy() if max(image.size) > side or image.info else image
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    small.info = {}  # Pillow's writer would carry a JPEG comment over from here.
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def tiny_jpeg() -> bytes:
+    """A JPEG of sky over land, 64 pixels wide: enough to try a model with."""
+    picture = Image.new("RGB", (64, 48), (140, 190, 235))
+    picture.paste((90, 130, 60), (0, 28, 64, 48))
+    return jpeg(picture, 64)
+
+
+def _open(source: Path | bytes) -> Image.Image:
+    name = ""
+    data: Path | io.BytesIO
+    if isinstance(source, bytes):
+        if not source:
+            raise UnreadablePhoto("no bytes")
+        data = io.BytesIO(source)
+    else:
+        name, data = source.suffix.lower(), source
+        try:
+            facts = source.stat()
+        except FileNotFoundError as error:
+            raise UnreadablePhoto("no such file") from error
+        except (OSError, ValueError) as error:
+            raise UnreadablePhoto(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        if not stat.S_ISREG(facts.st_mode):
+            raise UnreadablePhoto("cannot be read: it is not a regular file")
+        if not facts.st_size:
+            raise UnreadablePhoto("the file is empty (0 bytes)")
+        if facts.st_size > _MOST_BYTES:
+            raise UnreadablePhoto(f"too large to decode safely ({facts.st_size / 1e6:.0f} MB, at most {_MOST_BYTES / 1e6:.0f})")
+    try:
+        return Image.open(data, formats=_formats())
+    except UnidentifiedImageError as error:
+        if name in _HEIC and not HEIC_READABLE:
+            raise UnreadablePhoto("HEIC needs pillow-heif: pip install 'img2loc[heic]'") from error
+        raise UnreadablePhoto("not an image, or of a format that is not read") from error
+    except OSError as error:
+        raise UnreadablePhoto(f"cannot be read: {error.strerror or error}") from error
+
+
+@cache
+def _formats() -> list[str]:
+    """The formats of photographs that this Pillow reads; no PostScript, which would start another program."""
+    Image.init()
+    wanted = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF", "HEIF", "PPM", "TGA", "ICO")
+    return [name for name in wanted if name in Image.OPEN]
+
+
+def _middle(image: Image.Image) -> Image.Image:
+    """The middle of a very long strip, which every centre crop would keep anyway."""
+    longest = _LONGEST_STRIP * min(image.size)
+    if max(image.size) <= longest:
+        return image
+    left, top = max(0, (image.width - longest) // 2), max(0, (image.height - longest) // 2)
+    exif = image.getexif()
+    cropped = image.crop((left, top, left + min(image.width, longest), top + min(image.height, longest)))
+    cropped.info = {**image.info, "exif": exif.tobytes()}
+    return cropped
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    with suppress(*_DAMAGED):  # Broken EXIF is no reason to lose good pixels.
+        ImageOps.exif_transpose(image, in_place=True)
+    return image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _to_8_bits(image)
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        with_alpha = image.convert("RGBA")
+        image = Image.new("RGB", with_alpha.size, "white")
+        image.paste(with_alpha, mask=with_alpha.getchannel("A"))
+    converted = image.convert("RGB")
+    converted.info = {}
+    return converted
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """Scale 16-bit, 32-bit and float greys; Pillow's own conversion clips them to white."""
+    grey = np.asarray(image)
+    peak = float(np.nan_to_num(grey.max(initial=0)))
+    if image.mode == "F":
+        full = 1.0 if peak <= 1 else 255.0 if peak <= 255 else 65535.0
+    else:
+        full = 255.0 if image.mode == "I" and peak <= 255 else 65535.0
+    small = np.empty(grey.shape, dtype=np.uint8)
+    for top in range(0, len(grey), 256):  # In strips: whole, the arithmetic would take eight times the photograph.
+        strip = np.nan_to_num(grey[top : top + 256].astype(np.float32)) * (255.0 / full)
+        small[top : top + 256] = np.clip(strip, 0, 255).round()
+    return Image.fromarray(small)

@@ -1,0 +1,37 @@
+"""The one JSON form of a Guess: `ask --json` prints it, a run folder keeps it, replays and reports read it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from img2loc.core.types import Guess, Neighbour, Reply, Usage
+
+
+def guess_record(guess: Guess) -> dict[str, Any]:
+    """A guess with its evidence; latitude and longitude in degrees (WGS84), None where there is no answer."""
+    at = guess.location
+    return {
+        "photo": str(guess.photo.path),
+        "status": guess.status,
+        "lat": at.lat if at else None,
+        "lon": at.lon if at else None,
+        "radius_km": guess.radius_km,
+        "nearest": [neighbour_record(entry) for entry in guess.neighbours.nearest],
+        "farthest": [neighbour_record(entry) for entry in guess.neighbours.farthest],
+        "prompts": list(guess.prompts),
+        "replies": [asdict(reply) for reply in guess.replies],
+        "detail": guess.detail,
+    }
+
+
+def neighbour_record(neighbour: Neighbour) -> dict[str, Any]:
+    """A neighbour; with its probability only where the gallery defines one."""
+    at = neighbour.location
+    record = {"lat": at.lat, "lon": at.lon, "similarity": neighbour.similarity, "id": neighbour.id, "label": neighbour.label}
+    return record if neighbour.probability is None else {**record, "probability": neighbour.probability}
+
+
+def reply_from(record: Mapping[str, Any]) -> Reply:
+    """The reply of a record. Raises KeyError or TypeError for what is no reply."""
+    usage = Usage(**record["usage"]) if record.get("usage") else None
+    return Reply(record["text"], record["model"], record["status"], usage, record["detail"], record["key"])

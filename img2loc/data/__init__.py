@@ -1,0 +1,1 @@
+"""Tables, folders and archives → Items."""

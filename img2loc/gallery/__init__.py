@@ -1,0 +1,1 @@
+"""Unit vectors with coordinates: build, open, nearest and farthest."""

@@ -1,0 +1,1 @@
+"""A source or embeddings → a gallery: embed, index, append, merge, import, export."""

@@ -1,0 +1,205 @@
+"""Unit vectors with coordinates: build, open, and find the nearest and the farthest.
+
+A gallery is a folder: `gallery.faiss` (vectors), `rows.arrow` (id, lat, lon, label and so on; row i is vector i)
+and `manifest.json` (what made it), which is written last: where it exists, the gallery is whole.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from img2loc.core.errors import GalleryError, WrongEncoder, first_line
+from img2loc.core.files import write_json
+from img2loc.core.protocols import VectorIndex
+from img2loc.core.types import Embedding, Embeddings, Hits, Neighbour, Neighbours, RowNumbers
+from img2loc.gallery.index.faiss_files import LENGTH, resolve_spec
+from img2loc.gallery.index.search import open_index
+from img2loc.gallery.index.writer import FILES, Batches, write
+from img2loc.gallery.manifest import FORMAT, MANIFEST, made_from, read_manifest
+from img2loc.gallery.metadata import ROWS, Metadata
+
+_DRAFTS = "new"
+"""Where the files of a gallery are until all of them are whole."""
+
+
+class Gallery:
+    """An opened gallery: an index of vectors, and the metadata of its rows. Files are memory-mapped."""
+
+    def __init__(self, folder: Path, manifest: Mapping[str, Any], index: VectorIndex, metadata: Metadata) -> None:
+        """Join the parts of a gallery. Raises GalleryError where they have different numbers of rows."""
+        self.folder = folder
+        self.manifest = manifest
+        self.index = index
+        self.metadata = metadata
+        if not len(index) == len(metadata) == manifest["rows"]:
+            raise GalleryError(
+                f"The gallery {folder} is damaged: {len(index)} vectors, {len(metadata)} rows, "
+                f"{manifest['rows']} in the manifest. Build it again."
+            )
+
+    def __len__(self) -> int:
+        """Rows."""
+        return len(self.index)
+
+    @property
+    def dim(self) -> int:
+        """Length of its vectors."""
+        return self.index.dim
+
+    @property
+    def of(self) -> str:
+        """What its vectors were made from: "photos", "points" (by a location tower) or "texts" (by a text tower)."""
+        return made_from(self.manifest)
+
+    @property
+    def encoder_name(self) -> str:
+        """The name of the encoder that built it; only its queries make sense here."""
+        return str(self.manifest["encoder"]["name"])
+
+    @property
+    def countries(self) -> dict[str, int]:
+        """Rows per ISO country code, most first; places over 100 km from any town count as "??"."""
+        return dict(self.manifest.get("countries", {}))
+
+    @classmethod
+    def build(
+        cls,
+        folder: Path,
+        batches: Batches,
+        *,
+        encoder: Mapping[str, Any],
+        rows: int,
+        spec: str = "auto",
+        about: Mapping[str, Any] | None = None,
+        facts: Callable[[Self], Mapping[str, Any]] = lambda gallery: {},
+    ) -> Self:
+        """Write a gallery from batches of unit rows and their metadata (`rows.table_of`), then open it.
+
+        One that is in the folder already can be searched until this one is whole.
+
+        `encoder` is {"name", "alias", "table"}: its name, and the configuration that makes it again. `rows` is how many
+        there will be. `spec` is a FAISS factory string. A spec that needs training reads the batches twice, so they must
+        be iterable again. `facts` says what else to note in the manifest, once the gallery can be searched.
+        Raises GalleryError for a graph index, rows that are not unit length, or no rows at all.
+        """
+        spec = resolve_spec(spec, rows)
+        drafts = folder / _DRAFTS
+        shutil.rmtree(drafts, ignore_errors=True)
+        drafts.mkdir(parents=True)
+        about = dict(about or {})
+        try:
+            # Pruning bounds skip rows, and the probabilities of points and texts come from every one.
+            count, dim = write(drafts, batches, rows, spec, pruning=made_from(about) == "photos")
+            manifest = {"format": FORMAT, "rows": count, "dim": dim, "spec": spec, "encoder": dict(encoder), **about}
+            manifest |= facts(cls._open(drafts, manifest))
+            write_json(drafts / MANIFEST, manifest)
+            (folder / MANIFEST).unlink(missing_ok=True)
+            for name in (*FILES, MANIFEST):
+                if (drafts / name).exists():
+                    (drafts / name).replace(folder / name)
+                else:
+                    (folder / name).unlink(missing_ok=True)
+        finally:
+            shutil.rmtree(drafts, ignore_errors=True)
+        return cls.open(folder)
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Open a gallery, memory-mapped. Raises GalleryError where there is none, or a damaged one."""
+        return cls._open(folder, read_manifest(folder))
+
+    @classmethod
+    def _open(cls, folder: Path, manifest: Mapping[str, Any]) -> Self:
+        from pyarrow import ArrowInvalid
+
+        try:
+            index = open_index(folder, manifest)
+            metadata = Metadata.open(folder / ROWS, str(manifest.get("source", "")))
+        except (RuntimeError, OSError, ValueError, KeyError, BadZipFile, ArrowInvalid) as error:
+            raise GalleryError(f"The gallery {folder} is damaged ({first_line(error)}). Build it again.") from error
+        return cls(folder, manifest, index, metadata)
+
+    def require(self, encoder_name: str) -> None:
+        """Raise WrongEncoder unless this encoder built the gallery."""
+        if encoder_name != self.encoder_name:
+            alias = self.manifest["encoder"].get("alias")
+            known = f" ([encoder.{alias}])" if alias else ""
+            raise WrongEncoder(
+                f"The gallery {self.folder} was built by the encoder {self.encoder_name!r}{known}, and the query comes from "
+                f"{encoder_name!r}: their vectors do not compare. Use that encoder, or build a gallery with this one."
+            )
+
+    def search(
+        self,
+        query: Embedding,
+        nearest: int,
+        farthest: int = 0,
+        *,
+        scale: float | None = None,
+        excluded: RowNumbers | Sequence[int] = (),
+    ) -> Neighbours:
+        """The most similar and the least similar rows for one query of shape (dim,), each best first, ties by row number.
+
+        The query has unit length; the mean of several unit vectors (views of one photograph) is shorter, and its similarities
+        are the views' means. Fewer come back where there are fewer. The farthest are the nearest of the negated query, which is
+        exact for inner products (Img2Loc, SIGIR 2024). With `scale`, neighbours get the probability softmax(scale · similarity)
+        over all rows that are not excluded (GeoCLIP, NeurIPS 2023); None where the index is not exact. `excluded` are numbers of
+        rows, such as `metadata.rows_by` finds.
+        """
+        if min(nearest, farthest) < 0:
+            raise GalleryError(f"k is {min(nearest, farthest)}; ask for 0 neighbours or more.")
+        self._check_queries(query[None])
+        (result,) = self.index.search(query[None], nearest, farthest, [np.unique(np.asarray(excluded, dtype=np.int64))], scale)
+        near, far = (tuple(self._neighbours(hits, scale, result.log_sum_exp)) for hits in (result.nearest, result.farthest))
+        return Neighbours(near, far)
+
+    def similarities(self, queries: Embeddings) -> Embeddings:
+        """The similarity of each query row to every row of the gallery, shape (n, rows), float32.
+
+        Raises GalleryError where the index is not exact.
+        """
+        self._check_queries(queries)
+        if not self.index.exact:
+            raise GalleryError(
+                f"The gallery {self.folder} has the index {self.manifest['spec']}, and every row's similarity is wanted. "
+                "Build it again with --spec Flat or SQfp16."
+            )
+        return self.index.similarities(queries)
+
+    def ids(self) -> list[str]:
+        """Every row's id."""
+        return self.metadata.ids()
+
+    def locations(self) -> NDArray[np.float64]:
+        """Every row's (lat, lon) in degrees, shape (rows, 2)."""
+        return self.metadata.locations()
+
+    def entry(self, row: int, similarity: float, probability: float | None = None) -> Neighbour:
+        """A row as the neighbour of a query."""
+        identity, location, label = self.metadata[row]
+        rounded = round(max(-1.0, min(1.0, similarity)), 6)
+        return Neighbour(location, rounded, identity, label, None if probability is None else float(f"{probability:.7g}"))
+
+    def _check_queries(self, queries: Embeddings) -> None:
+        if queries.ndim != 2 or queries.shape[1] != self.dim:
+            raise WrongEncoder(
+                f"The gallery {self.folder} holds vectors of {self.dim} by {self.encoder_name!r}; "
+                f"the query has shape {queries.shape}. Use the encoder that built it."
+            )
+        lengths = np.linalg.norm(queries.astype(np.float64), axis=1)
+        if not np.all((lengths > 0) & (lengths < 1 + LENGTH)):
+            raise GalleryError(
+                f"A query has length {lengths[0] if len(lengths) == 1 else lengths.max():.4g}; it must be a unit vector, or the "
+                "mean of unit vectors. Divide by the norm first."
+            )
+
+    def _neighbours(self, hits: Hits, scale: float | None, log_sum_exp: float | None) -> Iterator[Neighbour]:
+        for row, similarity in zip(*hits, strict=True):
+            known = scale is not None and log_sum_exp is not None
+            probability = float(np.exp(scale * similarity - log_sum_exp)) if known else None
+            yield self.entry(int(row), float(similarity), probability)

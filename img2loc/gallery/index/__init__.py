@@ -1,0 +1,1 @@
+"""Nearest and farthest search: index files, their specification, and the writers of them."""

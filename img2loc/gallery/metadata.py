@@ -1,0 +1,118 @@
+"""A gallery's metadata, an Arrow file: id, lat, lon, label, author, licence, source; row i belongs to vector i."""
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from img2loc.core.types import Item, Location, RowNumbers
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS = "rows.arrow"
+COLUMNS = ("id", "lat", "lon", "label", "author", "licence", "source")
+
+
+def schema() -> "pa.Schema":
+    """The columns' types: numbers for coordinates, text for the rest."""
+    import pyarrow as pa
+
+    return pa.schema([(name, pa.float64() if name in ("lat", "lon") else pa.string()) for name in COLUMNS])
+
+
+def table_of(items: Sequence[Item], source: str = "") -> "pa.Table":
+    """One row an item; `source` is the default for items that name no source."""
+    import pyarrow as pa
+
+    places = [item.location for item in items]
+    columns = {
+        "id": [item.id for item in items],
+        "lat": [at.lat for at in places],
+        "lon": [at.lon for at in places],
+        "label": [item.label for item in items],
+        "author": [item.author for item in items],
+        "licence": [item.licence for item in items],
+        "source": [item.source or source for item in items],
+    }
+    return pa.table(columns, schema=schema())
+
+
+class MetadataWriter:
+    """Writes metadata batch by batch."""
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+
+        self._sink = pa.OSFile(str(path), "wb")
+        self._writer = pa.ipc.new_file(self._sink, schema())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._writer.close()
+        self._sink.close()
+
+    def add(self, rows: "pa.Table") -> None:
+        """Append rows."""
+        self._writer.write_table(rows.select(COLUMNS).cast(schema()))
+
+
+class Metadata:
+    """A gallery's metadata; `source` is the default for a table without that column, as earlier versions wrote it."""
+
+    def __init__(self, table: "pa.Table", source: str = "") -> None:
+        self._table: Any = table
+        self._source = source
+
+    @classmethod
+    def open(cls, path: Path, source: str = "") -> Self:
+        """Open a file, memory-mapped. Raises OSError or pyarrow.ArrowInvalid where it is damaged."""
+        import pyarrow as pa
+
+        return cls(pa.ipc.open_file(pa.memory_map(str(path))).read_all(), source)
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    def __getitem__(self, row: int) -> tuple[str, Location, str]:
+        """Id, location and label of a row."""
+        identity, lat, lon, label = (self._table[name][row].as_py() for name in ("id", "lat", "lon", "label"))
+        return identity, Location(lat, lon), label
+
+    def ids(self) -> list[str]:
+        """Every row's id."""
+        ids: list[str] = self._table["id"].to_pylist()
+        return ids
+
+    def repeated_ids(self) -> int:
+        """The number of rows that have the id of an earlier row."""
+        import pyarrow.compute as pc
+
+        return len(self) - int(pc.count_distinct(self._table["id"]).as_py())
+
+    def locations(self) -> NDArray[np.float64]:
+        """Every row's (lat, lon) in degrees, shape (rows, 2)."""
+        return np.stack([self._table[name].to_numpy() for name in ("lat", "lon")], axis=1)
+
+    def batches(self) -> Iterator["pa.RecordBatch"]:
+        """All columns of all rows, batch by batch, in row order."""
+        import pyarrow as pa
+
+        for batch in self._table.to_batches():
+            default = pa.array([self._source] * batch.num_rows, pa.string())
+            columns = [batch[name] if name in batch.schema.names else default for name in COLUMNS]
+            yield pa.record_batch(columns, schema=schema())
+
+    def rows_by(self, ids: Collection[str] = (), authors: Collection[str] = ()) -> RowNumbers:
+        """The rows with one of these ids, or by one of these authors; an empty author is nobody."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        by_id = pc.is_in(self._table["id"], pa.array(list(ids), pa.string()))
+        by_author = pc.is_in(self._table["author"], pa.array([name for name in authors if name], pa.string()))
+        return np.flatnonzero(pc.or_(by_id, by_author).to_numpy()).astype(np.int64)

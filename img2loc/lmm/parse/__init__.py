@@ -1,0 +1,1 @@
+"""A reply in prose, JSON or any notation of coordinates → a Location."""

@@ -1,0 +1,90 @@
+"""A template and the neighbours of a photograph → the Prompt that goes to an LMM."""
+
+import string
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Self
+
+from img2loc.core import paths
+from img2loc.core.errors import PromptError, UnknownName
+from img2loc.core.places import place_at
+from img2loc.core.types import Neighbour, Neighbours, Photo, Prompt
+
+VARIABLES = ("nearest", "farthest", "nearest_places", "farthest_places")
+"""The two ends as coordinates, or as coordinates with the nearest town beside them."""
+
+
+class Template:
+    """The words of a prompt, with `$nearest` and `$farthest` where the coordinates go. Raises PromptError for other variables."""
+
+    def __init__(self, name: str, text: str) -> None:
+        self.name = name
+        self.text = text.strip()
+        template = string.Template(self.text)
+        if not template.is_valid():
+            raise PromptError(f"The prompt {name!r} has a dollar sign that names no variable. Write $$ for the sign itself.")
+        self.variables = frozenset(template.get_identifiers())
+        unknown = sorted(self.variables - set(VARIABLES))
+        if unknown:
+            raise PromptError(f"The prompt {name!r} names ${unknown[0]}. Known: {', '.join(f'${v}' for v in VARIABLES)}.")
+        self._template = template
+
+    @classmethod
+    def load(cls, name: str) -> Self:
+        """The prompt of that name in prompts/, or in the text file at that path. Raises UnknownName."""
+        path = Path(name)
+        if path.suffix != ".txt":
+            path = paths.folder("prompts") / f"{name}.txt"
+        try:
+            return cls(name, path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise UnknownName("prompt", name, known()) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise PromptError(f"The prompt {path} cannot be read ({error}). Save it as UTF-8 text.") from error
+
+    @property
+    def ends(self) -> set[str]:
+        """Which ends of the gallery it shows: "nearest", "farthest", both or neither."""
+        return {name.removesuffix("_places") for name in self.variables}
+
+    def require(self, given: Collection[str]) -> None:
+        """Raise PromptError unless the template shows exactly the ends ("nearest", "farthest") that it will get."""
+        if missing := sorted(self.ends - set(given)):
+            raise PromptError(
+                f"The prompt {self.name!r} names ${missing[0]}, which this locator does not give it. "
+                f"Choose another prompt, or set {missing[0]} above 0."
+            )
+        if unused := sorted(set(given) - self.ends):
+            raise PromptError(
+                f"The prompt {self.name!r} does not name ${unused[0]}, which this locator searches for. "
+                f"Choose another prompt, or set {unused[0]} = 0."
+            )
+
+    def fill(self, photo: Photo, neighbours: Neighbours) -> Prompt:
+        """The prompt for a photograph; each list as `(lat, lon)` pairs in decimal degrees, best first."""
+        ends = {"nearest": neighbours.nearest, "farthest": neighbours.farthest}
+        words = {}
+        for name in self.variables:
+            write = with_places if name.endswith("_places") else coordinates
+            words[name] = write(ends[name.removesuffix("_places")])
+        return Prompt(self._template.substitute(words), photo)
+
+
+def coordinates(neighbours: Sequence[Neighbour]) -> str:
+    """`(48.8584, 2.2945), (…)`: four decimals, about 11 m."""
+    return ", ".join(f"({near.location.lat:.4f}, {near.location.lon:.4f})" for near in neighbours)
+
+
+def with_places(neighbours: Sequence[Neighbour]) -> str:
+    """`(48.8584, 2.2945) Paris, France; (…)`: LMMs read names better than numbers."""
+    return "; ".join(f"{coordinates([near])}{_town(near)}" for near in neighbours)
+
+
+def _town(near: Neighbour) -> str:
+    place = place_at(near.location)
+    return f" {place.name}, {place.country}" if place else ""
+
+
+def known() -> list[str]:
+    """The names of the prompts that ship."""
+    return sorted(path.stem for path in paths.folder("prompts").glob("*.txt"))

@@ -1,0 +1,59 @@
+"""Words in place of a photograph: where on Earth a text points to, as GeoCLIP (NeurIPS 2023) shows by example."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from img2loc.core.errors import ConfigError
+from img2loc.core.geo import Array
+from img2loc.core.protocols import Encoder, TextEncoder, scale_of
+from img2loc.core.types import Embeddings, Neighbour
+from img2loc.gallery.gallery import Gallery
+
+CELL_DEGREES = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What a text points to: the most similar entries, and the whole gallery's probability by cell of the globe.
+
+    `density` has rows of (latitude, longitude, probability), degrees at the cell's centre, cells of 5° × 5°, densest first; it
+    sums to 1 and leaves empty cells out. It is None for an encoder without a temperature, and for an index that does not score
+    every row.
+    """
+
+    text: str
+    nearest: tuple[Neighbour, ...]
+    density: Array | None
+
+
+class TextSearch:
+    """Ranks a gallery by texts. Raises ConfigError for an encoder that reads none, WrongEncoder for another gallery's."""
+
+    def __init__(self, encoder: Encoder, gallery: Gallery) -> None:
+        if not hasattr(encoder, "encode_texts"):
+            raise ConfigError(f"{encoder.name!r} reads no text. Choose a gallery by geoclip or another CLIP model.")
+        gallery.require(encoder.name)
+        self._encoder = cast(TextEncoder, encoder)
+        self._gallery = gallery
+        self._scale = scale_of(encoder)
+
+    def rank(self, texts: Iterable[str], k: int = 16) -> Iterator[Ranking]:
+        """One ranking for each text, in order."""
+        for text in texts:
+            (query,) = self._encoder.encode_texts([text])
+            found = self._gallery.search(query, k, scale=self._scale)
+            known = self._scale is not None and self._gallery.index.exact
+            yield Ranking(text, found.nearest, self._density(query[None]) if known else None)
+
+    def _density(self, query: Embeddings) -> Array:
+        scores = (self._scale or 0.0) * self._gallery.similarities(query)[0].astype(np.float64)
+        share = np.exp(scores - scores.max())
+        cells = np.floor((self._gallery.locations() + np.array([90.0, 180.0])) / CELL_DEGREES).astype(np.int64)
+        cells = np.minimum(cells, (180 // CELL_DEGREES - 1, 360 // CELL_DEGREES - 1))  # The pole and the antimeridian.
+        unique, members = np.unique(cells, axis=0, return_inverse=True)
+        mass = np.bincount(members.ravel(), share / share.sum())
+        rows = np.column_stack([(unique + 0.5) * CELL_DEGREES - np.array([90.0, 180.0]), mass])
+        return rows[np.argsort(-mass, kind="stable")]

@@ -1,0 +1,58 @@
+"""A table of photographs → photographs with the names of their places: the table's own, else those of the nearest town."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from img2loc.core.places import place_at
+from img2loc.core.types import Item, Photo, Rejected
+from img2loc.data.csv_source import CsvSource, location_of
+from img2loc.data.tables import USUAL, open_table, usual
+
+NAMES = ("city", "region", "country")
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedPhoto:
+    """A photograph and what its place is called; "" where it has no name at that level."""
+
+    photo: Photo
+    city: str = ""
+    region: str = ""
+    country: str = ""
+
+
+def placed_photos(
+    path: Path, photos: Path | None = None, columns: Mapping[str, str] | None = None, licences: Sequence[str] = ()
+) -> Iterator[PlacedPhoto | Rejected]:
+    """One for each row of the CSV or Parquet file, in its order, or the reason why it is of no use. Raises SourceError.
+
+    With `licences` only rows whose licence holds one of these phrases are taken, as `CsvSource` does. Names are those of the
+    columns city, region (or state) and country; a row that names no country gets all three from the town nearest to its
+    coordinates, by GeoNames, as far as that is within 100 km.
+    """
+    table = open_table(path, ("photo", "lat", "lon"), {**USUAL, **usual(*NAMES)}, columns)
+    rows = (row[1] for row in table if not isinstance(row, Rejected))
+    for entry in CsvSource(path, photos, columns, licences):
+        if isinstance(entry, Rejected):
+            yield entry
+            continue
+        cells = next(row for row in rows if _is_of(row, entry))
+        names = {role: cells.get(role, "") for role in NAMES}
+        if not names["country"]:
+            place = place_at(entry.location)
+            if place is None:
+                yield Rejected(entry.id, "no town within 100 km names its place")
+                continue
+            names = {"city": place.name, "region": place.region, "country": place.country}
+        yield PlacedPhoto(entry.photo, **names)
+
+
+def _is_of(row: Mapping[str, str], item: Item) -> bool:
+    """Whether an item is made of this row. No row before its own can be the same in all of these: it would be the item."""
+    return (
+        bool(row["photo"])
+        and item.id == (row.get("id") or row["photo"])
+        and item.licence == row.get("licence", "")
+        and item.location == location_of(row["lat"], row["lon"])
+    )

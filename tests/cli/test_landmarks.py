@@ -1,0 +1,90 @@
+"""The main job on real photographs, where they are at hand."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from img2loc.core.geo import COUNTRY_KM, distance_km
+from img2loc.core.types import Location
+from tests.conftest import kill_when
+
+COMMAND = [sys.executable, "-m", "img2loc"]
+
+
+def ask(folder: Path, name: str, *options: str) -> list[tuple[float, float | None]]:
+    """(error in km, radius in km) of every photograph of a list."""
+    with (folder / name).open(newline="") as file:
+        truth = {str(folder / row["file"]): Location(float(row["lat"]), float(row["lon"])) for row in csv.DictReader(file)}
+    done = subprocess.run([*COMMAND, "ask", *truth, "--json", *options], capture_output=True, text=True, check=True)
+    guesses = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [guess["photo"] for guess in guesses] == list(truth)
+    return [(distance_km(Location(guess["lat"], guess["lon"]), truth[guess["photo"]]), guess["radius_km"]) for guess in guesses]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source = Path(__file__).resolve().parents[3] / "shared" / "data" / "landmarks" / "gallery.csv"
+    if not source.exists():
+        pytest.skip(f"the real photographs are not at {source}")
+    folder = tmp_path_factory.mktemp("landmarks") / "G"
+    subprocess.run([*COMMAND, "index", "build", source, "--out", folder, "--encoder", "lite0"], check=True, capture_output=True)
+    return folder
+
+
+def test_wonders_of_the_world_are_found(built: Path, landmarks: Path) -> None:
+    found = ask(landmarks, "queries.csv", "--gallery", str(built), "--locator", "retrieval")
+    assert len(found) == 32
+    assert sum(error <= 25 for error, _ in found) / len(found) >= 0.35
+
+
+def test_wrong_answers_are_mostly_unsure(built: Path, landmarks: Path) -> None:
+    """Of photographs that show no recognisable place, few get an answer that is both sure and wrong."""
+    for name in ("queries.csv", "no-scene.csv"):
+        found = ask(landmarks, name, "--gallery", str(built), "--locator", "retrieval")
+        pretended = sum(radius is not None and radius <= COUNTRY_KM < error for error, radius in found)
+        assert pretended / len(found) <= 0.15
+
+
+def test_killed_half_way_and_run_again(built: Path, landmarks: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "G"
+    command = [*COMMAND, "index", "build", str(landmarks / "gallery.csv"), "--out", str(folder), "--encoder", "lite0"]
+    kill_when(lambda: list(folder.glob("img_emb/*.npy")), command, stderr=subprocess.DEVNULL)
+    assert not (folder / "manifest.json").exists()
+    subprocess.run(command, check=True, capture_output=True)
+    for name in ("gallery.faiss", "rows.arrow", "manifest.json", "skipped.csv"):
+        assert (folder / name).read_bytes() == (built / name).read_bytes()
+
+
+def test_a_folder_of_photos_taken_with_gps_becomes_a_gallery(landmarks: Path, tmp_path: Path) -> None:
+    """Real photographs, given back their positions as EXIF, then asked for."""
+    from PIL import Image
+
+    from tests.data.test_sources import gps_exif
+
+    album = tmp_path / "album"
+    album.mkdir()
+    with (landmarks / "queries.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["label"] in ("petra", "colosseum")]
+    for row in rows:
+        exif = gps_exif(float(row["lat"]), float(row["lon"]), "N", "E")
+        with Image.open(landmarks / row["file"]) as image:
+            image.save(album / Path(row["file"]).name, exif=exif, quality=90)
+    shutil.copy(landmarks / rows[0]["file"], album / "without-position.jpg")
+    folder = tmp_path / "G"
+    done = subprocess.run([*COMMAND, "index", "build", album, "--out", folder], check=True, capture_output=True, text=True)
+    assert f"{len(rows)} photos" in done.stderr
+    assert "1 × no GPS position in its EXIF" in done.stderr
+    asked = subprocess.run(
+        [*COMMAND, "ask", str(landmarks / rows[0]["file"]), "--gallery", folder, "--json"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    guess = json.loads(asked.stdout)
+    truth = Location(float(rows[0]["lat"]), float(rows[0]["lon"]))
+    assert distance_km(Location(guess["lat"], guess["lon"]), truth) < 0.1

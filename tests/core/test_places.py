@@ -1,0 +1,42 @@
+"""Names of places: the nearest town on the sphere, none in mid-ocean."""
+
+import numpy as np
+import pytest
+
+from img2loc.core.geo import distance_km
+from img2loc.core.places import country_codes, place_at
+from img2loc.core.types import Location
+
+
+@pytest.mark.parametrize(
+    ("lat", "lon", "code", "country"),
+    [
+        (48.8584, 2.2945, "FR", "France"),
+        (-33.8568, 151.2153, "AU", "Australia"),
+        (22.08, -159.5, "US", "United States"),
+        (64.15, -21.94, "IS", "Iceland"),
+    ],
+)
+def test_names_the_country(lat: float, lon: float, code: str, country: str) -> None:
+    place = place_at(Location(lat, lon))
+    assert place is not None
+    assert (place.country_code, place.country) == (code, country)
+    assert place.distance_km < 30
+
+
+def test_nothing_in_mid_ocean() -> None:
+    assert place_at(Location(0, -30)) is None
+    assert country_codes(np.array([[0.0, -30.0], [48.85, 2.29]])) == ["??", "FR"]
+
+
+def test_nearest_across_the_antimeridian_and_up_north() -> None:
+    # Taveuni, Fiji, from just west and just east of 180°: the same town, though the degrees differ by 360.
+    west, east = place_at(Location(-16.80, 179.999)), place_at(Location(-16.80, -179.999))
+    assert west is not None
+    assert east is not None
+    assert west.name == east.name
+    # Longyearbyen's own airport: degrees of longitude are short there.
+    svalbard = place_at(Location(78.246, 15.466))
+    assert svalbard is not None
+    assert svalbard.name == "Longyearbyen"
+    assert svalbard.distance_km == pytest.approx(distance_km(Location(78.246, 15.466), Location(78.22334, 15.64689)), abs=0.1)

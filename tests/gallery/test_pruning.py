@@ -1,0 +1,151 @@
+"""Pruning keeps every row that may be among the nearest or farthest: on data that suits it and on data that does not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from img2loc.core.errors import GalleryError
+from img2loc.core.geo import Array
+from img2loc.core.types import Embeddings
+from img2loc.gallery.gallery import Gallery
+from img2loc.gallery.index import pruning, writer
+from img2loc.gallery.index.pruning import PruningBounds, PruningWriter
+from tests.gallery.test_gallery import ENCODER, Batches, brute_force, items, unit
+
+ROWS, DIM = 10_000, 192
+
+
+def decaying(rows: int, seed: int = 0) -> Embeddings:
+    """A few directions hold most of the spread, as in real embeddings; every tenth row is an earlier one's duplicate."""
+    random = np.random.default_rng(seed)
+    made = random.normal(size=(rows, DIM)) / (1 + np.arange(DIM)) ** 0.8
+    made[:, 0] += 0.5
+    made[9::10] = made[: len(made[9::10])]
+    return unit(made)
+
+
+def even(rows: int, seed: int = 0) -> Embeddings:
+    """No direction is better than another: nothing can be left out."""
+    return unit(np.random.default_rng(seed).normal(size=(rows, DIM)))
+
+
+def written(folder: Path, rows: Embeddings) -> PruningBounds:
+    file = PruningWriter(folder, rows[:5000])
+    for start in range(0, len(rows), 7000):
+        file.add(rows[start : start + 7000])
+    file.close()
+    return PruningBounds(folder)
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
+    folder = tmp_path_factory.mktemp("pruned")
+    rows = decaying(ROWS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writer, "PRUNING_FROM", 1000)
+        made = Gallery.build(folder, Batches(rows, items(ROWS), 3000), encoder=ENCODER, rows=ROWS, spec="SQfp16")
+    assert all((folder / name).exists() for name in pruning.FILES)
+    return made
+
+
+@pytest.mark.parametrize("k", [1, 16, 300, ROWS + 5])
+def test_both_ends_are_those_of_brute_force(gallery: Gallery, k: int) -> None:
+    rows = decaying(ROWS).astype(np.float16).astype(np.float32)
+    for query in np.concatenate([rows[:2], decaying(3, seed=1), even(2, seed=2)])[:: 1 if k < ROWS else 4]:
+        query = query / np.linalg.norm(query)
+        found = gallery.search(query, k, k)
+        assert [entry.id for entry in found.nearest] == brute_force(rows, query, k, 1)
+        assert [entry.id for entry in found.farthest] == brute_force(rows, query, k, -1)
+
+
+def test_what_is_excluded_never_appears(gallery: Gallery) -> None:
+    rows = decaying(ROWS).astype(np.float16).astype(np.float32)
+    keep = np.arange(ROWS) % 7 != 3
+    for query in decaying(5, seed=4):
+        found = gallery.search(query, 20, 20, excluded=np.arange(3, ROWS, 7))
+        assert [entry.id for entry in found.nearest] == brute_force(rows, query, 20, 1, keep)
+        assert [entry.id for entry in found.farthest] == brute_force(rows, query, 20, -1, keep)
+
+
+def test_what_is_excluded_never_appears_where_the_basis_does_not_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few rows and the query lie almost wholly outside the basis, the excluded ones nearest to the query."""
+    monkeypatch.setattr(writer, "PRUNING_FROM", 1000)
+    numbers = np.arange(4000)
+    rows = np.zeros((4000, DIM))
+    rows[:, 1:140] = np.random.default_rng(0).normal(size=(4000, 139))
+    few = [(numbers[numbers % 7 == author][:count], share) for author, count, share in ((3, 10, 0.9), (1, 24, 0.5))]
+    for own, share in few:
+        rows[own] = 0
+        rows[own, 150] = share * (-1) ** np.arange(len(own))
+        rows[own, 0] = np.sqrt(1 - share**2)
+    away = numbers[numbers % 7 == 5][:100]
+    rows[away] = -np.eye(DIM)[0]
+    made = Gallery.build(tmp_path, Batches(unit(rows), items(4000)), encoder=ENCODER, rows=4000, spec="SQfp16")
+    query = np.zeros(DIM, np.float32)
+    query[[0, 150]] = 1e-6, 1
+    found = made.search(query, 8, excluded=np.arange(3, 4000, 7)).nearest
+    stored = unit(rows).astype(np.float16).astype(np.float32)
+    assert [entry.id for entry in found] == brute_force(stored, query, 8, 1, numbers % 7 != 3)
+
+
+def test_probabilities_still_come_from_every_row(gallery: Gallery) -> None:
+    rows = decaying(ROWS).astype(np.float16).astype(np.float64)
+    (query,) = decaying(1, seed=6)
+    share = np.exp(30 * (rows @ query.astype(np.float64)))
+    found = gallery.search(query, 3, scale=30.0)
+    assert found.nearest[0].probability == pytest.approx(share.max() / share.sum(), rel=1e-5)
+
+
+def test_few_rows_are_left_over_where_the_spread_decays(tmp_path: Path) -> None:
+    rows = decaying(ROWS)
+    made = written(tmp_path, rows)
+
+    def scores(chosen: NDArray[np.int64]) -> Array:
+        return np.asarray(rows[chosen].astype(np.float64) @ query.astype(np.float64))
+
+    for query in decaying(5, seed=3):
+        for sign in (1, -1):
+            left = made.estimates(query).candidates(16, sign, np.empty(0, dtype=np.int64), scores)
+            assert left is not None
+            best = np.argsort(-sign * (rows @ query))[:16]
+            assert set(best) <= set(left)
+            assert len(left) < ROWS / 50
+
+
+def test_the_bound_holds_for_every_row(tmp_path: Path) -> None:
+    """The worst case: queries that lie where the basis does not reach."""
+    rows = np.concatenate([decaying(ROWS // 2), even(500, seed=5)])
+    made = written(tmp_path, rows)
+    for query in np.concatenate([even(3, seed=8), decaying(3, seed=9)]):
+        estimates = made.estimates(query)
+        column = estimates._columns[0]
+        off = np.abs(estimates._estimated * column.unit - rows @ query)
+        assert (off <= column.rounding + column.outside * made.outside[0] + pruning._SLACK).all()
+
+
+def test_where_nothing_can_be_left_out_all_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "PRUNING_FROM", 1000)
+    rows = even(5000)
+    made = Gallery.build(tmp_path, Batches(rows, items(5000)), encoder=ENCODER, rows=5000, spec="SQfp16")
+    stored = rows.astype(np.float16).astype(np.float32)
+    for query in even(4, seed=7):
+        assert [entry.id for entry in made.search(query, 9).nearest] == brute_force(stored, query, 9, 1)
+
+
+def test_another_spec_leaves_no_pruning_bounds_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "PRUNING_FROM", 1000)
+    rows = even(2000)
+    for spec, expected in (("SQfp16", True), ("Flat", False)):
+        Gallery.build(tmp_path, Batches(rows, items(2000)), encoder=ENCODER, rows=2000, spec=spec)
+        assert (tmp_path / pruning.FILES[0]).exists() == expected
+
+
+@pytest.mark.parametrize("name", pruning.FILES)
+def test_a_torn_file_of_pruning_bounds_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(writer, "PRUNING_FROM", 1000)
+    Gallery.build(tmp_path, Batches(decaying(2000), items(2000)), encoder=ENCODER, rows=2000, spec="SQfp16")
+    (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:200])
+    with pytest.raises(GalleryError, match="Build it again"):
+        Gallery.open(tmp_path)

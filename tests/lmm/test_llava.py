@@ -1,0 +1,128 @@
+"""A local LLaVA, tiny and random but of the real classes: in this process, and behind a real server over HTTP."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from img2loc.core.errors import ConfigError, MissingWeights
+from img2loc.core.types import Photo, Prompt
+from img2loc.lmm.llava import Llava
+from tests.conftest import MakePhoto, configure
+
+
+def test_it_sees_the_photo_and_is_deterministic(tiny_llava: Path, make_photo: MakePhoto) -> None:
+    model = Llava(str(tiny_llava), max_tokens=12, dtype="float32", device="cpu")
+    prompts = [Prompt("Where?", Photo(make_photo(f"{n}.jpg", n))) for n in range(3)]
+    first = list(model.ask(prompts))
+    assert [reply.status for reply in first] == ["truncated"] * 3  # random weights ramble on
+    assert all(reply.usage and reply.usage.output_tokens == 12 for reply in first)
+    assert len({reply.text for reply in first}) > 1  # other pixels, other words
+    assert list(model.ask(prompts)) == first
+    assert first[0].usage is not None
+    assert first[0].usage.input_tokens > 16 + len("Where?")  # sixteen patches of the image, and the words
+
+
+def test_batches_answer_as_singles_do(tiny_llava: Path, make_photo: MakePhoto, tmp_path: Path) -> None:
+    prompts = [Prompt("Where? " * (n + 1), Photo(make_photo(f"{n}.jpg", n))) for n in range(5)]
+    prompts.insert(2, Prompt("Where?", Photo(tmp_path / "absent.jpg")))
+    singles = list(Llava(str(tiny_llava), max_tokens=8, dtype="float32", device="cpu").ask(prompts))
+    batched = list(Llava(str(tiny_llava), max_tokens=8, dtype="float32", device="cpu", batch_size=4).ask(prompts))
+    assert [reply.text for reply in batched] == [reply.text for reply in singles]
+    assert (batched[2].status, batched[2].detail) == ("failed", "the photo cannot be read: no such file")
+
+
+def test_samples_differ_and_repeat_themselves(tiny_llava: Path, make_photo: MakePhoto) -> None:
+    model = Llava(str(tiny_llava), max_tokens=8, dtype="float32", device="cpu", temperature=1.0)
+    photo = Photo(make_photo())
+    prompts = [Prompt("Where?", photo, sample) for sample in range(4)]
+    texts = [reply.text for reply in model.ask(prompts)]
+    assert len(set(texts)) == 4
+    assert [reply.text for reply in model.ask(prompts)] == texts
+
+
+def test_a_prompt_that_breaks_the_template_costs_itself_only(tiny_llava: Path, make_photo: MakePhoto) -> None:
+    model = Llava(str(tiny_llava), max_tokens=4, dtype="float32", device="cpu", batch_size=3)
+    photo = Photo(make_photo())
+    replies = list(model.ask([Prompt("a", photo), Prompt("b <image>", photo), Prompt("c", photo)]))
+    assert [reply.status for reply in replies] == ["truncated", "failed", "truncated"]
+
+
+def test_what_cannot_be_loaded_is_named(tmp_path: Path, tiny_clip: Path) -> None:
+    with pytest.raises(MissingWeights, match=r"llava-hf/llava-1\.5-7b-hf"):
+        Llava("llava-hf/llava-1.5-7b-hf")
+    with pytest.raises(ConfigError, match="neither a folder nor a hub id"):
+        Llava("./absent")
+    with pytest.raises(MissingWeights, match="cannot load"):
+        Llava(str(tiny_clip))
+    with pytest.raises(ConfigError, match="batch_size is 0"):
+        Llava(str(tmp_path), batch_size=0)
+
+
+def ask(config: str, photo: Path, *options: str) -> dict[str, Any]:
+    configure(config)
+    command = [sys.executable, "-m", "img2loc", "ask", str(photo), "--locator", "zeroshot", "--json", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 3), done.stderr
+    record: dict[str, Any] = json.loads(done.stdout)
+    return record
+
+
+def test_ask_with_a_llava_named_in_a_config_file(tiny_llava: Path, make_photo: MakePhoto) -> None:
+    config = f'[lmm.mine]\nkind = "llava"\nmodel = "{tiny_llava}"\nmax_tokens = 12\n'
+    record = ask(config, make_photo(), "--lmm", "mine", "--local-only")
+    (reply,) = record["replies"]
+    assert reply["model"] == str(tiny_llava)
+    assert reply["text"]
+    assert reply["usage"]["output_tokens"] == 12
+
+
+def test_the_same_model_behind_transformers_serve(tiny_llava: Path, make_photo: MakePhoto) -> None:
+    """A real server of another project, spoken to over HTTP by the openai backend, image included."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    script = Path(sys.executable).with_name("transformers")
+    command = [
+        str(script),
+        "serve",
+        str(tiny_llava),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--device",
+        "cpu",
+        "--dtype",
+        "float32",
+    ]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})
+    try:
+        for _ in range(240):
+            assert server.poll() is None
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.5)
+        config = (
+            f'[lmm.server]\nmodel = "{tiny_llava}"\nbase_url = "http://127.0.0.1:{port}/v1"\nmax_tokens = 12\n'
+            "temperature = 0.0\nretries = 0\n"
+        )
+        photo = make_photo()
+        record = ask(config, photo, "--lmm", "server", "--local-only")
+        (reply,) = record["replies"]
+        assert reply["status"] in ("answered", "truncated"), reply
+        assert reply["text"]
+        in_process = ask(f'[lmm.mine]\nkind = "llava"\nmodel = "{tiny_llava}"\nmax_tokens = 12\n', photo, "--lmm", "mine")
+        assert list(record) == list(in_process)
+    finally:
+        server.terminate()
+        server.wait(timeout=30)

@@ -1,0 +1,71 @@
+"""Templates: exactly the variables that they get, and nothing of the photo but what is meant."""
+
+from pathlib import Path
+
+import pytest
+
+from img2loc.core.errors import PromptError, UnknownName
+from img2loc.core.types import Location, Neighbour, Neighbours, Photo
+from img2loc.lmm.prompts import Template, known
+
+NEAR = Neighbour(Location(48.858370, 2.294481), 0.91, "secret-id.jpg", "secret label")
+FAR = Neighbour(Location(-33.8568, 151.2153), -0.1, "x")
+
+
+def test_the_prompts_that_ship() -> None:
+    assert known() == ["nearest", "nearest-farthest", "nearest-farthest-places", "nearest-places", "zeroshot"]
+    both = ["nearest", "farthest"]
+    given = {
+        "nearest-farthest": both,
+        "nearest-farthest-places": both,
+        "nearest": ["nearest"],
+        "nearest-places": ["nearest"],
+        "zeroshot": [],
+    }
+    for name, variables in given.items():
+        Template.load(name).require(variables)
+
+
+def test_the_papers_prompt_holds_both_ends_and_nothing_else() -> None:
+    prompt = Template.load("nearest-farthest").fill(Photo(Path("IMG_1234.jpg")), Neighbours((NEAR, NEAR), (FAR,)))
+    assert "(48.8584, 2.2945), (48.8584, 2.2945)" in prompt.text
+    assert "(-33.8568, 151.2153)" in prompt.text
+    assert prompt.text.index("48.8584") < prompt.text.index("-33.8568")
+    for secret in ("secret", "0.91", "IMG_1234", "$"):
+        assert secret not in prompt.text
+
+
+def test_place_names_beside_the_coordinates() -> None:
+    mid_ocean = Neighbour(Location(0.5, -30.0), 0.1, "x")
+    text = Template.load("nearest-farthest-places").fill(Photo(Path("x")), Neighbours((NEAR, mid_ocean), (FAR,))).text
+    assert "(48.8584, 2.2945) " in text
+    assert ", France; (0.5000, -30.0000)\n" in text
+    assert ", Australia\n" in text
+
+
+def test_a_template_and_its_values_must_fit() -> None:
+    template = Template("mine", "near $nearest")
+    template.require(["nearest"])
+    with pytest.raises(PromptError, match=r"names \$nearest, which this locator does not give"):
+        template.require([])
+    with pytest.raises(PromptError, match=r"does not name \$farthest"):
+        template.require(["nearest", "farthest"])
+    with pytest.raises(PromptError, match=r"names \$nearst. Known: \$nearest, \$farthest"):
+        Template("mine", "near $nearst")
+    with pytest.raises(PromptError, match="dollar sign"):
+        Template("mine", "costs $5")
+    assert Template("mine", "costs $$5").fill(Photo(Path("x")), Neighbours()).text == "costs $5"
+
+
+def test_a_prompt_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_text("Where? $nearest")
+    assert Template.load(str(path)).variables == {"nearest"}
+    with pytest.raises(
+        UnknownName,
+        match=r"no prompt named 'nonsense'. Known: nearest, nearest-farthest, nearest-farthest-places, nearest-places, zeroshot",
+    ):
+        Template.load("nonsense")
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(PromptError, match="cannot be read"):
+        Template.load(str(path))

@@ -1,0 +1,167 @@
+"""Locators as streams: every photograph gets its guess, in its place, whatever happens to the others."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from img2loc.core.errors import BackendError, ConfigError, PromptError, WrongEncoder
+from img2loc.core.geo import distance_km
+from img2loc.core.types import Location, Prompt, Reply
+from img2loc.gallery.gallery import Gallery
+from img2loc.lmm.cache import Cached
+from img2loc.lmm.prompts import Template
+from img2loc.lmm.scripted import Scripted
+from img2loc.locators.img2loc import Img2Loc
+from img2loc.locators.retrieval import Retrieval
+from img2loc.locators.zeroshot import Zeroshot
+from tests.toys import PixelEncoder
+
+
+def test_retrieval_finds_a_photo_of_its_own(gallery: Gallery, toy_photos: list[Path]) -> None:
+    for decide in ("nearest", "mode"):
+        guesses = list(Retrieval(PixelEncoder(), gallery, decide, nearest=3).locate(toy_photos))
+        assert [guess.location for guess in guesses] == [Location(seed, seed * 2) for seed in range(30)]
+        assert all(guess.status == "located" and len(guess.neighbours.nearest) == 3 for guess in guesses)
+        assert [str(guess.photo.path) for guess in guesses] == [str(photo) for photo in toy_photos]
+
+
+def test_the_radius_says_how_far_the_evidence_scatters(gallery: Gallery, toy_photos: list[Path]) -> None:
+    (one,) = Retrieval(PixelEncoder(), gallery, nearest=1).locate(toy_photos[:1])
+    (sixteen,) = Retrieval(PixelEncoder(), gallery, nearest=16).locate(toy_photos[:1])
+    assert one.radius_km == sixteen.radius_km  # measured over sixteen, however few decide
+    (scattered,) = Retrieval(PixelEncoder(), gallery, nearest=30).locate([toy_photos[0]])
+    assert scattered.radius_km is not None
+    assert scattered.location is not None
+    away = [distance_km(scattered.location, near.location) for near in scattered.neighbours.nearest]
+    assert 1.0 <= scattered.radius_km <= max(away) + 0.1
+
+
+class Silent:
+    """An LMM that answers, refuses, fails and is cut off in turn."""
+
+    def ask(self, prompts: Iterator[Prompt]) -> Iterator[Reply]:
+        answers = [
+            Reply("(10.5, 20.5)", "m", "answered"),
+            Reply("", "m", "refused", detail="no"),
+            Reply("", "m", "failed", detail="broken"),
+            Reply("It could be 10.55, 20.55 or", "m", "truncated", detail="cut off"),
+            Reply('{"latitude": 10.5, "longitude": 2', "m", "truncated", detail="cut off"),
+            Reply("I'm sorry, but I can't help with identifying places.", "m", "answered"),
+            Reply("What a lovely photo!", "m", "answered"),
+        ]
+        for number, _ in enumerate(prompts):
+            yield answers[number % len(answers)]
+
+
+def test_every_outcome_is_a_status_in_its_place(gallery: Gallery, toy_photos: list[Path], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"junk")
+    mixed: list[Path] = [broken, *toy_photos[:3], broken, broken, *toy_photos[3:7], broken]
+    expected = ["unreadable", "located", "refused", "failed", "unreadable", "unreadable"]
+    expected += ["located", "unparsed", "refused", "unparsed", "unreadable"]
+    template = Template.load("nearest-farthest")
+    img2loc = Img2Loc(PixelEncoder(), gallery, template, Silent(), nearest=4, farthest=4)  # type: ignore[arg-type]
+    zeroshot = Zeroshot(Template.load("zeroshot"), Silent())  # type: ignore[arg-type]
+    for locator in (img2loc, zeroshot):
+        guesses = list(locator.locate(mixed))
+        assert [guess.status for guess in guesses] == expected
+        assert [guess.photo.path for guess in guesses] == mixed
+        assert all((guess.location is None) == (guess.status != "located") for guess in guesses)
+        assert guesses[1].location == Location(10.5, 20.5)
+
+
+def test_img2loc_shows_the_lmm_both_ends(gallery: Gallery, toy_photos: list[Path]) -> None:
+    locator = Img2Loc(PixelEncoder(), gallery, Template.load("nearest-farthest"), Scripted(["1.5, 2.5"]), nearest=2, farthest=3)
+    (guess,) = locator.locate(toy_photos[4:5])
+    assert (len(guess.neighbours.nearest), len(guess.neighbours.farthest)) == (2, 3)
+    assert "most similar first: (4.0000, 8.0000), (" in guess.prompts[0]
+    for entry in (*guess.neighbours.nearest, *guess.neighbours.farthest):
+        assert f"({entry.location.lat:.4f}, {entry.location.lon:.4f})" in guess.prompts[0]
+    assert guess.radius_km is not None
+    assert guess.replies[0].text == "1.5, 2.5"
+
+
+def test_zeroshot_has_no_evidence_and_so_no_radius(toy_photos: list[Path]) -> None:
+    (guess,) = Zeroshot(Template.load("zeroshot"), Scripted(["1.5, 2.5"])).locate(toy_photos[:1])
+    assert (guess.status, guess.radius_km, guess.neighbours.nearest) == ("located", None, ())
+
+
+def test_streams_are_lazy(gallery: Gallery, toy_photos: list[Path]) -> None:
+    taken = 0
+
+    def endless() -> Iterator[Path]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield toy_photos[taken % 30]
+
+    for locator in (
+        Retrieval(PixelEncoder(), gallery),
+        Img2Loc(PixelEncoder(), gallery, Template.load("nearest-farthest"), Scripted(["1.5, 2.5"])),
+    ):
+        stream = locator.locate(endless())
+        for _ in range(5):
+            next(stream)
+    assert taken <= 12
+
+
+def test_a_long_run_of_unreadable_photos_is_not_held_back(gallery: Gallery, toy_photos: list[Path]) -> None:
+    taken = 0
+
+    def mostly_broken() -> Iterator[Path]:
+        nonlocal taken
+        for path in [Path("absent"), toy_photos[0], *[Path("absent")] * 1000, toy_photos[1]]:
+            taken += 1
+            yield path
+
+    template = Template.load("nearest-farthest")
+    stream = Img2Loc(PixelEncoder(), gallery, template, Scripted(["1.55, 2.55"])).locate(mostly_broken())
+    assert next(stream).status == "unreadable"
+    assert taken < 10
+    assert next(stream).status == "located"
+    assert taken < 100
+    assert [guess.status for guess in stream] == ["unreadable"] * 1000 + ["located"]
+
+
+def test_a_single_path_is_no_list_of_photos(gallery: Gallery) -> None:
+    with pytest.raises(TypeError, match="come as a list"):
+        list(Retrieval(PixelEncoder(), gallery).locate("photo.jpg"))
+
+
+def test_what_does_not_fit_is_refused_when_the_locator_is_made(gallery: Gallery) -> None:
+    with pytest.raises(WrongEncoder, match=r"'pixels/6'.*'pixels/4'"):
+        Retrieval(PixelEncoder(4), gallery)
+    with pytest.raises(PromptError, match="does not name"):
+        Img2Loc(PixelEncoder(), gallery, Template.load("nearest"), Scripted(["x"]))
+    with pytest.raises(PromptError, match="does not give"):
+        Zeroshot(Template.load("nearest"), Scripted(["x"]))
+    with pytest.raises(ConfigError, match="nearest is 0"):
+        Retrieval(PixelEncoder(), gallery, nearest=0)
+    with pytest.raises(ConfigError, match="farthest -1"):
+        Img2Loc(PixelEncoder(), gallery, Template.load("nearest"), Scripted(["x"]), farthest=-1)
+
+
+class Miscounting:
+    """A third party's LMM that gives `extra` replies more than it is asked for, or fewer."""
+
+    def __init__(self, extra: int) -> None:
+        self._extra = extra
+
+    def ask(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
+        asked = len(list(prompts))
+        yield from [Reply("1.5, 2.5", "m", "answered")] * (asked + self._extra)
+
+
+@pytest.mark.parametrize(("extra", "says"), [(-1, "fewer replies than prompts"), (1, "more replies than prompts")])
+def test_an_lmm_that_miscounts_is_an_error_that_says_so(toy_photos: list[Path], extra: int, says: str) -> None:
+    locator = Zeroshot(Template.load("zeroshot"), Miscounting(extra))
+    with pytest.raises(BackendError, match=f"The LMM Miscounting gave {says}"):
+        list(locator.locate(toy_photos[:3]))
+
+
+@pytest.mark.parametrize("extra", [-1, 1])
+def test_an_lmm_that_miscounts_behind_the_cache_is_the_same_error(toy_photos: list[Path], extra: int, tmp_path: Path) -> None:
+    locator = Zeroshot(Template.load("zeroshot"), Cached(Miscounting(extra), {}, tmp_path / "r.sqlite"))
+    with pytest.raises(BackendError, match=f"gave {1 + extra} replies to one prompt"):
+        list(locator.locate(toy_photos[:3]))
