@@ -1,7 +1,7 @@
 """A locator's name → its Plan: all that it is made of, by name, before anything is opened or loaded.
 
 A locator is a class, ours or anybody's, and its table [locator.NAME] holds the constructor's arguments. A parameter with one of
-the names in `making.PARTS` gets an object, and the table names it:
+the names in `registry.PARTS` gets an object, and the table names it:
 
 | parameter | the table names | where it names none | the constructor gets |
 |---|---|---|---|

@@ -11,17 +11,18 @@ import pytest
 
 from img2loc.core.geo import COUNTRY_KM, distance_km
 from img2loc.core.types import Location
-from tests.conftest import kill_when
+from tests.conftest import Cli, kill_when
 
 COMMAND = [sys.executable, "-m", "img2loc"]
 
 
-def ask(folder: Path, name: str, *options: str) -> list[tuple[float, float | None]]:
+def ask(run: Cli, gallery: Path, folder: Path, name: str) -> list[tuple[float, float | None]]:
     """(error in km, radius in km) of every photograph of a list."""
     with (folder / name).open(newline="") as file:
         truth = {str(folder / row["file"]): Location(float(row["lat"]), float(row["lon"])) for row in csv.DictReader(file)}
-    done = subprocess.run([*COMMAND, "ask", *truth, "--json", *options], capture_output=True, text=True, check=True)
-    guesses = [json.loads(line) for line in done.stdout.splitlines()]
+    code, out, err = run("ask", *truth, "--json", "--gallery", gallery, "--locator", "retrieval")
+    assert code == 0, err
+    guesses = [json.loads(line) for line in out.splitlines()]
     assert [guess["photo"] for guess in guesses] == list(truth)
     return [(distance_km(Location(guess["lat"], guess["lon"]), truth[guess["photo"]]), guess["radius_km"]) for guess in guesses]
 
@@ -36,31 +37,27 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_wonders_of_the_world_are_found(built: Path, landmarks: Path) -> None:
-    found = ask(landmarks, "queries.csv", "--gallery", str(built), "--locator", "retrieval")
-    assert len(found) == 32
-    assert sum(error <= 25 for error, _ in found) / len(found) >= 0.35
-
-
-def test_wrong_answers_are_mostly_unsure(built: Path, landmarks: Path) -> None:
-    """Of photographs that show no recognisable place, few get an answer that is both sure and wrong."""
-    for name in ("queries.csv", "no-scene.csv"):
-        found = ask(landmarks, name, "--gallery", str(built), "--locator", "retrieval")
+def test_wonders_are_found_and_wrong_answers_are_mostly_unsure(run: Cli, built: Path, landmarks: Path) -> None:
+    """Of photographs that show no recognisable place too, few get an answer that is both sure and wrong."""
+    queries = ask(run, built, landmarks, "queries.csv")
+    assert len(queries) == 32
+    assert sum(error <= 25 for error, _ in queries) / len(queries) >= 0.35
+    for found in (queries, ask(run, built, landmarks, "no-scene.csv")):
         pretended = sum(radius is not None and radius <= COUNTRY_KM < error for error, radius in found)
         assert pretended / len(found) <= 0.15
 
 
-def test_killed_half_way_and_run_again(built: Path, landmarks: Path, tmp_path: Path) -> None:
+def test_killed_half_way_and_run_again(run: Cli, built: Path, landmarks: Path, tmp_path: Path) -> None:
     folder = tmp_path / "G"
-    command = [*COMMAND, "index", "build", str(landmarks / "gallery.csv"), "--out", str(folder), "--encoder", "lite0"]
-    kill_when(lambda: list(folder.glob("img_emb/*.npy")), command, stderr=subprocess.DEVNULL)
+    words = ["index", "build", landmarks / "gallery.csv", "--out", folder, "--encoder", "lite0"]
+    kill_when(lambda: list(folder.glob("img_emb/*.npy")), [*COMMAND, *words], stderr=subprocess.DEVNULL)
     assert not (folder / "manifest.json").exists()
-    subprocess.run(command, check=True, capture_output=True)
+    assert run(*words)[0] == 0
     for name in ("gallery.faiss", "rows.arrow", "manifest.json", "skipped.csv"):
         assert (folder / name).read_bytes() == (built / name).read_bytes()
 
 
-def test_a_folder_of_photos_taken_with_gps_becomes_a_gallery(landmarks: Path, tmp_path: Path) -> None:
+def test_a_folder_of_photos_taken_with_gps_becomes_a_gallery(run: Cli, landmarks: Path, tmp_path: Path) -> None:
     """Real photographs, given back their positions as EXIF, then asked for."""
     from PIL import Image
 
@@ -76,15 +73,12 @@ def test_a_folder_of_photos_taken_with_gps_becomes_a_gallery(landmarks: Path, tm
             image.save(album / Path(row["file"]).name, exif=exif, quality=90)
     shutil.copy(landmarks / rows[0]["file"], album / "without-position.jpg")
     folder = tmp_path / "G"
-    done = subprocess.run([*COMMAND, "index", "build", album, "--out", folder], check=True, capture_output=True, text=True)
-    assert f"{len(rows)} photos" in done.stderr
-    assert "1 × no GPS position in its EXIF" in done.stderr
-    asked = subprocess.run(
-        [*COMMAND, "ask", str(landmarks / rows[0]["file"]), "--gallery", folder, "--json"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    guess = json.loads(asked.stdout)
+    code, _, err = run("index", "build", album, "--out", folder)
+    assert code == 0, err
+    assert f"{len(rows)} photos" in err
+    assert "1 × no GPS position in its EXIF" in err
+    code, out, err = run("ask", landmarks / rows[0]["file"], "--gallery", folder, "--json")
+    assert code == 0, err
+    guess = json.loads(out)
     truth = Location(float(rows[0]["lat"]), float(rows[0]["lon"]))
     assert distance_km(Location(guess["lat"], guess["lon"]), truth) < 0.1

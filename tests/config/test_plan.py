@@ -56,7 +56,7 @@ def test_a_third_partys_locator_is_given_what_its_parameters_are_called(tmp_path
     settings = config(
         tmp_path,
         '[encoder.toy]\nkind = "tests.toys:PixelEncoder"\n[lmm.gpt]\nkind = "scripted"\nreplies = ["1.5, 2.5"]\n'
-        f'[locator.mine]\nkind = "tests.test_plan:ThirdPartys"\ngallery = "{gallery.folder}"\n',
+        f'[locator.mine]\nkind = "tests.config.test_plan:ThirdPartys"\ngallery = "{gallery.folder}"\n',
     )
     plan = Plan(settings, "mine")
     assert plan.names == {"gallery": str(gallery.folder), "prompt": "nearest-farthest", "lmm": "gpt"}
@@ -100,7 +100,10 @@ def test_another_gallery_of_countries_is_another_run_and_an_earlier_versions_run
     now = parts(Plan(config(tmp_path, places), "mine"))
     with writing(tmp_path / "R", before, []):
         pass
-    with pytest.raises(RunError, match=r"config\.galleries\.countries\.rows is 3 there and 4 now"), writing(tmp_path / "R", now, []):
+    with (
+        pytest.raises(RunError, match=r"config\.galleries\.countries\.rows is 3 there and 4 now"),
+        writing(tmp_path / "R", now, []),
+    ):
         pass
     del before["config"]["galleries"]
     with writing(tmp_path / "earlier", before, []):

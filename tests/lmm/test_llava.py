@@ -1,7 +1,6 @@
 """A local LLaVA, tiny and random but of the real classes: in this process, and behind a real server over HTTP."""
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -15,7 +14,7 @@ import pytest
 from img2loc.core.errors import ConfigError, MissingWeights
 from img2loc.core.types import Photo, Prompt
 from img2loc.lmm.llava import Llava
-from tests.conftest import MakePhoto, configure
+from tests.conftest import Cli, MakePhoto, configure
 
 
 def test_it_sees_the_photo_and_is_deterministic(tiny_llava: Path, make_photo: MakePhoto) -> None:
@@ -66,63 +65,57 @@ def test_what_cannot_be_loaded_is_named(tmp_path: Path, tiny_clip: Path) -> None
         Llava(str(tmp_path), batch_size=0)
 
 
-def ask(config: str, photo: Path, *options: str) -> dict[str, Any]:
+def ask(run: Cli, config: str, photo: Path, *options: str) -> dict[str, Any]:
     configure(config)
-    command = [sys.executable, "-m", "img2loc", "ask", str(photo), "--locator", "zeroshot", "--json", *options]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode in (0, 3), done.stderr
-    record: dict[str, Any] = json.loads(done.stdout)
+    code, out, err = run("ask", photo, "--locator", "zeroshot", "--json", *options)
+    assert code in (0, 3), err
+    record: dict[str, Any] = json.loads(out)
     return record
 
 
-def test_ask_with_a_llava_named_in_a_config_file(tiny_llava: Path, make_photo: MakePhoto) -> None:
+def test_ask_with_a_llava_named_in_a_config_file(run: Cli, tiny_llava: Path, make_photo: MakePhoto) -> None:
     config = f'[lmm.mine]\nkind = "llava"\nmodel = "{tiny_llava}"\nmax_tokens = 12\n'
-    record = ask(config, make_photo(), "--lmm", "mine", "--local-only")
+    record = ask(run, config, make_photo(), "--lmm", "mine", "--local-only")
     (reply,) = record["replies"]
     assert reply["model"] == str(tiny_llava)
     assert reply["text"]
     assert reply["usage"]["output_tokens"] == 12
 
 
-def test_the_same_model_behind_transformers_serve(tiny_llava: Path, make_photo: MakePhoto) -> None:
+def test_the_same_model_behind_transformers_serve(run: Cli, tiny_llava: Path, make_photo: MakePhoto) -> None:
     """A real server of another project, spoken to over HTTP by the openai backend, image included."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    script = Path(sys.executable).with_name("transformers")
-    command = [
-        str(script),
-        "serve",
-        str(tiny_llava),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--device",
-        "cpu",
-        "--dtype",
-        "float32",
-    ]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})
+    with socket.socket() as held:
+        # Bound for as long as the server runs, so that the port is given to nobody else; the server may share it.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{held.getsockname()[1]}"
+        script = Path(sys.executable).with_name("transformers")
+        words = ["--host", "127.0.0.1", "--port", url.rpartition(":")[2], "--device", "cpu", "--dtype", "float32"]
+        server = subprocess.Popen([script, "serve", tiny_llava, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            while not answers(f"{url}/health"):
+                assert server.poll() is None
+                time.sleep(0.1)
+            config = (
+                f'[lmm.server]\nmodel = "{tiny_llava}"\nbase_url = "{url}/v1"\nmax_tokens = 12\ntemperature = 0.0\nretries = 0\n'
+            )
+            photo = make_photo()
+            record = ask(run, config, photo, "--lmm", "server", "--local-only")
+            (reply,) = record["replies"]
+            assert reply["status"] in ("answered", "truncated"), reply
+            assert reply["text"]
+            in_process = ask(
+                run, f'[lmm.mine]\nkind = "llava"\nmodel = "{tiny_llava}"\nmax_tokens = 12\n', photo, "--lmm", "mine"
+            )
+            assert list(record) == list(in_process)
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def answers(url: str) -> bool:
     try:
-        for _ in range(240):
-            assert server.poll() is None
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1).close()
-                break
-            except OSError:
-                time.sleep(0.5)
-        config = (
-            f'[lmm.server]\nmodel = "{tiny_llava}"\nbase_url = "http://127.0.0.1:{port}/v1"\nmax_tokens = 12\n'
-            "temperature = 0.0\nretries = 0\n"
-        )
-        photo = make_photo()
-        record = ask(config, photo, "--lmm", "server", "--local-only")
-        (reply,) = record["replies"]
-        assert reply["status"] in ("answered", "truncated"), reply
-        assert reply["text"]
-        in_process = ask(f'[lmm.mine]\nkind = "llava"\nmodel = "{tiny_llava}"\nmax_tokens = 12\n', photo, "--lmm", "mine")
-        assert list(record) == list(in_process)
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
+        urllib.request.urlopen(url).close()
+    except OSError:
+        return False
+    return True
