@@ -1,11 +1,13 @@
 """A gallery of any size, killed in either half of its build: what memory it takes, and whether it ends the same.
 
-Run: python benchmarks/build.py FOLDER [--rows 4100000] [--dim 768] [--spec auto] [--once]. FOLDER takes two galleries (about 4
-bytes a row and dimension each, and 2 more for a moment). The vectors are those of `synthetic.py`.
+Run: python benchmarks/build.py FOLDER [--rows 4100000] [--dim 768] [--spec auto] [--once]. FOLDER
+takes two galleries (about 4 bytes a row and dimension each, and 2 more for a moment). The vectors
+are those of `synthetic.py`.
 
-`whole` is built without a break. `killed` is built by a process that gets SIGKILL when a third of its embeddings are there, by a
-second that gets it when a third of its index is written, and by a third that finishes. In the end both have the same files.
-Memory is the most anonymous memory (RssAnon) of a process, looked at ten times a second. With `--once` only `whole` is built.
+`whole` is built without a break. `killed` is built by a process that gets SIGKILL when a third of
+its embeddings are there, by a second that gets it when a third of its index is written, and by a
+third that finishes. In the end both have the same files. Memory is the most anonymous memory
+(RssAnon) of a process, looked at ten times a second. With `--once` only `whole` is built.
 """
 
 import argparse
@@ -28,7 +30,9 @@ from img2loc.gallery.verify import checksums
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description="A large gallery, killed in either half of its build.")
+    parser = argparse.ArgumentParser(
+        description="A large gallery, killed in either half of its build."
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=int, default=4_100_000)
     parser.add_argument("--dim", type=int, default=768)
@@ -40,7 +44,9 @@ def main() -> None:
         return_large_blocks()
         synthetic = Synthetic(options.rows, options.dim)
         table = {"kind": "synthetic"}
-        build(synthetic, synthetic, options.folder, alias="synthetic", table=table, spec=options.spec)
+        build(
+            synthetic, synthetic, options.folder, alias="synthetic", table=table, spec=options.spec
+        )
         return
     arguments = ["--rows", str(options.rows), "--dim", str(options.dim), "--spec", options.spec]
     whole, killed = options.folder / "whole", options.folder / "killed"
@@ -48,16 +54,26 @@ def main() -> None:
     if options.once:
         return
     third = shards_of(options.rows) // 3
-    report("killed while embedding", run(killed, arguments, lambda: len(list((killed / "img_emb").glob("*.npy"))) >= third))
+    report(
+        "killed while embedding",
+        run(killed, arguments, lambda: len(list((killed / "img_emb").glob("*.npy"))) >= third),
+    )
     half = options.rows * options.dim * 2 // 3
-    report("killed while indexing", run(killed, arguments, lambda: max(map(size, killed.rglob("gallery.*")), default=0) >= half))
+    report(
+        "killed while indexing",
+        run(
+            killed, arguments, lambda: max(map(size, killed.rglob("gallery.*")), default=0) >= half
+        ),
+    )
     report("finished", run(killed, arguments))
     same = checksums(whole) == checksums(killed) and embeddings(whole) == embeddings(killed)
     print("both galleries have the same files" if same else "THE GALLERIES DIFFER")
     sys.exit(not same)
 
 
-def run(folder: Path, arguments: list[str], kill: Callable[[], bool] = lambda: False) -> tuple[float, int]:
+def run(
+    folder: Path, arguments: list[str], kill: Callable[[], bool] = lambda: False
+) -> tuple[float, int]:
     """Build in a process of its own, up to a moment; returns seconds, and the most anonymous memory in bytes."""
     begun, most = time.perf_counter(), 0
     process = subprocess.Popen([sys.executable, __file__, str(folder), *arguments, "--here"])
@@ -73,7 +89,10 @@ def run(folder: Path, arguments: list[str], kill: Callable[[], bool] = lambda: F
 
 
 def report(what: str, measured: tuple[float, int]) -> None:
-    print(f"{what:24} {measured[0]:7.0f} s {measured[1] / 1e6:7.0f} MB of anonymous memory", flush=True)
+    print(
+        f"{what:24} {measured[0]:7.0f} s {measured[1] / 1e6:7.0f} MB of anonymous memory",
+        flush=True,
+    )
 
 
 def anonymous(process: int) -> int:

@@ -1,11 +1,13 @@
 """Where the time of a cold `img2loc ask` goes: Python, other people's imports, the model, place names, and ours.
 
-Run: python benchmarks/cold_start.py [PHOTO] [--runs 5]. Each run is a new process; the table gives the median of each part.
+Run: python benchmarks/cold_start.py [PHOTO] [--runs 5]. Each run is a new process; the table gives
+the median of each part.
 
-A part is measured inside that process: `python` from its start to the first line of this program; `imports` the modules of
-other projects that the command needs; `model` the encoder's constructor, once those are imported, and its forward pass; `places`
-the first place name (its table belongs to the package reverse-geocode); `ours` what is left of the whole: our imports,
-configuration, gallery, decoding, search and printing.
+A part is measured inside that process: `python` from its start to the first line of this program;
+`imports` the modules of other projects that the command needs; `model` the encoder's constructor,
+once those are imported, and its forward pass; `places` the first place name (its table belongs to
+the package reverse-geocode); `ours` what is left of the whole: our imports, configuration, gallery,
+decoding, search and printing.
 """
 
 import argparse
@@ -59,7 +61,11 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="Where the time of a cold `img2loc ask` goes.")
     spec = find_spec("geoclip")
-    shipped = Path(next(iter(spec.submodule_search_locations or [""])) if spec else "") / "images" / "Kauai.png"
+    shipped = (
+        Path(next(iter(spec.submodule_search_locations or [""])) if spec else "")
+        / "images"
+        / "Kauai.png"
+    )
     parser.add_argument("photo", nargs="?", type=Path, default=shipped)
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()

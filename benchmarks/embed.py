@@ -1,14 +1,17 @@
 """Photographs a second of `index build` from tar files, against the model alone and against a plain loop.
 
-Run: python benchmarks/embed.py PHOTOS [--encoder lite0] [--count 1000] [--rounds 3] [--json FILE]. PHOTOS is a folder of JPEGs,
-which are repeated under other names until there are `count`, in tars of WebDataset's pairs below a temporary folder.
+Run: python benchmarks/embed.py PHOTOS [--encoder lite0] [--count 1000] [--rounds 3] [--json FILE].
+PHOTOS is a folder of JPEGs, which are repeated under other names until there are `count`, in tars
+of WebDataset's pairs below a temporary folder.
 
-All ways run in one process on the same cores, one after the other in every round; the table gives the median of the rounds, and
-ratios are taken within a round, so that other work on the machine weighs on both sides. The ways: `model` runs batches that are
-prepared already; `decode` only decodes and prepares, in as many threads as there are cores; `loop` opens, prepares and runs one
-photograph after the other; `build` is the first half of `index build`, with its shards written. Where the model itself uses every
-core, nothing can be faster than 1 / (1 / model + 1 / decode): that is the `ideal`. The same ratios in processor time say what
-each way costs, however busy the machine is.
+All ways run in one process on the same cores, one after the other in every round; the table gives
+the median of the rounds, and ratios are taken within a round, so that other work on the machine
+weighs on both sides. The ways: `model` runs batches that are prepared already; `decode` only
+decodes and prepares, in as many threads as there are cores; `loop` opens, prepares and runs one
+photograph after the other; `build` is the first half of `index build`, with its shards written.
+Where the model itself uses every core, nothing can be faster than 1 / (1 / model + 1 / decode):
+that is the `ideal`. The same ratios in processor time say what each way costs, however busy the
+machine is.
 """
 
 import argparse
@@ -44,7 +47,9 @@ _WAYS = ("model", "decode", "loop", "build")
 
 def main() -> None:
     """Print the table, and write the JSON."""
-    parser = argparse.ArgumentParser(description="Photographs a second of `index build`, against the model alone.")
+    parser = argparse.ArgumentParser(
+        description="Photographs a second of `index build`, against the model alone."
+    )
     parser.add_argument("photos", type=Path)
     parser.add_argument("--encoder", default="lite0")
     parser.add_argument("--count", type=int, default=1000)
@@ -53,11 +58,16 @@ def main() -> None:
     options = parser.parse_args()
     encoder = factory.encoder(Config.load(), options.encoder)
     if not isinstance(encoder, TorchEncoder):
-        raise SystemExit(f"The encoder {options.encoder} is not one of ours, so its model cannot be run alone.")
+        raise SystemExit(
+            f"The encoder {options.encoder} is not one of ours, so its model cannot be run alone."
+        )
     with tempfile.TemporaryDirectory() as folder:
         size = _write_tars(options.photos, Path(folder) / "tars", options.count)
         source = open_source(Path(folder) / "tars")
-        rounds = [_round(encoder, source, Path(folder) / f"round{number}") for number in range(options.rounds)]
+        rounds = [
+            _round(encoder, source, Path(folder) / f"round{number}")
+            for number in range(options.rounds)
+        ]
     rates = {way: median(options.count / seconds[way] for seconds, _ in rounds) for way in _WAYS}
     result: dict[str, Any] = {
         "encoder": encoder.name,
@@ -68,13 +78,19 @@ def main() -> None:
         "cores": os.cpu_count(),
         "machine": platform.processor() or platform.machine(),
         "torch": torch.__version__,
-        "photos a second": {**{way: round(rate, 2) for way, rate in rates.items()}, "ideal": round(_ideal(rates), 2)},
+        "photos a second": {
+            **{way: round(rate, 2) for way, rate in rates.items()},
+            "ideal": round(_ideal(rates), 2),
+        },
         "ratios": _ratios([seconds for seconds, _ in rounds]),
         "ratios in processor time": _ratios([processor for _, processor in rounds]),
         "rounds, in seconds": [seconds for seconds, _ in rounds],
         "rounds, in seconds of a processor": [processor for _, processor in rounds],
     }
-    print(f"{encoder.name}, {options.count} photos of {size / options.count / 1000:.0f} kB, batches of {encoder._batch_size}")
+    print(
+        f"{encoder.name}, {options.count} photos of {size / options.count / 1000:.0f} kB, batches"
+        f" of {encoder._batch_size}"
+    )
     for way, rate in result["photos a second"].items():
         print(f"  {way:8} {rate:9.2f} photos/s")
     print(f"  {'':26} {'time':>6} {'processor time':>15}")
@@ -95,18 +111,25 @@ def _ratios(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: round(median(map(ratio, rounds)), 3) for name, ratio in wanted.items()}
 
 
-def _round(encoder: TorchEncoder, source: Source, folder: Path) -> tuple[dict[str, float], dict[str, float]]:
+def _round(
+    encoder: TorchEncoder, source: Source, folder: Path
+) -> tuple[dict[str, float], dict[str, float]]:
     """Seconds, and seconds of a processor, of each way over the whole source."""
     photos = [entry.photo for entry in source if isinstance(entry, Item)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         prepared: list[torch.Tensor] = []
         decode = _timed(lambda: prepared.extend(pool.map(encoder._decode, photos)))
-    batches = [prepared[start : start + encoder._batch_size] for start in range(0, len(prepared), encoder._batch_size)]
+    batches = [
+        prepared[start : start + encoder._batch_size]
+        for start in range(0, len(prepared), encoder._batch_size)
+    ]
     folder.mkdir()
     found = {
         "model": _timed(lambda: _run(encoder, batches)),
         "decode": decode,
-        "loop": _timed(lambda: _run(encoder, ([encoder.prepare(_opened(photo))] for photo in photos))),
+        "loop": _timed(
+            lambda: _run(encoder, ([encoder.prepare(_opened(photo))] for photo in photos))
+        ),
         "build": _timed(lambda: embed(source, encoder, folder)),
     }
     return {way: found[way][0] for way in _WAYS}, {way: found[way][1] for way in _WAYS}

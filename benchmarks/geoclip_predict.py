@@ -1,7 +1,8 @@
 """One photograph through GeoCLIP: ours against the authors' `predict` and against the bare image tower.
 
-Both sides get the same ViT-L/14 with random weights (CLIP's own do not change times), GeoCLIP's trained head and location tower,
-the authors' 100,000 points and the photograph in the package geoclip. Rounds are interleaved, so that both meet the same machine.
+Both sides get the same ViT-L/14 with random weights (CLIP's own do not change times), GeoCLIP's
+trained head and location tower, the authors' 100,000 points and the photograph in the package
+geoclip. Rounds are interleaved, so that both meet the same machine.
 
     python benchmarks/geoclip_predict.py [--rounds 10] [--json FILE]
 """
@@ -51,8 +52,18 @@ def main() -> None:
         package.image_encoder.image_processor.save_pretrained(clip)
         tower = TransformersClip(str(clip), processor="torchvision")
         encoder = GeoClip(tower)
-        print(f"building gps-100k; the tower computes in {tower.dtype} on {tower.device}", file=sys.stderr)
-        gallery = build(find("gps-100k").source(), encoder, Path(temporary) / "gallery", alias="geoclip", table={}, of="points")
+        print(
+            f"building gps-100k; the tower computes in {tower.dtype} on {tower.device}",
+            file=sys.stderr,
+        )
+        gallery = build(
+            find("gps-100k").source(),
+            encoder,
+            Path(temporary) / "gallery",
+            alias="geoclip",
+            table={},
+            of="points",
+        )
 
         def ours() -> list[tuple[float, float]]:
             (row,) = encoder.encode([Photo(photo)])
@@ -72,7 +83,9 @@ def main() -> None:
         assert isinstance(row, np.ndarray)
         same = [(e.location.lat, e.location.lon) for e in gallery.search(row, 5).nearest]
         if not np.allclose(same, where.tolist(), atol=1e-5):
-            sys.exit(f"In single precision our five nearest are {same}, the package's {where.tolist()}.")
+            sys.exit(
+                f"In single precision our five nearest are {same}, the package's {where.tolist()}."
+            )
         ours()
         bare()
         times: dict[str, list[float]] = {"ours": [], "bare": [], "package": []}

@@ -1,7 +1,8 @@
 """A gallery of points: how its build compares with the bare location tower, and what memory it takes.
 
-The points lie evenly over the Earth; the tower is GeoCLIP's trained one, and the image tower, which a gallery of points does not
-use, EfficientNet-Lite0. The bare tower runs over the same points in the same batches, in turn with the build.
+The points lie evenly over the Earth; the tower is GeoCLIP's trained one, and the image tower, which
+a gallery of points does not use, EfficientNet-Lite0. The bare tower runs over the same points in
+the same batches, in turn with the build.
 
     python benchmarks/points.py [--points 1000000] [--json FILE]
 """
@@ -59,10 +60,21 @@ def main() -> None:
         encoder = Timed(Lite0(device="cpu"), weights=str(weights))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         wall, cpu = time.perf_counter(), time.process_time()
-        gallery = build(GridSource(options.points), encoder, Path(temporary) / "gallery", alias="geoclip", table={}, of="points")
+        gallery = build(
+            GridSource(options.points),
+            encoder,
+            Path(temporary) / "gallery",
+            alias="geoclip",
+            table={},
+            of="points",
+        )
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        size = sum(file.stat().st_size for file in (Path(temporary) / "gallery").iterdir() if file.is_file())
+        size = sum(
+            file.stat().st_size
+            for file in (Path(temporary) / "gallery").iterdir()
+            if file.is_file()
+        )
     ours = {"wall": wall - encoder.added_wall, "cpu": cpu - encoder.added_cpu}
     result = {
         "points": len(gallery),

@@ -1,7 +1,8 @@
 """How often retrieval is right, and how honest its radius is, on photographs whose place is known.
 
-Run: python benchmarks/retrieval.py GALLERY.csv QUERIES.csv [--locator retrieval] [--encoder lite0]. Both files
-have the columns file, lat, lon (or any usual names). A photograph without an answer counts as wrong.
+Run: python benchmarks/retrieval.py GALLERY.csv QUERIES.csv [--locator retrieval] [--encoder lite0].
+Both files have the columns file, lat, lon (or any usual names). A photograph without an answer
+counts as wrong.
 """
 
 import argparse
@@ -20,7 +21,9 @@ from img2loc.gallery.build import pipeline
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description="How often retrieval is right, and how honest its radius is.")
+    parser = argparse.ArgumentParser(
+        description="How often retrieval is right, and how honest its radius is."
+    )
     parser.add_argument("gallery", type=Path)
     parser.add_argument("queries", type=Path)
     parser.add_argument("--locator", default="retrieval")
@@ -31,17 +34,32 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         encoder = factory.encoder(config, options.encoder)
         table = config.table("encoder", options.encoder)
-        pipeline.build(CsvSource(options.gallery), encoder, Path(folder), alias=options.encoder, table=table)
-        guesses = list(img2loc.load(options.locator, gallery=folder).locate(query.photo for query in queries))
-    errors = [distance_km(g.location, q.location) if g.location else float("inf") for g, q in zip(guesses, queries, strict=True)]
+        pipeline.build(
+            CsvSource(options.gallery), encoder, Path(folder), alias=options.encoder, table=table
+        )
+        guesses = list(
+            img2loc.load(options.locator, gallery=folder).locate(query.photo for query in queries)
+        )
+    errors = [
+        distance_km(g.location, q.location) if g.location else float("inf")
+        for g, q in zip(guesses, queries, strict=True)
+    ]
     radii = [guess.radius_km if guess.radius_km is not None else float("inf") for guess in guesses]
     pairs = list(zip(errors, radii, strict=True))
     print(f"{options.locator} with {options.encoder}: {len(queries)} photographs")
     for threshold in (1, 25, 200, 750, 2500):
-        print(f"  within {threshold:5} km          {_share(error <= threshold for error in errors)}")
+        print(
+            f"  within {threshold:5} km          {_share(error <= threshold for error in errors)}"
+        )
     print(f"  within its radius        {_share(error <= radius for error, radius in pairs)}")
-    print(f"  sure (radius ≤ {COUNTRY_KM:.0f} km)   {_share(radius <= COUNTRY_KM for radius in radii)}")
-    print(f"  sure and wrong by more   {_share(radius <= COUNTRY_KM < error for error, radius in pairs)}")
+    print(
+        f"  sure (radius ≤ {COUNTRY_KM:.0f} km)  "
+        f" {_share(radius <= COUNTRY_KM for radius in radii)}"
+    )
+    print(
+        "  sure and wrong by more  "
+        f" {_share(radius <= COUNTRY_KM < error for error, radius in pairs)}"
+    )
 
 
 def _share(hits: Iterable[bool]) -> str:

@@ -1,12 +1,14 @@
 """Both ends of one query: ours against the paper's way (two searches of FAISS's IndexFlatIP) and against other FAISS indexes.
 
-Run: python benchmarks/search.py FOLDER [--rows 300000] [--dim 768] [--queries 50] [--json FILE]. FOLDER takes the embeddings and
-the galleries (about 7 bytes a row and dimension) and is left for another run, which measures the galleries that are there.
+Run: python benchmarks/search.py FOLDER [--rows 300000] [--dim 768] [--queries 50] [--json FILE].
+FOLDER takes the embeddings and the galleries (about 7 bytes a row and dimension) and is left for
+another run, which measures the galleries that are there.
 
-The vectors are those of `synthetic.py`, made from GeoCLIP's location tower; queries are made in the same way and are in no
-gallery. "The paper's way" keeps single precision, so where rows × dim × 4 bytes is beyond `--flat-gb` it is measured on as many
-rows as fit and scaled up, and the table says so. Memory is what a new process has resident, beyond what imports take, after
-opening and one query.
+The vectors are those of `synthetic.py`, made from GeoCLIP's location tower; queries are made in the
+same way and are in no gallery. "The paper's way" keeps single precision, so where rows × dim × 4
+bytes is beyond `--flat-gb` it is measured on as many rows as fit and scaled up, and the table says
+so. Memory is what a new process has resident, beyond what imports take, after opening and one
+query.
 """
 
 import argparse
@@ -64,9 +66,12 @@ def main() -> None:
     shards = options.folder / "shards"
     queries = made(shards, options.rows, options.dim, options.base, options.queries)
     lists = options.lists or 2 ** round(np.log2(2 * options.rows**0.5))
-    print(f"{options.rows:,} × {options.dim}, near and far {_K} of {options.queries} queries; medians")
     print(
-        f"{'index':28} {'ms':>9} {'times':>6} {'batch ms':>9} {'near':>7} {'far':>7} {'MB':>7} {'open s':>7} {'resident MB':>12}"
+        f"{options.rows:,} × {options.dim}, near and far {_K} of {options.queries} queries; medians"
+    )
+    print(
+        f"{'index':28} {'ms':>9} {'times':>6} {'batch ms':>9} {'near':>7} {'far':>7} {'MB':>7}"
+        f" {'open s':>7} {'resident MB':>12}"
     )
     results: list[dict[str, Any]] = []
     for one in measured(options.folder, shards, queries, options.rows, lists, options.flat_gb):
@@ -85,7 +90,9 @@ def main() -> None:
         options.json.write_text(json.dumps({"arguments": arguments, "results": results}, indent=1))
 
 
-def measured(folder: Path, shards: Path, queries: Embeddings, rows: int, lists: int, most_gb: float) -> Iterator[dict[str, Any]]:
+def measured(
+    folder: Path, shards: Path, queries: Embeddings, rows: int, lists: int, most_gb: float
+) -> Iterator[dict[str, Any]]:
     """One line of the table after the other, the paper's way first."""
     truth = brute_force(shards, queries)
     yield flat(shards, queries, rows, most_gb)
@@ -147,10 +154,16 @@ def flat(shards: Path, queries: Embeddings, rows: int, most_gb: float) -> dict[s
     share = rows / fit
     result = {"index": "IndexFlatIP, twice", "near": 1.0, "far": 1.0, "mb": rows * dim * 4 / 1e6}
     result |= {"ms": share * timed(search, queries), "batch_ms": share * batch(search, queries)}
-    return result if fit == rows else {**result, "note": f"measured on {fit:,} rows and scaled to {rows:,}"}
+    return (
+        result
+        if fit == rows
+        else {**result, "note": f"measured on {fit:,} rows and scaled to {rows:,}"}
+    )
 
 
-def ours(name: str, spec: str, folder: Path, shards: Path, queries: Embeddings, truth: tuple[Any, Any]) -> dict[str, Any]:
+def ours(
+    name: str, spec: str, folder: Path, shards: Path, queries: Embeddings, truth: tuple[Any, Any]
+) -> dict[str, Any]:
     """A gallery, built from the shards by the second half of `index build`."""
     target = folder / name
     target.mkdir(exist_ok=True)
@@ -165,7 +178,13 @@ def ours(name: str, spec: str, folder: Path, shards: Path, queries: Embeddings, 
         note = f"indexed in {time.perf_counter() - begun:.0f} s"
     results = gallery.index.search(queries, _K, _K, [np.empty(0, dtype=np.int64)] * len(queries))
     shares = [
-        np.mean([len({*getattr(result, side).rows} & {*row}) for result, row in zip(results, rows, strict=True)]) / _K
+        np.mean(
+            [
+                len({*getattr(result, side).rows} & {*row})
+                for result, row in zip(results, rows, strict=True)
+            ]
+        )
+        / _K
         for side, rows in zip(("nearest", "farthest"), truth, strict=True)
     ]
 
@@ -175,17 +194,40 @@ def ours(name: str, spec: str, folder: Path, shards: Path, queries: Embeddings, 
 
     ms = timed(search, queries)
     command = [sys.executable, "-c", _CHILD, str(target), str(shards / "queries.npy")]
-    opened, first, resident = map(float, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
-    size = sum(path.stat().st_size for path in target.iterdir() if path.suffix in (".faiss", ".arrow", ".npy", ".npz"))
+    opened, first, resident = map(
+        float, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    )
+    size = sum(
+        path.stat().st_size
+        for path in target.iterdir()
+        if path.suffix in (".faiss", ".arrow", ".npy", ".npz")
+    )
     note += f"; opened and first answer {first:.2f} s"
     if probes := gallery.manifest.get("probes"):
         lists = gallery.manifest["recall"]["lists"]
-        note += f"; reads {probes['near']} and {probes['far']} of {lists} lists; own recall {gallery.manifest['recall']}"
-    result = {"index": f"ours, {spec}", "ms": ms, "batch_ms": batch(search, queries), "near": shares[0], "far": shares[1]}
-    return {**result, "mb": size / 1e6, "open_s": opened, "resident_mb": resident / 1e6, "note": note}
+        note += (
+            f"; reads {probes['near']} and {probes['far']} of {lists} lists; own recall"
+            f" {gallery.manifest['recall']}"
+        )
+    result = {
+        "index": f"ours, {spec}",
+        "ms": ms,
+        "batch_ms": batch(search, queries),
+        "near": shares[0],
+        "far": shares[1],
+    }
+    return {
+        **result,
+        "mb": size / 1e6,
+        "open_s": opened,
+        "resident_mb": resident / 1e6,
+        "note": note,
+    }
 
 
-def theirs(inverted: Path, shards: Path, queries: Embeddings, truth: tuple[Any, Any]) -> Iterator[dict[str, Any]]:
+def theirs(
+    inverted: Path, shards: Path, queries: Embeddings, truth: tuple[Any, Any]
+) -> Iterator[dict[str, Any]]:
     """FAISS's own ways: scalar quantizers over all rows, and the inverted file with one number of probes for both ends."""
     import faiss
 
@@ -211,7 +253,10 @@ def preset(name: str, index: Any, queries: Embeddings, truth: tuple[Any, Any]) -
         return [index.search(sign * query, _K)[1] for sign in (1, -1)]
 
     ends = search(queries)
-    shares = [np.mean([len(set(a) & set(b)) for a, b in zip(ends[end], truth[end], strict=True)]) / _K for end in (0, 1)]
+    shares = [
+        np.mean([len(set(a) & set(b)) for a, b in zip(ends[end], truth[end], strict=True)]) / _K
+        for end in (0, 1)
+    ]
     size = index.ntotal * index.code_size / 1e6
     result = {"index": name, "ms": timed(search, queries), "batch_ms": batch(search, queries)}
     return {**result, "near": shares[0], "far": shares[1], "mb": size}

@@ -1,9 +1,10 @@
 """A source and an encoder that give vectors with the spread of real ones, for galleries of any size.
 
-The vectors come from GeoCLIP's own location tower: of the 100,000 points of its gallery, `base` are taken, moved by about 5 km
-and embedded. A row is one of these vectors plus a quarter of another, which keeps their covariance; with another dimension than
-512 a fixed random isometry takes it there; noise of length 0.1 in all directions is added, and length 1 restored. A row depends
-on its number alone, so that a build that was cut off can be compared with one that was not.
+The vectors come from GeoCLIP's own location tower: of the 100,000 points of its gallery, `base` are
+taken, moved by about 5 km and embedded. A row is one of these vectors plus a quarter of another,
+which keeps their covariance; with another dimension than 512 a fixed random isometry takes it
+there; noise of length 0.1 in all directions is added, and length 1 restored. A row depends on its
+number alone, so that a build that was cut off can be compared with one that was not.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,7 +27,9 @@ class Synthetic:
         random = np.random.default_rng(0)
         self._vectors, self._points = _tower(base, random)
         width = max(dim, 512)
-        self._turn = np.linalg.qr(random.normal(size=(width, width)))[0][:512, :dim].astype(np.float32)
+        self._turn = np.linalg.qr(random.normal(size=(width, width)))[0][:512, :dim].astype(
+            np.float32
+        )
         self._rows, self.dim = rows, dim
         self.name = self.fingerprint = f"synthetic/{dim}d-{rows}-{base}"
         self.path = Path("synthetic")
@@ -50,8 +53,16 @@ class Synthetic:
 
     def vectors(self, numbers: Any) -> Embeddings:
         """Unit rows of shape (n, dim); numbers from `len` on are in no gallery, and serve as queries."""
-        mixed = _unit(self._vectors[self._chosen(numbers, 0)] + 0.25 * self._vectors[self._chosen(numbers, 1)]) @ self._turn
-        noise = np.random.default_rng(int(numbers[0])).standard_normal((len(numbers), self.dim), dtype=np.float32)
+        mixed = (
+            _unit(
+                self._vectors[self._chosen(numbers, 0)]
+                + 0.25 * self._vectors[self._chosen(numbers, 1)]
+            )
+            @ self._turn
+        )
+        noise = np.random.default_rng(int(numbers[0])).standard_normal(
+            (len(numbers), self.dim), dtype=np.float32
+        )
         return _unit(mixed + noise * np.float32(0.1 / self.dim**0.5))
 
     def queries(self, count: int) -> Embeddings:
@@ -60,7 +71,9 @@ class Synthetic:
 
     def _chosen(self, numbers: Any, which: int) -> Any:
         """Numbers of points, as if drawn at random (splitmix64)."""
-        mixed = (2 * numbers.astype(np.uint64) + np.uint64(which + 1)) * np.uint64(0x9E3779B97F4A7C15)
+        mixed = (2 * numbers.astype(np.uint64) + np.uint64(which + 1)) * np.uint64(
+            0x9E3779B97F4A7C15
+        )
         for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
             mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
         return ((mixed ^ (mixed >> np.uint64(31))) % np.uint64(len(self._vectors))).astype(np.int64)
@@ -73,13 +86,22 @@ def _tower(base: int, random: np.random.Generator) -> tuple[Embeddings, Any]:
 
     spec = find_spec("geoclip")
     package = Path(next(iter((spec.submodule_search_locations if spec else None) or [])))
-    listed = np.loadtxt(package / "model" / "gps_gallery" / "coordinates_100K.csv", delimiter=",", skiprows=1)
+    listed = np.loadtxt(
+        package / "model" / "gps_gallery" / "coordinates_100K.csv", delimiter=",", skiprows=1
+    )
     points = random.permutation(listed)[:base] + random.normal(scale=0.05, size=(base, 2))
     points = points.clip((-90, -180), (90, 180))
     parts, _ = geoclip_towers.load(geoclip_towers.PACKAGE)
     with torch.inference_mode():
         inputs = torch.tensor(points, dtype=torch.float32)
-        return _unit(torch.cat([parts.location_encoder(part) for part in torch.split(inputs, 2048)]).numpy()), points
+        return (
+            _unit(
+                torch.cat(
+                    [parts.location_encoder(part) for part in torch.split(inputs, 2048)]
+                ).numpy()
+            ),
+            points,
+        )
 
 
 def _unit(rows: Embeddings) -> Embeddings:

@@ -13,7 +13,17 @@ if TYPE_CHECKING:
     from img2loc.config.api import load, load_encoder
     from img2loc.core.errors import Img2LocError
     from img2loc.core.places import place_at
-    from img2loc.core.types import Guess, Item, Location, Neighbour, Neighbours, Photo, Place, Prompt, Reply
+    from img2loc.core.types import (
+        Guess,
+        Item,
+        Location,
+        Neighbour,
+        Neighbours,
+        Photo,
+        Place,
+        Prompt,
+        Reply,
+    )
     from img2loc.gallery.gallery import Gallery
 
 __version__ = "0.1.0"
@@ -25,7 +35,20 @@ _HOMES = {
     "Img2LocError": "core.errors",
     "Gallery": "gallery.gallery",
     "place_at": "core.places",
-    **dict.fromkeys(("Guess", "Item", "Location", "Neighbour", "Neighbours", "Photo", "Place", "Prompt", "Reply"), "core.types"),
+    **dict.fromkeys(
+        (
+            "Guess",
+            "Item",
+            "Location",
+            "Neighbour",
+            "Neighbours",
+            "Photo",
+            "Place",
+            "Prompt",
+            "Reply",
+        ),
+        "core.types",
+    ),
 }
 
 __all__ = [

@@ -64,8 +64,15 @@ def make_mp16(folder: Path, seeds: Sequence[int], table_only: Sequence[int] = ()
     whole = write_tar(folder / "whole.tar", files)
     third = whole.stat().st_size // 3
     split(whole, [third - third % 512 + 100, third + 77], "mp-16-images")
-    rows = [(mp16_name(seed), seed / 10, -seed / 10, f"{seed}@N00", "a, b") for seed in [*table_only, *reversed(seeds)]]
-    write_table(folder / "metadata" / "MP16_Pro_filtered.csv", ["IMG_ID", "LAT", "LON", "AUTHOR", "city"], rows)
+    rows = [
+        (mp16_name(seed), seed / 10, -seed / 10, f"{seed}@N00", "a, b")
+        for seed in [*table_only, *reversed(seeds)]
+    ]
+    write_table(
+        folder / "metadata" / "MP16_Pro_filtered.csv",
+        ["IMG_ID", "LAT", "LON", "AUTHOR", "city"],
+        rows,
+    )
     return folder
 
 
@@ -74,6 +81,8 @@ def make_pairs(path: Path, seeds: Sequence[int], **fields: object) -> Path:
     files: dict[str, bytes] = {}
     for seed in seeds:
         files[f"{seed:09}.jpg"] = photo_bytes(seed)
-        files[f"{seed:09}.json"] = json.dumps({"lat": seed / 10, "lon": 1.5, "caption": f"place {seed}", **fields}).encode()
+        files[f"{seed:09}.json"] = json.dumps(
+            {"lat": seed / 10, "lon": 1.5, "caption": f"place {seed}", **fields}
+        ).encode()
         files[f"{seed:09}.txt"] = b"words"
     return write_tar(path, files)

@@ -23,5 +23,8 @@ def benchmark(folder: Path, number: int, first: int = 100) -> Path:
 
 def lines(run: Path) -> list[dict[str, Any]]:
     """The lines of a run's predictions, in order of their ids, without what differs from one time to the next."""
-    found = [json.loads(line) for line in (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    found = [
+        json.loads(line)
+        for line in (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     return sorted(({**line, "seconds": None} for line in found), key=lambda line: str(line["id"]))

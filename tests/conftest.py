@@ -15,7 +15,8 @@ from typing import Any
 # Before any library reads them: no hub is asked, and no cache of the user's is looked into.
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="img2loc-hf-")
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Of models so small, threads mostly wait for one another; and sums come out the same wherever they are taken.
+# Of models so small, threads mostly wait for one another; and sums come out the same wherever they
+# are taken.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
@@ -52,7 +53,9 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def configure(text: str) -> Path:
     """Write the user's own configuration."""
     file = user_file()
-    assert file is not None and file.is_relative_to(os.environ["XDG_CONFIG_HOME"])  # Not the real one.
+    assert file is not None and file.is_relative_to(
+        os.environ["XDG_CONFIG_HOME"]
+    )  # Not the real one.
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
     return file
@@ -60,7 +63,9 @@ def configure(text: str) -> Path:
 
 def kill_when(there: Callable[[], object], command: Sequence[object], **options: Any) -> None:
     """Run a real process in the project's root, and really kill it once something is there; it must not end before."""
-    process = subprocess.Popen(list(map(str, command)), cwd=Path(__file__).resolve().parents[1], **options)
+    process = subprocess.Popen(
+        list(map(str, command)), cwd=Path(__file__).resolve().parents[1], **options
+    )
     while not there():
         assert process.poll() is None
         time.sleep(0.01)
@@ -98,7 +103,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def make_photo(tmp_path: Path) -> MakePhoto:
     """Make a JPEG with content of its own: a smooth random field, the same for the same seed."""
 
-    def make(name: str = "photo.jpg", seed: int = 0, size: tuple[int, int] = (96, 64), **save: Any) -> Path:
+    def make(
+        name: str = "photo.jpg", seed: int = 0, size: tuple[int, int] = (96, 64), **save: Any
+    ) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         picture(seed, size).save(path, **save)
@@ -126,8 +133,20 @@ def tiny_open_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model_cfg = {
         "embed_dim": 24,
         "quick_gelu": True,
-        "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "head_width": 32, "patch_size": 8},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
+        "vision_cfg": {
+            "image_size": 32,
+            "layers": 2,
+            "width": 64,
+            "head_width": 32,
+            "patch_size": 8,
+        },
+        "text_cfg": {
+            "context_length": 77,
+            "vocab_size": 49408,
+            "width": 32,
+            "heads": 2,
+            "layers": 1,
+        },
     }
     preprocess = {
         "mean": [0.48145466, 0.4578275, 0.40821073],
@@ -137,8 +156,13 @@ def tiny_open_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     torch.manual_seed(1)
     model = open_clip.CLIP(**json.loads(json.dumps(model_cfg)))
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "open_clip_model.safetensors")
-    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": model_cfg, "preprocess_cfg": preprocess}))
+    save_file(
+        {name: tensor.contiguous() for name, tensor in model.state_dict().items()},
+        folder / "open_clip_model.safetensors",
+    )
+    (folder / "open_clip_config.json").write_text(
+        json.dumps({"model_cfg": model_cfg, "preprocess_cfg": preprocess})
+    )
     return folder
 
 
@@ -152,15 +176,30 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, PreTrainedTokenizerFast
 
     folder = tmp_path_factory.mktemp("clip")
-    vocabulary = {token: number for number, token in enumerate(["<pad>", "<unk>", "<s>", *string.printable, "</s>"])}
+    vocabulary = {
+        token: number
+        for number, token in enumerate(["<pad>", "<unk>", "<s>", *string.printable, "</s>"])
+    }
     characters = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     characters.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     ends = {token: vocabulary[token] for token in ("<s>", "</s>")}
-    characters.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=list(ends.items()))
+    characters.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=list(ends.items())
+    )
     PreTrainedTokenizerFast(
-        tokenizer_object=characters, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<pad>"
+        tokenizer_object=characters,
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
     ).save_pretrained(folder)
-    towers = {"projection_dim": 24, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    towers = {
+        "projection_dim": 24,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     config = CLIPConfig(
         text_config={
             **towers,
@@ -207,22 +246,32 @@ def tiny_llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
         additional_special_tokens=["<image>"],
     )  # fmt: skip
     template = (
-        "{% for message in messages %}{{ message['role'] }}: {% for part in message['content'] %}"
-        "{% if part['type'] in ('image', 'image_url') %}<image>{% else %}{{ part['text'] }}{% endif %}{% endfor %}\n{% endfor %}"
-        "{% if add_generation_prompt %}assistant: {% endif %}"
+        "{% for message in messages %}{{ message['role'] }}: {% for part in message['content'] %}{%"
+        " if part['type'] in ('image', 'image_url') %}<image>{% else %}{{ part['text'] }}{% endif"
+        " %}{% endfor %}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
     )
     size = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
     processor = LlavaProcessor(
         image_processor=CLIPImageProcessor(**size), tokenizer=tokenizer, patch_size=8, chat_template=template,
         vision_feature_select_strategy="default", num_additional_image_tokens=1,
     )  # fmt: skip
-    towers = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    towers = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     torch.manual_seed(5)
     model = LlavaForConditionalGeneration(
         LlavaConfig(
             vision_config=CLIPVisionConfig(**towers, image_size=32, patch_size=8),
             text_config=LlamaConfig(
-                **towers, vocab_size=len(vocabulary), max_position_embeddings=4096, bos_token_id=1, eos_token_id=2, pad_token_id=3
+                **towers,
+                vocab_size=len(vocabulary),
+                max_position_embeddings=4096,
+                bos_token_id=1,
+                eos_token_id=2,
+                pad_token_id=3,
             ),
             image_token_index=vocabulary["<image>"],
         )
@@ -241,7 +290,10 @@ def toy_photos(make_photo: MakePhoto) -> list[Path]:
 @pytest.fixture
 def gallery(toy_photos: list[Path], tmp_path: Path) -> Gallery:
     encoder = PixelEncoder()
-    items = [Item(photo.name, Location(seed, seed * 2), Photo(photo)) for seed, photo in enumerate(toy_photos)]
+    items = [
+        Item(photo.name, Location(seed, seed * 2), Photo(photo))
+        for seed, photo in enumerate(toy_photos)
+    ]
     rows = np.stack(list(encoder.encode(item.photo for item in items)))  # type: ignore[arg-type]
     stamp = {"name": encoder.name, "alias": "toy", "table": {}}
     return Gallery.build(tmp_path / "g", [(rows, table_of(items))], encoder=stamp, rows=len(items))

@@ -16,7 +16,9 @@ class Gemma:
 
         file = assemble(Path(folder) / "gemma.gguf")
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, gguf_file=file.name)
-        self._network: Any = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file.name).eval()
+        self._network: Any = AutoModelForCausalLM.from_pretrained(
+            folder, gguf_file=file.name
+        ).eval()
         self._max_tokens = max_tokens
 
     def ask(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
@@ -25,6 +27,10 @@ class Gemma:
         for prompt in prompts:
             inputs = self._tokenizer(f"{prompt.text}\n\nAnswer:", return_tensors="pt")
             with torch.inference_mode():
-                written = self._network.generate(**inputs, max_new_tokens=self._max_tokens, do_sample=False)
-            text = self._tokenizer.decode(written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+                written = self._network.generate(
+                    **inputs, max_new_tokens=self._max_tokens, do_sample=False
+                )
+            text = self._tokenizer.decode(
+                written[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+            )
             yield Reply(text, "gemma3-270m", "answered")

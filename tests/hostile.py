@@ -43,7 +43,9 @@ def _zeros(gibibytes: int, wbits: int) -> bytes:
     """A thousand times smaller."""
     packer = zlib.compressobj(9, zlib.DEFLATED, wbits)
     head = packer.compress(bytes(1 << 24)) + packer.flush(zlib.Z_FULL_FLUSH)
-    again = packer.compress(bytes(1 << 24)) + packer.flush(zlib.Z_FULL_FLUSH)  # Refers to nothing before it.
+    again = packer.compress(bytes(1 << 24)) + packer.flush(
+        zlib.Z_FULL_FLUSH
+    )  # Refers to nothing before it.
     return head + again * (64 * gibibytes)
 
 
@@ -68,18 +70,26 @@ ANSWERS: dict[str, Callable[[], Iterator[bytes]]] = {
     "silent": _silent,
     "dribbling headers": lambda: _slowly(b"HTTP/1.1 200 OK\r\nX: ", b"x"),
     "dribbling body": lambda: _slowly(_OK + b"Content-Length: %d\r\n\r\n{" % _ENDLESS, b" "),
-    "dribbling error": lambda: _slowly(b"HTTP/1.1 500 No\r\nContent-Length: %d\r\n\r\n{" % _ENDLESS, b" "),
+    "dribbling error": lambda: _slowly(
+        b"HTTP/1.1 500 No\r\nContent-Length: %d\r\n\r\n{" % _ENDLESS, b" "
+    ),
     "endless headers": lambda: _for_ever(b"HTTP/1.1 200 OK\r\n", b"X-More: of this\r\n" * 1000),
     "endless continues": lambda: _for_ever(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
-    "endless body": lambda: _for_ever(_OK + b"Transfer-Encoding: chunked\r\n\r\n", b"%x\r\n%s\r\n" % (1 << 16, b"[" * (1 << 16))),
-    "endless error": lambda: _for_ever(b"HTTP/1.1 400 No\r\nContent-Length: %d\r\n\r\n" % _ENDLESS, b'"' * (1 << 16)),
+    "endless body": lambda: _for_ever(
+        _OK + b"Transfer-Encoding: chunked\r\n\r\n", b"%x\r\n%s\r\n" % (1 << 16, b"[" * (1 << 16))
+    ),
+    "endless error": lambda: _for_ever(
+        b"HTTP/1.1 400 No\r\nContent-Length: %d\r\n\r\n" % _ENDLESS, b'"' * (1 << 16)
+    ),
     "one long line": lambda: _whole(_bodies()["long"]),
     "many choices": lambda: _whole(b'{"choices":[%s{}]}' % (b"{}," * 345_000)),
     "deeply nested": lambda: _whole(b"[" * 1_000_000),
     "gzip bomb": lambda: _bomb("gzip"),
     "deflate bomb": lambda: _bomb("deflate"),
     "gzipped gzip bomb": lambda: _bomb("gzip, gzip"),
-    "redirect loop": lambda: _whole(b"{}", b"HTTP/1.1 307 Go\r\nLocation: /v1/chat/completions\r\n"),
+    "redirect loop": lambda: _whole(
+        b"{}", b"HTTP/1.1 307 Go\r\nLocation: /v1/chat/completions\r\n"
+    ),
 }
 
 
@@ -101,6 +111,10 @@ def _accept(listening: socket.socket) -> None:
 
 def _answer(connection: socket.socket) -> None:
     with connection, connection.makefile("rb") as asked, suppress(OSError, ValueError):
-        headers = dict(line.decode().lower().strip().split(": ", 1) for line in iter(asked.readline, b"\r\n") if b": " in line)
+        headers = dict(
+            line.decode().lower().strip().split(": ", 1)
+            for line in iter(asked.readline, b"\r\n")
+            if b": " in line
+        )
         for piece in ANSWERS[json.loads(asked.read(int(headers["content-length"])))["model"]]():
             connection.sendall(piece)

@@ -35,27 +35,50 @@ def away(lat: float, lon: float, km: float, azimuth: float, **more: Any) -> dict
     return located(end["lat2"], end["lon2"], **more)
 
 
-def outcomes(truth: list[Truth], predictions: Mapping[str, Mapping[str, Any]], name: str = "toy", **about: Any) -> Outcomes:
+def outcomes(
+    truth: list[Truth],
+    predictions: Mapping[str, Mapping[str, Any]],
+    name: str = "toy",
+    **about: Any,
+) -> Outcomes:
     return gather(name, truth, predictions, about)
 
 
 def random_outcomes(n: int, seed: int = 0, name: str = "toy", photographers: int = 50) -> Outcomes:
     """Guesses at errors of every size, a tenth of them missing."""
     chance = np.random.default_rng(seed)
-    points = [(float(lat), float(lon)) for lat, lon in zip(chance.uniform(-60, 70, n), chance.uniform(-180, 180, n), strict=True)]
+    points = [
+        (float(lat), float(lon))
+        for lat, lon in zip(chance.uniform(-60, 70, n), chance.uniform(-180, 180, n), strict=True)
+    ]
     truth = truths(points, [f"p{row % photographers}" for row in range(n)])
     predictions = {
-        row.id: away(row.location.lat, row.location.lon, float(km), 90.0, radius_km=float(km * chance.uniform(0.5, 2)))
+        row.id: away(
+            row.location.lat,
+            row.location.lon,
+            float(km),
+            90.0,
+            radius_km=float(km * chance.uniform(0.5, 2)),
+        )
         for row, km in zip(truth, 10 ** chance.uniform(-1, 4, n), strict=True)
         if chance.random() > 0.1
     }
     return outcomes(truth, predictions, name)
 
 
-def write_run(folder: Path, truth: list[Truth], predictions: Mapping[str, Mapping[str, Any]], /, **about: Any) -> Path:
+def write_run(
+    folder: Path, truth: list[Truth], predictions: Mapping[str, Mapping[str, Any]], /, **about: Any
+) -> Path:
     """A run folder as `bench run` leaves it."""
     folder.mkdir(parents=True)
-    told = {"format": 1, "benchmark": "toy", "locator": "retrieval", "lmm": None, "n": len(truth), **about}
+    told = {
+        "format": 1,
+        "benchmark": "toy",
+        "locator": "retrieval",
+        "lmm": None,
+        "n": len(truth),
+        **about,
+    }
     (folder / "run.json").write_text(json.dumps(told))
     with (folder / "truth.csv").open("w", newline="") as file:
         writer = csv.writer(file)

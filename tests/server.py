@@ -15,7 +15,9 @@ logging.getLogger("werkzeug").setLevel(logging.WARNING)
 Answer = Callable[[], Response]
 
 
-def completion(text: str | None, finish: str = "stop", refusal: str | None = None) -> dict[str, Any]:
+def completion(
+    text: str | None, finish: str = "stop", refusal: str | None = None
+) -> dict[str, Any]:
     message = {"role": "assistant", "content": text, "refusal": refusal}
     return {
         "id": "c1",
@@ -31,7 +33,12 @@ def says(text: str | None, finish: str = "stop", refusal: str | None = None) -> 
     return lambda: sends(completion(text, finish, refusal))
 
 
-def sends(content: Mapping[str, Any] | str, status: int = 200, kind: str = "application/json", **headers: str) -> Response:
+def sends(
+    content: Mapping[str, Any] | str,
+    status: int = 200,
+    kind: str = "application/json",
+    **headers: str,
+) -> Response:
     body = content if isinstance(content, str) else json.dumps(content)
     return Response(body, status, headers, content_type=kind)
 
@@ -58,7 +65,9 @@ class ChatServer:
         self.headers: list[Mapping[str, str]] = []
         self._script: list[Answer] = [says("48.8584, 2.2945")]
         self._one_at_a_time = threading.Lock()
-        http.expect_request("/v1/chat/completions", method="POST").respond_with_handler(self._handle)
+        http.expect_request("/v1/chat/completions", method="POST").respond_with_handler(
+            self._handle
+        )
         self.url = http.url_for("/v1")
 
     def script(self, *answers: Answer) -> None:

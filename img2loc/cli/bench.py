@@ -20,25 +20,56 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Run benchmarks, score them, compare them.", no_args_is_help=True)
 
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="A benchmark's name, a TOML recipe, or a CSV or Parquet file of your own.")
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="A benchmark's name, a TOML recipe, or a CSV or Parquet file of your own.",
+    ),
 ]
-Lmm = Annotated[str | None, typer.Option(metavar="NAME", help="Which model to ask: an [lmm.NAME] table.")]
-Gallery = Annotated[str | None, typer.Option(metavar="NAME|DIR", help="Which gallery to search; it brings its encoder.")]
-Truth = Annotated[Path | None, typer.Option(metavar="FILE", help="The truth file, if it is not in its usual place.")]
-Photos = Annotated[Path | None, typer.Option(metavar="DIR", help="The photos, if they are not in their usual place.")]
-Limit = Annotated[str | None, typer.Option(metavar="N|A-B", help="The first N photos, or the A-th to the B-th.")]
-Shuffle = Annotated[bool, typer.Option("--shuffle", help="In random order; with --limit, a random sample.")]
+Lmm = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Which model to ask: an [lmm.NAME] table.")
+]
+Gallery = Annotated[
+    str | None,
+    typer.Option(metavar="NAME|DIR", help="Which gallery to search; it brings its encoder."),
+]
+Truth = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The truth file, if it is not in its usual place."),
+]
+Photos = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="The photos, if they are not in their usual place."),
+]
+Limit = Annotated[
+    str | None, typer.Option(metavar="N|A-B", help="The first N photos, or the A-th to the B-th.")
+]
+Shuffle = Annotated[
+    bool, typer.Option("--shuffle", help="In random order; with --limit, a random sample.")
+]
 Seed = Annotated[int, typer.Option(metavar="S", help="Which random order.")]
-Retry = Annotated[bool, typer.Option("--retry-failed", help="Ask again for photos that failed or could not be read.")]
-MaxCost = Annotated[float | None, typer.Option(metavar="USD", min=0, help="Begin no photo that might cost more in all.")]
+Retry = Annotated[
+    bool,
+    typer.Option("--retry-failed", help="Ask again for photos that failed or could not be read."),
+]
+MaxCost = Annotated[
+    float | None,
+    typer.Option(metavar="USD", min=0, help="Begin no photo that might cost more in all."),
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before the first paid request.")]
-NoExclude = Annotated[bool, typer.Option("--no-exclude", help="Let photos see rows of their own id and photographer.")]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Do not keep the LMM's replies, nor use kept ones.")]
+NoExclude = Annotated[
+    bool, typer.Option("--no-exclude", help="Let photos see rows of their own id and photographer.")
+]
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", help="Do not keep the LMM's replies, nor use kept ones.")
+]
 
 
 def run(
     name: Name,
-    locator: Annotated[str | None, typer.Option(metavar="NAME", help="How to decide: a [locator.NAME] table.")] = None,
+    locator: Annotated[
+        str | None, typer.Option(metavar="NAME", help="How to decide: a [locator.NAME] table.")
+    ] = None,
     lmm: Lmm = None,
     gallery: Gallery = None,
     truth: Truth = None,
@@ -46,7 +77,10 @@ def run(
     limit: Limit = None,
     shuffle: Shuffle = False,
     seed: Seed = 0,
-    out: Annotated[Path | None, typer.Option(metavar="RUN", help="The run's folder; by default one below runs/.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="The run's folder; by default one below runs/."),
+    ] = None,
     retry_failed: Retry = False,
     max_cost: MaxCost = None,
     yes: Yes = False,
@@ -56,8 +90,8 @@ def run(
 ) -> int:
     """Locate every photo of a benchmark. Interrupted or killed, the same command goes on.
 
-    Each photo is one line in RUN/predictions.jsonl, with all that is needed to score and to audit it. `img2loc bench score RUN`
-    scores it, as often as you like.
+    Each photo is one line in RUN/predictions.jsonl, with all that is needed to score and to audit
+    it. `img2loc bench score RUN` scores it, as often as you like.
     """
     from img2loc.bench.datasets import benchmark as benchmarks
     from img2loc.config import factory, registry
@@ -67,11 +101,18 @@ def run(
     chosen = locator or factory.default_locator(settings, gallery, lmm)
     factory.override(settings, chosen, gallery=gallery, lmm=lmm)
     benchmark = benchmarks.find(name, truth, photos)
-    prepared = _prepared(benchmark, limit, shuffle, seed, no_exclude, no_cache, retry_failed, max_cost)
+    prepared = _prepared(
+        benchmark, limit, shuffle, seed, no_exclude, no_cache, retry_failed, max_cost
+    )
     folder = out or prepared.folder(settings, chosen)
-    typer.echo(f"{len(prepared.truths):,} photos of {prepared.benchmark.name}, by {chosen}, into {folder}", err=True)
+    typer.echo(
+        f"{len(prepared.truths):,} photos of {prepared.benchmark.name}, by {chosen}, into {folder}",
+        err=True,
+    )
     with _progress() as show:
-        tally = prepared.run(settings, chosen, folder, agree=_agreement(yes, max_cost), progress=show)
+        tally = prepared.run(
+            settings, chosen, folder, agree=_agreement(yes, max_cost), progress=show
+        )
     return _conclude(tally, folder)
 
 
@@ -110,12 +151,17 @@ def _agreement(yes: bool, most_usd: float | None, runs: int = 1) -> "Callable[[Q
 
     def agree(quote: "Quote") -> None:
         total = quote.total
-        cost = f", about {total.cost_usd:,.2f} US dollars" if total.cost_usd is not None else ", at a price not known"
+        cost = (
+            f", about {total.cost_usd:,.2f} US dollars"
+            if total.cost_usd is not None
+            else ", at a price not known"
+        )
         most = "" if most_usd is None else f", and no more than {most_usd:,.2f} in all"
         often = f", in {runs} runs," if runs > 1 else ""
         typer.echo(
-            f"{quote.photos:,} photos{often} go to the LMM {quote.lmm} at {quote.endpoint}, without metadata or file name: about "
-            f"{total.input_tokens:,} tokens in and {total.output_tokens:,} out{cost + most if quote.paid else ''}.",
+            f"{quote.photos:,} photos{often} go to the LMM {quote.lmm} at {quote.endpoint}, without"
+            f" metadata or file name: about {total.input_tokens:,} tokens in and"
+            f" {total.output_tokens:,} out{cost + most if quote.paid else ''}.",
             err=True,
         )
         if yes or not quote.paid:
@@ -123,7 +169,9 @@ def _agreement(yes: bool, most_usd: float | None, runs: int = 1) -> "Callable[[Q
         if on_terminal(sys.stdin) and on_terminal(sys.stderr):
             typer.confirm("Go on?", err=True, abort=True)
         elif most_usd is None:
-            raise ConfigError("This run may cost money, and nobody is here to ask. Say --yes, or --max-cost USD.")
+            raise ConfigError(
+                "This run may cost money, and nobody is here to ask. Say --yes, or --max-cost USD."
+            )
 
     return agree
 
@@ -138,16 +186,25 @@ def _progress() -> "Iterator[Callable[[Tally], None]]":
 
     from img2loc.cli import output
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[standing]}"), TimeRemainingColumn())
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[standing]}"),
+        TimeRemainingColumn(),
+    )
     bar = output.bar(*columns)
     task = bar.add_task("photos", total=None, standing="")
 
     def show(tally: "Tally") -> None:
-        if not bar.live.is_started:  # Only now: nothing must draw over the question before the first paid request.
+        if (
+            not bar.live.is_started
+        ):  # Only now: nothing must draw over the question before the first paid request.
             bar.start()
             bar.reset(task, completed=tally.done)  # What was done before does not count as speed.
         rate = f"{speed:.1f}/s  " if (speed := bar.tasks[0].speed) else ""
-        bar.update(task, total=tally.total, completed=tally.done, standing=f"{rate}{standing(tally)}")
+        bar.update(
+            task, total=tally.total, completed=tally.done, standing=f"{rate}{standing(tally)}"
+        )
 
     try:
         yield show
@@ -159,7 +216,9 @@ def standing(tally: "Tally") -> str:
     """How a run stands, in a few words."""
     done = max(tally.done, 1)
     money = f"  ${tally.cost_usd:,.2f}" if tally.cost_usd else ""
-    return f"answered {tally.answered / done:.1%}  within 25 km {tally.within_city / done:.1%}{money}"
+    return (
+        f"answered {tally.answered / done:.1%}  within 25 km {tally.within_city / done:.1%}{money}"
+    )
 
 
 def _conclude(tally: "Tally", folder: Path) -> int:
@@ -167,7 +226,11 @@ def _conclude(tally: "Tally", folder: Path) -> int:
     if tally.done < tally.total:
         typer.echo("Stopped by --max-cost. The same command with a larger one goes on.", err=True)
     if tally.failed:
-        typer.echo(f"{tally.failed:,} photos failed; the same command with --retry-failed asks for them again.", err=True)
+        typer.echo(
+            f"{tally.failed:,} photos failed; the same command with --retry-failed asks for them"
+            " again.",
+            err=True,
+        )
     typer.echo(f"Score it: img2loc bench score {folder}", err=True)
     return 3 if tally.failed or tally.done < tally.total else 0
 
@@ -176,17 +239,27 @@ def ablate(
     name: Name,
     lmm: Lmm = None,
     gallery: Gallery = None,
-    k: Annotated[str, typer.Option("-k", metavar="N,N", help="Numbers of neighbours at each end.")] = "4,8,16,32",
-    no_places: Annotated[bool, typer.Option("--no-places", help="Leave out the prompts with place names.")] = False,
+    k: Annotated[
+        str, typer.Option("-k", metavar="N,N", help="Numbers of neighbours at each end.")
+    ] = "4,8,16,32",
+    no_places: Annotated[
+        bool, typer.Option("--no-places", help="Leave out the prompts with place names.")
+    ] = False,
     truth: Truth = None,
     photos: Photos = None,
     limit: Limit = None,
     shuffle: Shuffle = False,
     seed: Seed = 0,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="The folder of the runs; by default below runs/.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="The folder of the runs; by default below runs/."),
+    ] = None,
     retry_failed: Retry = False,
     max_cost: Annotated[
-        float | None, typer.Option(metavar="USD", min=0, help="Begin no photo that might cost more, over all runs.")
+        float | None,
+        typer.Option(
+            metavar="USD", min=0, help="Begin no photo that might cost more, over all runs."
+        ),
     ] = None,
     yes: Yes = False,
     no_exclude: NoExclude = False,
@@ -195,8 +268,8 @@ def ablate(
 ) -> int:
     """Run img2loc with no neighbours, the nearest only, and both ends.
 
-    With and without place names. Each variant is an ordinary run below DIR, over the same photos. Interrupted or killed, the
-    same command goes on.
+    With and without place names. Each variant is an ordinary run below DIR, over the same photos.
+    Interrupted or killed, the same command goes on.
     """
     from dataclasses import replace
 
@@ -212,8 +285,12 @@ def ablate(
     usual = settings.table("locator", "img2loc")
     counts = _counts(k)
     benchmark = benchmarks.find(name, truth, photos)
-    prepared = _prepared(benchmark, limit, shuffle, seed, no_exclude, no_cache, retry_failed, max_cost)
-    rows = ablations.variants(gallery or usual["gallery"], lmm or usual["lmm"], counts, not no_places)
+    prepared = _prepared(
+        benchmark, limit, shuffle, seed, no_exclude, no_cache, retry_failed, max_cost
+    )
+    rows = ablations.variants(
+        gallery or usual["gallery"], lmm or usual["lmm"], counts, not no_places
+    )
     folder = out or Path("runs") / f"{prepared.benchmark.name}-ablation-{lmm or usual['lmm']}"
     typer.echo(f"{len(rows)} runs of {len(prepared.truths):,} photos each, into {folder}", err=True)
     code = 0
@@ -236,7 +313,9 @@ def _counts(text: str) -> list[int]:
     except ValueError:
         counts = [0]
     if counts[0] < 1:
-        raise typer.BadParameter(f"{text!r} is no list of numbers above 0, such as 4,8,16,32.", param_hint="-k")
+        raise typer.BadParameter(
+            f"{text!r} is no list of numbers above 0, such as 4,8,16,32.", param_hint="-k"
+        )
     return counts
 
 

@@ -1,4 +1,7 @@
-"""`img2loc bench score`, `compare` and `report`: what finished runs are worth. No model is called."""
+"""`img2loc bench score`, `compare` and `report`: what finished runs are worth.
+
+No model is called.
+"""
 
 import json
 from collections.abc import Callable
@@ -37,19 +40,29 @@ class Form(StrEnum):
     json = "json"
 
 
-MeasureOption = Annotated[Measure, typer.Option(help="Great circle, or the WGS84 ellipsoid for comparison.")]
+MeasureOption = Annotated[
+    Measure, typer.Option(help="Great circle, or the WGS84 ellipsoid for comparison.")
+]
 OverOption = Annotated[Over, typer.Option(help="What the intervals resample.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 SeedOption = Annotated[int, typer.Option(metavar="S", min=0, help="Seed of the bootstrap.")]
 
 
 def score(
-    run: Annotated[Path | None, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)] = None,
+    run: Annotated[
+        Path | None, typer.Argument(metavar="RUN", help="A run's folder.", show_default=False)
+    ] = None,
     predictions: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A CSV or Parquet file of anyone's predictions: id, lat, lon; with --truth."),
+        typer.Option(
+            metavar="FILE",
+            help="A CSV or Parquet file of anyone's predictions: id, lat, lon; with --truth.",
+        ),
     ] = None,
-    truth: Annotated[Path | None, typer.Option(metavar="FILE", help="The table of the truth: id, lat, lon, author.")] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The table of the truth: id, lat, lon, author."),
+    ] = None,
     distance: MeasureOption = Measure.great_circle,
     bootstrap: OverOption = Over.photographers,
     seed: SeedOption = 0,
@@ -80,7 +93,11 @@ def score(
         _kept(lambda: write_json(run / "scores.json", scores), run / "scores.json")
     for note in notes:
         typer.echo(note, err=True)
-    typer.echo(json.dumps(scores, ensure_ascii=False, allow_nan=False) if as_json else tables.score_table(scores))
+    typer.echo(
+        json.dumps(scores, ensure_ascii=False, allow_nan=False)
+        if as_json
+        else tables.score_table(scores)
+    )
 
 
 def compare(
@@ -99,7 +116,10 @@ def compare(
     from img2loc.bench.scores import compare as comparing
 
     before, after = _named([first, second])
-    found = [comparing.compare(before, after, _distance(distance), unit, seed=seed) for unit in _units(bootstrap)]
+    found = [
+        comparing.compare(before, after, _distance(distance), unit, seed=seed)
+        for unit in _units(bootstrap)
+    ]
     if as_json:
         content = found[0] if len(found) == 1 else {"comparisons": found}
         typer.echo(json.dumps(content, ensure_ascii=False, allow_nan=False))
@@ -108,14 +128,25 @@ def compare(
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of runs, to be shown side by side.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN", help="Folders of runs, to be shown side by side.")
+    ],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where to; report.html for HTML, else standard output.", show_default=False),
+        typer.Option(
+            metavar="FILE",
+            help="Where to; report.html for HTML, else standard output.",
+            show_default=False,
+        ),
     ] = None,
-    form: Annotated[Form, typer.Option("--format", help="HTML in one file, or tables alone.")] = Form.html,
+    form: Annotated[
+        Form, typer.Option("--format", help="HTML in one file, or tables alone.")
+    ] = Form.html,
     photos: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Link the photographs in this folder; else none are shown.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Link the photographs in this folder; else none are shown."
+        ),
     ] = None,
     distance: MeasureOption = Measure.great_circle,
 ) -> None:
@@ -128,7 +159,9 @@ def report(
 
     target = out or (Path("report.html") if form is Form.html else None)
     named = list(zip(_names(runs), map(Run.open, runs), strict=True))
-    text = reporting.render(named, form.value, _distance(distance), photos, target.parent if target else Path())
+    text = reporting.render(
+        named, form.value, _distance(distance), photos, target.parent if target else Path()
+    )
     if target is None:
         typer.echo(text.rstrip("\n"))
         return
@@ -146,7 +179,10 @@ def _opened(folder: Path) -> "Outcomes":
 def _named(folders: list[Path]) -> "list[Outcomes]":
     from dataclasses import replace
 
-    return [replace(_opened(folder), name=name) for folder, name in zip(folders, _names(folders), strict=True)]
+    return [
+        replace(_opened(folder), name=name)
+        for folder, name in zip(folders, _names(folders), strict=True)
+    ]
 
 
 def _names(folders: list[Path]) -> list[str]:
@@ -172,4 +208,6 @@ def _kept(write: Callable[[], object], path: Path) -> None:
     try:
         write()
     except OSError as error:
-        raise SourceError(f"{path} cannot be written: {error.strerror}. Name a folder that can.") from error
+        raise SourceError(
+            f"{path} cannot be written: {error.strerror}. Name a folder that can."
+        ) from error

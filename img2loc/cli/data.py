@@ -10,7 +10,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, fetch and verify the data of benchmarks.", no_args_is_help=True)
 Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="A benchmark's name, a TOML recipe, or a CSV or Parquet file of your own.")
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="A benchmark's name, a TOML recipe, or a CSV or Parquet file of your own.",
+    ),
 ]
 
 
@@ -23,15 +27,24 @@ def listed() -> None:
         benchmark = truth.find(name)
         rows = f"{benchmark.rows:,} photos" if benchmark.rows else "photos not counted"
         typer.echo(f"{name}: {benchmark.description}; {rows}")
-        typer.echo(f"  truth {_there(benchmark.home / 'truth.csv')}, photos {_there(benchmark.home / 'photos')}")
+        typer.echo(
+            f"  truth {_there(benchmark.home / 'truth.csv')}, photos"
+            f" {_there(benchmark.home / 'photos')}"
+        )
 
 
 @app.command()
 def fetch(
     name: Name,
-    source: Annotated[str | None, typer.Option("--from", metavar="URL", help="A mirror that you know of.")] = None,
-    what: Annotated[str, typer.Option(metavar="truth|photos", help="What --from is a mirror of.")] = "photos",
-    sha256: Annotated[str, typer.Option(metavar="HEX", help="The checksum that the file of --from must have.")] = "",
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="URL", help="A mirror that you know of.")
+    ] = None,
+    what: Annotated[
+        str, typer.Option(metavar="truth|photos", help="What --from is a mirror of.")
+    ] = "photos",
+    sha256: Annotated[
+        str, typer.Option(metavar="HEX", help="The checksum that the file of --from must have.")
+    ] = "",
 ) -> int:
     """Fetch what mirrors have of a benchmark.
 
@@ -60,9 +73,15 @@ def fetch(
 @app.command()
 def verify(
     name: Name,
-    truth: Annotated[Path | None, typer.Option(metavar="FILE", help="The truth file, if not in its usual place.")] = None,
-    photos: Annotated[Path | None, typer.Option(metavar="DIR", help="The photos, if not in their usual place.")] = None,
-    most: Annotated[int, typer.Option(metavar="N", min=0, help="How many of each kind to name.")] = 10,
+    truth: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The truth file, if not in its usual place.")
+    ] = None,
+    photos: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The photos, if not in their usual place.")
+    ] = None,
+    most: Annotated[
+        int, typer.Option(metavar="N", min=0, help="How many of each kind to name.")
+    ] = 10,
 ) -> int:
     """Check the photos and the truth file of a benchmark.
 
@@ -110,7 +129,10 @@ def _fetch(benchmark: "Benchmark", kind: str, mirrors: "list[Mirror]") -> None:
         return
     for mirror in mirrors:
         checked = "SHA-256 known" if mirror.sha256 else "SHA-256 not known"
-        typer.echo(f"{kind}: trying {mirror.url} ({'; '.join(filter(None, (checked, mirror.note)))})", err=True)
+        typer.echo(
+            f"{kind}: trying {mirror.url} ({'; '.join(filter(None, (checked, mirror.note)))})",
+            err=True,
+        )
         try:
             with output.transfer() as advance:
                 got = (fetch_truth if kind == "truth" else fetch_photos)(benchmark, mirror, advance)

@@ -28,34 +28,63 @@ def build(
     source: Annotated[
         str,
         typer.Argument(
-            metavar="SOURCE", help="A CSV or Parquet file, a folder of photos or archives, or a recipe by name or file."
+            metavar="SOURCE",
+            help=(
+                "A CSV or Parquet file, a folder of photos or archives, or a recipe by name or"
+                " file."
+            ),
         ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where to; by default your data folder, under the recipe's name."),
+        typer.Option(
+            metavar="DIR", help="Where to; by default your data folder, under the recipe's name."
+        ),
     ] = None,
-    encoder: Annotated[str | None, typer.Option(metavar="NAME", help="An [encoder.NAME] table.")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(metavar="NAME", help="An [encoder.NAME] table.")
+    ] = None,
     spec: Annotated[
         str | None,
-        typer.Option(metavar="FAISS", help="A FAISS factory string, such as SQfp16 or IVF1024,SQ8."),
+        typer.Option(
+            metavar="FAISS", help="A FAISS factory string, such as SQfp16 or IVF1024,SQ8."
+        ),
     ] = None,
     path: Annotated[
         Path | None,
-        typer.Option("--source", metavar="FILE", help="The recipe's table or folder, where it names none."),
+        typer.Option(
+            "--source", metavar="FILE", help="The recipe's table or folder, where it names none."
+        ),
     ] = None,
-    photos: Annotated[Path | None, typer.Option(metavar="DIR", help="Where a table's photos lie, if not beside it.")] = None,
-    of: Annotated[str | None, typer.Option(metavar="KIND", help="What to embed: photos, or points (coordinates alone).")] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where a table's photos lie, if not beside it."),
+    ] = None,
+    of: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", help="What to embed: photos, or points (coordinates alone)."),
+    ] = None,
     licence: Annotated[
-        list[str] | None, typer.Option(metavar="PHRASE", help="Only rows of this licence; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="PHRASE", help="Only rows of this licence; may be repeated."),
     ] = None,
     device: Annotated[
-        str | None, typer.Option(metavar="DEVICE", help="Where the encoder computes, such as cuda:0, in place of its table's.")
+        str | None,
+        typer.Option(
+            metavar="DEVICE",
+            help="Where the encoder computes, such as cuda:0, in place of its table's.",
+        ),
     ] = None,
-    part: Annotated[str | None, typer.Option(metavar="I/N", help="Only embed the I-th of N parts, for `index merge`.")] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Only embed the I-th of N parts, for `index merge`."),
+    ] = None,
     config: ConfigFile = None,
 ) -> None:
-    """Make a gallery from photos whose place is known. Interrupted or killed, the same command goes on."""
+    """Make a gallery from photos whose place is known.
+
+    Interrupted or killed, the same command goes on.
+    """
     from dataclasses import replace
 
     from img2loc.config import galleries, registry
@@ -72,13 +101,21 @@ def build(
         "photos": photos,
         "licences": tuple(licence or ()),
     }
-    recipe = replace(galleries.recipe(settings, source), **{key: value for key, value in given.items() if value})
+    recipe = replace(
+        galleries.recipe(settings, source), **{key: value for key, value in given.items() if value}
+    )
     if part and out is None:
         raise ConfigError("A part needs a folder of its own: say which with --out.")
     make(settings, recipe, out or paths.galleries() / recipe.name, device, part)
 
 
-def make(settings: "Config", recipe: "Recipe", folder: Path, device: str | None = None, part: str | None = None) -> None:
+def make(
+    settings: "Config",
+    recipe: "Recipe",
+    folder: Path,
+    device: str | None = None,
+    part: str | None = None,
+) -> None:
     """Build a recipe's gallery, and say what came out; of a part only the embeddings."""
     from img2loc.cli import output
     from img2loc.config import factory as maker
@@ -91,22 +128,33 @@ def make(settings: "Config", recipe: "Recipe", folder: Path, device: str | None 
     index_ingest.use_device(settings, recipe.encoder, device)
     with output.waiting(f"Loading the encoder {recipe.encoder} …"):
         made = maker.encoder(settings, recipe.encoder)
-    options: dict[str, Any] = {"alias": recipe.encoder, "table": table, "of": recipe.of, "spec": recipe.spec}
+    options: dict[str, Any] = {
+        "alias": recipe.encoder,
+        "table": table,
+        "of": recipe.of,
+        "spec": recipe.spec,
+    }
     options["about"] = {"description": recipe.description, "terms": recipe.terms}
     with output.progress(len(found), recipe.of) as advance:
         if share is not None:
             shards = embed_part(found, made, folder, share, **options, progress=advance)
             typer.echo(
-                f"{folder}: part {share}, {shards:,} shards. When all are done: img2loc index merge DIR... --out DIR", err=True
+                f"{folder}: part {share}, {shards:,} shards. When all are done: img2loc index merge"
+                " DIR... --out DIR",
+                err=True,
             )
             return
         gallery = pipeline.build(found, made, folder, **options, progress=advance)
     typer.echo(
-        f"{folder}: {len(gallery):,} {gallery.of} by {gallery.encoder_name}, index {gallery.manifest['spec']}.",
+        f"{folder}: {len(gallery):,} {gallery.of} by {gallery.encoder_name}, index"
+        f" {gallery.manifest['spec']}.",
         err=True,
     )
     if skipped := gallery.manifest["skipped"]:
-        typer.echo(f"{skipped:,} entries were skipped; {folder / 'skipped.csv'} says which and why:", err=True)
+        typer.echo(
+            f"{skipped:,} entries were skipped; {folder / 'skipped.csv'} says which and why:",
+            err=True,
+        )
         for line in pipeline.commonest_reasons(folder):
             typer.echo(f"  {line}", err=True)
 
@@ -127,7 +175,9 @@ def info(
 def query(
     gallery: Annotated[str, typer.Argument(metavar="DIR", help="A gallery's folder or name.")],
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="The photo to search with.")],
-    k: Annotated[int, typer.Option("-k", metavar="N", min=1, help="How many neighbours at each end.")] = 5,
+    k: Annotated[
+        int, typer.Option("-k", metavar="N", min=1, help="How many neighbours at each end.")
+    ] = 5,
     config: ConfigFile = None,
 ) -> int:
     """Print the nearest and farthest entries for one photo.

@@ -11,11 +11,17 @@ if TYPE_CHECKING:
     from img2loc.config.config import Config
     from img2loc.gallery.gallery import Gallery
 
-_DEVICE = typer.Option(metavar="DEVICE", help="Where the encoder computes, such as cuda:0 or cpu, in place of its table's.")
+_DEVICE = typer.Option(
+    metavar="DEVICE",
+    help="Where the encoder computes, such as cuda:0 or cpu, in place of its table's.",
+)
 
 
 def merge(
-    parts: Annotated[list[Path], typer.Argument(metavar="DIR", help="The folders that `index build --part` filled.")],
+    parts: Annotated[
+        list[Path],
+        typer.Argument(metavar="DIR", help="The folders that `index build --part` filled."),
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to.")],
 ) -> None:
     """Put the parts of one build together.
@@ -30,8 +36,13 @@ def merge(
 def add(
     gallery: Annotated[str, typer.Argument(metavar="DIR", help="A gallery's folder or name.")],
     source: Annotated[str, typer.Argument(metavar="SOURCE", help="What `index build` takes.")],
-    path: Annotated[Path | None, typer.Option("--source", metavar="FILE", help="The recipe's table or folder.")] = None,
-    photos: Annotated[Path | None, typer.Option(metavar="DIR", help="Where a table's photos lie, if not beside it.")] = None,
+    path: Annotated[
+        Path | None, typer.Option("--source", metavar="FILE", help="The recipe's table or folder.")
+    ] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where a table's photos lie, if not beside it."),
+    ] = None,
     device: Annotated[str | None, _DEVICE] = None,
     config: ConfigFile = None,
 ) -> None:
@@ -52,13 +63,19 @@ def add(
     recipe = galleries.recipe(settings, source)
     recipe = replace(recipe, path=path or recipe.path, photos=photos or recipe.photos)
     if recipe.of != "photos":
-        raise GalleryError(f"{source} is of {recipe.of}, and only photos can be added. Build another gallery of them.")
+        raise GalleryError(
+            f"{source} is of {recipe.of}, and only photos can be added. Build another gallery of"
+            " them."
+        )
     found = recipe.source()
     folder = galleries.gallery_folder(settings, gallery)
     stamp = append.stamp_of(folder)
     alias = str(stamp.get("alias"))
     if not settings.has("encoder", alias):
-        raise GalleryError(f"{folder} was built by [encoder.{alias}], which your configuration does not have. Put it there.")
+        raise GalleryError(
+            f"{folder} was built by [encoder.{alias}], which your configuration does not have. Put"
+            " it there."
+        )
     use_device(settings, alias, device)
     with output.waiting(f"Loading the encoder {alias} …"):
         made = maker.encoder(settings, alias)
@@ -68,16 +85,27 @@ def add(
 
 
 def import_(
-    embeddings: Annotated[Path, typer.Argument(metavar="DIR", help="A folder with img_emb/*.npy and metadata/*.parquet.")],
-    encoder: Annotated[str, typer.Option(metavar="NAME", help="The [encoder.NAME] that made them.")],
+    embeddings: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="A folder with img_emb/*.npy and metadata/*.parquet."),
+    ],
+    encoder: Annotated[
+        str, typer.Option(metavar="NAME", help="The [encoder.NAME] that made them.")
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to.")],
     photos: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Photos of some rows: a few are encoded again to check.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Photos of some rows: a few are encoded again to check."),
     ] = None,
     places: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="A table of coordinates by id, where the metadata have none.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="A table of coordinates by id, where the metadata have none."
+        ),
     ] = None,
-    spec: Annotated[str, typer.Option(metavar="FAISS", help="A FAISS factory string, such as SQfp16.")] = "auto",
+    spec: Annotated[
+        str, typer.Option(metavar="FAISS", help="A FAISS factory string, such as SQfp16.")
+    ] = "auto",
     config: ConfigFile = None,
 ) -> None:
     """Make a gallery from embeddings, without the photos.
@@ -97,14 +125,19 @@ def import_(
     check = import_embeddings.check(found, made, photos) if photos else None
     with output.progress(len(found), "rows") as advance:
         table = settings.table("encoder", encoder)
-        opened = import_embeddings.build(found, made, out, alias=encoder, table=table, spec=spec, check=check, progress=advance)
+        opened = import_embeddings.build(
+            found, made, out, alias=encoder, table=table, spec=spec, check=check, progress=advance
+        )
     if check is None:
         typer.echo(
-            f"That {encoder} made them is taken on your word: only length and dimension were checked. --photos checks.", err=True
+            f"That {encoder} made them is taken on your word: only length and dimension were"
+            " checked. --photos checks.",
+            err=True,
         )
     else:
         typer.echo(
-            f"{check.photos} photos encoded again: cosine {check.median:.4f} in the middle, {check.lowest:.4f} at least.",
+            f"{check.photos} photos encoded again: cosine {check.median:.4f} in the middle,"
+            f" {check.lowest:.4f} at least.",
             err=True,
         )
     _say(opened)
@@ -127,7 +160,10 @@ def export(
 
 
 def use_device(settings: "Config", encoder: str, device: str | None) -> None:
-    """Let an encoder compute on a device; one that has another inside hands it on. Raises ConfigError for what takes none."""
+    """Let an encoder compute on a device; one that has another inside hands it on.
+
+    Raises ConfigError for what takes none.
+    """
     import inspect
 
     from img2loc.config.registry import class_of
@@ -149,9 +185,15 @@ def _say(gallery: "Gallery") -> None:
     from img2loc.gallery.build import pipeline
 
     typer.echo(
-        f"{gallery.folder}: {len(gallery):,} {gallery.of} by {gallery.encoder_name}, index {gallery.manifest['spec']}.", err=True
+        f"{gallery.folder}: {len(gallery):,} {gallery.of} by {gallery.encoder_name}, index"
+        f" {gallery.manifest['spec']}.",
+        err=True,
     )
     if skipped := gallery.manifest["skipped"]:
-        typer.echo(f"{skipped:,} entries were skipped; {gallery.folder / 'skipped.csv'} says which and why:", err=True)
+        typer.echo(
+            f"{skipped:,} entries were skipped; {gallery.folder / 'skipped.csv'} says which and"
+            " why:",
+            err=True,
+        )
         for line in pipeline.commonest_reasons(gallery.folder):
             typer.echo(f"  {line}", err=True)

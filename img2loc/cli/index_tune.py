@@ -11,10 +11,16 @@ from img2loc.cli.settings import ConfigFile, load_config
 def tune(
     gallery: Annotated[str, typer.Argument(metavar="DIR", help="A gallery's folder or name.")],
     recall: Annotated[
-        float, typer.Option(metavar="SHARE", min=0.01, max=1, help="Share of the nearest that must be found.")
+        float,
+        typer.Option(
+            metavar="SHARE", min=0.01, max=1, help="Share of the nearest that must be found."
+        ),
     ] = 0.99,
     far_recall: Annotated[
-        float, typer.Option(metavar="SHARE", min=0.01, max=1, help="Share of the farthest that must be found.")
+        float,
+        typer.Option(
+            metavar="SHARE", min=0.01, max=1, help="Share of the farthest that must be found."
+        ),
     ] = 0.95,
     config: ConfigFile = None,
 ) -> None:
@@ -30,7 +36,9 @@ def tune(
     opened = galleries.open_gallery(load_config(config), gallery)
     tuning.require_lists(opened)
     with workspace(opened.folder).locked():
-        measurements = tuning.tune(opened, Shards.of(opened.folder, rows=len(opened)), recall, far_recall)
+        measurements = tuning.tune(
+            opened, Shards.of(opened.folder, rows=len(opened)), recall, far_recall
+        )
     typer.echo(json.dumps(measurements["recall"], indent=1))
 
 

@@ -28,13 +28,17 @@ def listed(
             goes = plan_lmm(settings, name).endpoint or "stays on this machine"
         except Img2LocError as error:
             goes = str(error)
-        typer.echo(f"{name}: {table['kind']}, {table.get('model', table.get('run', 'no model'))}; {goes}")
+        typer.echo(
+            f"{name}: {table['kind']}, {table.get('model', table.get('run', 'no model'))}; {goes}"
+        )
 
 
 @app.command()
 def check(
     name: Annotated[str, typer.Argument(metavar="NAME", help="An [lmm.NAME] table.")],
-    local_only: Annotated[bool, typer.Option("--local-only", help="Refuse any LMM that is not on this machine.")] = False,
+    local_only: Annotated[
+        bool, typer.Option("--local-only", help="Refuse any LMM that is not on this machine.")
+    ] = False,
     config: ConfigFile = None,
 ) -> int:
     """Send one tiny image, and say what came back.
@@ -68,8 +72,14 @@ def check(
     typer.echo(f"parsed      {f'{found.lat}, {found.lon}' if found else 'no coordinates'}")
     typer.echo(f"time        {took:.1f} s")
     if reply.usage:
-        cost = f"{reply.usage.cost_usd:.6f} US dollars" if reply.usage.cost_usd is not None else "price not known"
-        typer.echo(f"tokens      {reply.usage.input_tokens} in, {reply.usage.output_tokens} out; {cost}")
+        cost = (
+            f"{reply.usage.cost_usd:.6f} US dollars"
+            if reply.usage.cost_usd is not None
+            else "price not known"
+        )
+        typer.echo(
+            f"tokens      {reply.usage.input_tokens} in, {reply.usage.output_tokens} out; {cost}"
+        )
     if not isinstance(model, Structured):
         structured = "not offered by this backend"
     elif reply.status == "failed":

@@ -37,9 +37,14 @@ def ranking_as_json(ranking: Ranking, plan: Plan) -> str:
         "lon": best.lon,
         "place": asdict(place) if place else None,
         "nearest": [neighbour_record(near) for near in ranking.nearest],
-        "density": None
-        if ranking.density is None
-        else [{"lat": lat, "lon": lon, "probability": float(f"{p:.6g}")} for lat, lon, p in ranking.density.tolist()],
+        "density": (
+            None
+            if ranking.density is None
+            else [
+                {"lat": lat, "lon": lon, "probability": float(f"{p:.6g}")}
+                for lat, lon, p in ranking.density.tolist()
+            ]
+        ),
         **_made_by(plan),
     }
     return json.dumps(record, ensure_ascii=False, allow_nan=False)
@@ -52,7 +57,9 @@ def ranking_for_people(ranking: Ranking, plan: Plan, most: int) -> str:
         place = place_at(entry.location)
         town = f"{place.name}, {place.region}, {place.country}" if place else "far from any town"
         towns.setdefault(town, []).append(entry)
-    share = {town: sum(entry.probability or 0.0 for entry in entries) for town, entries in towns.items()}
+    share = {
+        town: sum(entry.probability or 0.0 for entry in entries) for town, entries in towns.items()
+    }
     lines = [plain(f"“{ranking.text}”")]
     for town in sorted(towns, key=lambda town: -share[town])[:most]:
         entries = towns[town]
@@ -84,7 +91,12 @@ def for_people(guess: Guess, plan: Plan, explain: bool) -> str:
     if guess.location is None:
         text = plain(f"{guess.photo.path}: {_FAILURES[guess.status]}: {guess.detail}")
     else:
-        text = "\n".join([plain(str(guess.photo.path)), *(f"  {line}" for line in _answer(guess, guess.location, plan))])
+        text = "\n".join(
+            [
+                plain(str(guess.photo.path)),
+                *(f"  {line}" for line in _answer(guess, guess.location, plan)),
+            ]
+        )
     return "\n".join([text, *map(plain, _evidence(guess))]) if explain else text
 
 
@@ -93,11 +105,22 @@ def _answer(guess: Guess, at: Location, plan: Plan) -> list[str]:
     place = place_at(at)
     named = _place(place) if place else "far from any town"
     radius = guess.radius_km
-    zoom = 13 if radius is None or radius <= 5 else 10 if radius <= 50 else 6 if radius <= COUNTRY_KM else 3
+    zoom = (
+        13
+        if radius is None or radius <= 5
+        else 10
+        if radius <= 50
+        else 6
+        if radius <= COUNTRY_KM
+        else 3
+    )
     lines = [named, where if radius is None else f"{where}  (within about {_km(radius)})"]
     if radius is not None and radius > COUNTRY_KM:
         lines = [
-            f"Unsure: the evidence scatters over {_km(radius)}. The best guess, not to be relied on:",
+            (
+                f"Unsure: the evidence scatters over {_km(radius)}. The best guess, not to be"
+                " relied on:"
+            ),
             f"  {named}",
             f"  {where}",
         ]
@@ -109,7 +132,10 @@ def _answer(guess: Guess, at: Location, plan: Plan) -> list[str]:
 
 
 def _evidence(guess: Guess) -> Iterator[str]:
-    for title, entries in (("nearest", guess.neighbours.nearest), ("farthest", guess.neighbours.farthest)):
+    for title, entries in (
+        ("nearest", guess.neighbours.nearest),
+        ("farthest", guess.neighbours.farthest),
+    ):
         if entries:
             yield f"  {title}:"
             yield from _table(entries)
@@ -117,7 +143,10 @@ def _evidence(guess: Guess) -> Iterator[str]:
         yield "  prompt:"
         yield from (f"    {line}" for line in words.splitlines())
     for reply in guess.replies:
-        yield f"  reply of {reply.model} ({reply.status}{': ' + reply.detail if reply.detail else ''}):"
+        yield (
+            f"  reply of {reply.model}"
+            f" ({reply.status}{': ' + reply.detail if reply.detail else ''}):"
+        )
         yield from (f"    {line}" for line in reply.text.splitlines())
 
 
@@ -126,12 +155,17 @@ def _table(entries: Sequence[Neighbour]) -> Iterator[str]:
         named = entry.label or entry.id
         named = named if len(named) <= 40 else f"{named[:39]}…"
         likely = "" if entry.probability is None else f"  {entry.probability:7.3%}"
-        yield f"    {entry.similarity:6.3f}{likely}  {entry.location.lat:9.4f} {entry.location.lon:10.4f}  {named}"
+        yield (
+            f"    {entry.similarity:6.3f}{likely}  {entry.location.lat:9.4f}"
+            f" {entry.location.lon:10.4f}  {named}"
+        )
 
 
 def _place(place: Place) -> str:
     parts = [place.name, place.region, place.country]
-    named = ", ".join(part for part, before in zip(parts, ["", *parts], strict=False) if part and part != before)
+    named = ", ".join(
+        part for part, before in zip(parts, ["", *parts], strict=False) if part and part != before
+    )
     return named if place.distance_km < 5 else f"{_km(place.distance_km)} from {named}"
 
 
@@ -148,7 +182,9 @@ def bar(*columns: "ProgressColumn") -> "Progress":
 
     console = Console(file=ungated(sys.stderr))
     # rich would send all that is printed meanwhile, answers too, to the bar's own console.
-    return Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+    return Progress(
+        *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False
+    )
 
 
 def download_bar() -> type:
@@ -157,7 +193,10 @@ def download_bar() -> type:
 
     class Bar(tqdm):  # type: ignore[misc]
         def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **{**options, "file": ungated(sys.stderr), "disable": not on_terminal(sys.stderr)})
+            super().__init__(
+                *args,
+                **{**options, "file": ungated(sys.stderr), "disable": not on_terminal(sys.stderr)},
+            )
 
     return Bar
 
@@ -183,7 +222,13 @@ def progress(total: int, unit: str, show: bool = True) -> Iterator[Callable[[int
         return
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn(unit), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
     with bar(*columns) as drawn:
         task = drawn.add_task(unit, total=total, rate="")
 

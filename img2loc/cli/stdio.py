@@ -11,7 +11,9 @@ _ESCAPES = {
     for code in (
         *range(0x20),  # C0, with \x1b, that begins a terminal's commands
         *range(0x7F, 0xA0),  # DEL and C1, whose \x9b is \x1b[ in one
-        *range(0x2028, 0x202F),  # line and paragraph separators; text that is shown in another order than it is in
+        *range(
+            0x2028, 0x202F
+        ),  # line and paragraph separators; text that is shown in another order than it is in
         *range(0x2066, 0x206A),
     )
 }
@@ -26,8 +28,8 @@ def plain(text: str) -> str:
 class Gate:
     """A text stream that control characters do not pass, but newline and tab: they come out as JSON's escapes.
 
-    File names, replies, servers' errors and tables are other people's data, and a terminal obeys what is in them. In JSON and
-    TOML the escapes are read as the same text.
+    File names, replies, servers' errors and tables are other people's data, and a terminal obeys
+    what is in them. In JSON and TOML the escapes are read as the same text.
     """
 
     def __init__(self, stream: TextIO) -> None:

@@ -38,7 +38,8 @@ def setup(
         assert need.files is not None
         names, size, licence = need.files.plan()
         typer.echo(
-            f"\n{need.files.repo}: {size / 1e9:.2f} GB, licence {need.licence or licence}, into the Hugging Face cache.",
+            f"\n{need.files.repo}: {size / 1e9:.2f} GB, licence {need.licence or licence}, into the"
+            " Hugging Face cache.",
             err=True,
         )
         if yes or typer.confirm("Fetch it?", err=True):
@@ -48,7 +49,11 @@ def setup(
         index.prepare()
         for need in now:
             if need.gallery:
-                index.make(settings, galleries.recipe(settings, need.gallery), paths.galleries() / need.gallery)
+                index.make(
+                    settings,
+                    galleries.recipe(settings, need.gallery),
+                    paths.galleries() / need.gallery,
+                )
     return 0 if all(need.ready for need in requirements.setup_needs(settings, name)) else 3
 
 
@@ -97,17 +102,25 @@ def show(
         for name in settings.names(role):
             typer.echo(f"\n[{role}.{_toml_key(name)}]")
             for key, value in settings.table(role, name).items():
-                typer.echo(f"{_toml_key(key)} = {toml(value)}  # {plain(settings.origin(role, name, key))}")
+                typer.echo(
+                    f"{_toml_key(key)} = {toml(value)}  # {plain(settings.origin(role, name, key))}"
+                )
 
 
 def toml(value: Any) -> str:
     """A value as TOML writes it; the standard library only reads it."""
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_toml_key(key)} = {toml(entry)}" for key, entry in value.items()) + " }"
+        return (
+            "{ "
+            + ", ".join(f"{_toml_key(key)} = {toml(entry)}" for key, entry in value.items())
+            + " }"
+        )
     if isinstance(value, list):
         return "[" + ", ".join(map(toml, value)) + "]"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)  # TOML forbids \x7f too; the gate writes it as an escape.
+        return json.dumps(
+            value, ensure_ascii=False
+        )  # TOML forbids \x7f too; the gate writes it as an escape.
     return str(value).lower() if isinstance(value, bool | float) else str(value)
 
 
@@ -118,5 +131,12 @@ def _toml_key(key: str) -> str:
 def _print_need(need: "Need") -> None:
     typer.echo(f"{'present' if need.ready else 'missing'}  {need.what}", err=True)
     if not need.ready:
-        for fact in filter(None, (need.size, need.licence and f"licence: {need.licence}", need.files is None and need.remedy)):
+        for fact in filter(
+            None,
+            (
+                need.size,
+                need.licence and f"licence: {need.licence}",
+                need.files is None and need.remedy,
+            ),
+        ):
             typer.echo(f"         {fact}", err=True)

@@ -19,17 +19,35 @@ app = typer.Typer(help="Train the baselines on photos of your own.", no_args_is_
 _Source = Annotated[
     str,
     typer.Argument(
-        metavar="SOURCE", help="A CSV or Parquet file, a folder of geotagged photos, a recipe's name, or a TOML recipe."
+        metavar="SOURCE",
+        help=(
+            "A CSV or Parquet file, a folder of geotagged photos, a recipe's name, or a TOML"
+            " recipe."
+        ),
     ),
 ]
-_Out = Annotated[Path, typer.Option(metavar="DIR", help="Where to; run again, the same command goes on from there.")]
-_Photos = Annotated[Path | None, typer.Option(metavar="DIR", help="Where a table's photos lie, if not beside it.")]
-_Encoder = Annotated[str | None, typer.Option(metavar="NAME", help="The [encoder.NAME] to train with.")]
+_Out = Annotated[
+    Path,
+    typer.Option(metavar="DIR", help="Where to; run again, the same command goes on from there."),
+]
+_Photos = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Where a table's photos lie, if not beside it.")
+]
+_Encoder = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The [encoder.NAME] to train with.")
+]
 _Epochs = Annotated[int | None, typer.Option(metavar="N", help="How often each photo is seen.")]
-_Seed = Annotated[int | None, typer.Option(metavar="S", help="Another seed, another training; the same, the same.")]
+_Seed = Annotated[
+    int | None,
+    typer.Option(metavar="S", help="Another seed, another training; the same, the same."),
+]
 _Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Any other key of the [train] table, as TOML writes it; may be repeated."),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Any other key of the [train] table, as TOML writes it; may be repeated.",
+    ),
 ]
 
 
@@ -41,10 +59,15 @@ def geoclip(
     encoder: _Encoder = None,
     epochs: _Epochs = None,
     seed: _Seed = None,
-    fraction: Annotated[float | None, typer.Option(metavar="F", help="The share of the photos to train on.")] = None,
+    fraction: Annotated[
+        float | None, typer.Option(metavar="F", help="The share of the photos to train on.")
+    ] = None,
     validation: Annotated[
         str | None,
-        typer.Option(metavar="SHARE|CSV", help="A share of the photos to hold back, or a CSV of others, to measure on."),
+        typer.Option(
+            metavar="SHARE|CSV",
+            help="A share of the photos to hold back, or a CSV of others, to measure on.",
+        ),
     ] = None,
     values: _Set = None,
     config: ConfigFile = None,
@@ -58,7 +81,13 @@ def geoclip(
     from img2loc.config import factory
     from img2loc.training import geoclip as training
 
-    options = {"encoder": encoder, "epochs": epochs, "seed": seed, "fraction": fraction, "validation": _share(validation)}
+    options = {
+        "encoder": encoder,
+        "epochs": epochs,
+        "seed": seed,
+        "fraction": fraction,
+        "validation": _share(validation),
+    }
     tables, settings = _settings("geoclip", options, values, config)
     found = _photos_of(source, photos)
     with output.waiting(f"Loading the encoder {settings.encoder} …"):
@@ -68,12 +97,16 @@ def geoclip(
     _say_skipped(out)
     last = history[-1]
     measured = ", ".join(
-        f"{last[name]['25']:.1%} of the {name} photos within 25 km" for name in ("training", "validation") if name in last
+        f"{last[name]['25']:.1%} of the {name} photos within 25 km"
+        for name in ("training", "validation")
+        if name in last
     )
     typer.echo(
-        f"{out}: {last['epoch']} epochs, loss {history[0]['loss']:.3f} → {last['loss']:.3f}; {measured}. "
+        f"{out}: {last['epoch']} epochs, loss {history[0]['loss']:.3f} → {last['loss']:.3f};"
+        f" {measured}. "
         "As an encoder, in your img2loc.toml:\n"
-        f'  [encoder.mine]\n  kind = "geoclip"\n  encoder = {toml(settings.encoder)}\n  weights = {toml(str(out.resolve()))}\n'
+        f'  [encoder.mine]\n  kind = "geoclip"\n  encoder = {toml(settings.encoder)}\n  weights ='
+        f" {toml(str(out.resolve()))}\n"
         "Then: img2loc index build POINTS.csv --of points --encoder mine --out PLACES; "
         "img2loc ask PHOTO --gallery PLACES --locator retrieval",
         err=True,
@@ -85,7 +118,10 @@ def streetclip(
     source: _Source,
     out: _Out,
     photos: _Photos = None,
-    model: Annotated[str | None, typer.Option(metavar="MODEL", help="The CLIP to fine-tune: a folder or a hub id.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="The CLIP to fine-tune: a folder or a hub id."),
+    ] = None,
     epochs: _Epochs = None,
     seed: _Seed = None,
     values: _Set = None,
@@ -105,25 +141,39 @@ def streetclip(
     recipe = _recipe(source)
     if recipe.path is None or recipe.path.is_dir():
         raise SourceError(
-            f"{source} is not a CSV or Parquet file. Training StreetCLIP needs one, with photo, lat and lon, and the places' "
-            "names if known."
+            f"{source} is not a CSV or Parquet file. Training StreetCLIP needs one, with photo, lat"
+            " and lon, and the places' names if known."
         )
-    rows = list(place_names.placed_photos(recipe.path, photos or recipe.photos, recipe.columns, recipe.licences))
+    rows = list(
+        place_names.placed_photos(
+            recipe.path, photos or recipe.photos, recipe.columns, recipe.licences
+        )
+    )
     with _progress() as advance:
         total = settings.epochs * sum(isinstance(row, place_names.PlacedPhoto) for row in rows)
-        history = training.train(rows, settings, out, lambda done: advance("photos", done, total, ""))
+        history = training.train(
+            rows, settings, out, lambda done: advance("photos", done, total, "")
+        )
     last = history[-1]
-    measured = ", ".join(f"{last[key]:.1%} by {key.removesuffix('_accuracy')}" for key in last if key.endswith("_accuracy"))
+    measured = ", ".join(
+        f"{last[key]:.1%} by {key.removesuffix('_accuracy')}"
+        for key in last
+        if key.endswith("_accuracy")
+    )
     typer.echo(
-        f"{out}: {last['epoch']} epochs, loss {history[0]['loss']:.3f} → {last['loss']:.3f}; the nearest of a batch's captions "
-        f"was the photo's own: {measured}. {last['skipped']} rows were of no use, {last['unreadable']} photos cannot be read.\n"
+        f"{out}: {last['epoch']} epochs, loss {history[0]['loss']:.3f} → {last['loss']:.3f}; the"
+        " nearest of a batch's captions "
+        f"was the photo's own: {measured}. {last['skipped']} rows were of no use,"
+        f" {last['unreadable']} photos cannot be read.\n"
         "As an encoder, in your img2loc.toml:\n"
         f'  [encoder.mine]\n  kind = "transformers"\n  model = {toml(str(out.resolve()))}',
         err=True,
     )
 
 
-def _settings(kind: str, options: dict[str, Any], values: list[str] | None, config: Path | None) -> tuple["Config", Any]:
+def _settings(
+    kind: str, options: dict[str, Any], values: list[str] | None, config: Path | None
+) -> tuple["Config", Any]:
     """The configuration, and the settings in its table [train.KIND] with the command line's over them."""
     from img2loc.config import registry
 
@@ -137,7 +187,9 @@ def _settings(kind: str, options: dict[str, Any], values: list[str] | None, conf
     tables.override("train", kind, given, "command line")
     table = tables.table("train", kind)
     make = registry.class_of("train", kind, table)
-    return tables, registry.call("train", kind, make, registry.arguments_of("train", kind, table, make))
+    return tables, registry.call(
+        "train", kind, make, registry.arguments_of("train", kind, table, make)
+    )
 
 
 def _assigned(text: str) -> tuple[str, Any]:
@@ -177,7 +229,10 @@ def _recipe(name: str) -> "Recipe":
 
     recipe = recipes.find(name)
     if recipe.of != "photos":
-        raise SourceError(f"The recipe {recipe.name!r} is of {recipe.of}. Training needs photographs whose place is known.")
+        raise SourceError(
+            f"The recipe {recipe.name!r} is of {recipe.of}. Training needs photographs whose place"
+            " is known."
+        )
     return recipe
 
 
@@ -185,7 +240,9 @@ def _say_skipped(out: Path) -> None:
     from img2loc.gallery.build import pipeline
 
     if reasons := pipeline.commonest_reasons(out):
-        typer.echo(f"Some photos could not be used; {out / 'skipped.csv'} says which and why:", err=True)
+        typer.echo(
+            f"Some photos could not be used; {out / 'skipped.csv'} says which and why:", err=True
+        )
         for line in reasons:
             typer.echo(f"  {line}", err=True)
 
@@ -204,7 +261,12 @@ def _progress() -> Iterator[Callable[[str, int, int, str], None]]:
 
     from img2loc.cli import output
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}"),
+        TimeRemainingColumn(),
+    )
     with output.bar(*columns) as bar:
         tasks: dict[tuple[str, int], Any] = {}
 

@@ -1,4 +1,8 @@
-"""The configuration: TOML tables `[role.name]`, the user's laid over the ones that ship, each key knowing where it is from."""
+"""The configuration:
+
+TOML tables `[role.name]`, the user's laid over the ones that ship, each key knowing where it is
+from.
+"""
 
 import os
 import tomllib
@@ -21,7 +25,12 @@ Table = dict[str, Any]
 class Config:
     """The resolved tables. Values and their origins are kept side by side."""
 
-    def __init__(self, tables: dict[str, dict[str, Table]], ask: Table, origins: dict[tuple[str, str, str], str]) -> None:
+    def __init__(
+        self,
+        tables: dict[str, dict[str, Table]],
+        ask: Table,
+        origins: dict[tuple[str, str, str], str],
+    ) -> None:
         self._tables = tables
         self.ask = ask
         self._origins = origins
@@ -66,7 +75,13 @@ class Config:
 
     def user_tables(self) -> list[tuple[str, str]]:
         """The (role, name) of every table in which a key is not from the defaults."""
-        return sorted({(role, name) for (role, name, _), origin in self._origins.items() if origin != "defaults"})
+        return sorted(
+            {
+                (role, name)
+                for (role, name, _), origin in self._origins.items()
+                if origin != "defaults"
+            }
+        )
 
     def origin(self, role: str, name: str, key: str) -> str:
         """Where a key's value is from: "defaults", a file, or "command line"."""
@@ -78,27 +93,37 @@ class Config:
                 self._lay_ask(tables, origin)
                 continue
             if role not in ROLES:
-                raise ConfigError(f"{origin}: there is no role [{role}]. Known: ask, {', '.join(ROLES)}.")
-            if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
-                raise ConfigError(f"{origin}: [{role}] must hold named tables, such as [{role}.mine].")
+                raise ConfigError(
+                    f"{origin}: there is no role [{role}]. Known: ask, {', '.join(ROLES)}."
+                )
+            if not isinstance(tables, dict) or not all(
+                isinstance(table, dict) for table in tables.values()
+            ):
+                raise ConfigError(
+                    f"{origin}: [{role}] must hold named tables, such as [{role}.mine]."
+                )
             for name, table in tables.items():
-                if table.get("kind", self._tables[role].get(name, {}).get("kind")) != self._tables[role].get(name, {}).get(
-                    "kind"
-                ):
+                if table.get("kind", self._tables[role].get(name, {}).get("kind")) != self._tables[
+                    role
+                ].get(name, {}).get("kind"):
                     self._tables[role][name] = {}  # Another kind has other keys.
                 self.override(role, name, table, origin)
 
     def _lay_ask(self, table: Any, origin: str) -> None:
         for key, value in table.items() if isinstance(table, dict) else [("ask", table)]:
             if key not in _ASK_KEYS or not isinstance(value, str):
-                raise ConfigError(f"{origin}: [ask] has no key {key} of that form. Known: {', '.join(_ASK_KEYS)}, each a name.")
+                raise ConfigError(
+                    f"{origin}: [ask] has no key {key} of that form. Known: {', '.join(_ASK_KEYS)},"
+                    " each a name."
+                )
             self.ask[key] = value
 
 
 def file_in_use(path: Path | None = None) -> Path | None:
     """The user's file: `path`, else what IMG2LOC_CONFIG names, else the one in the user's configuration folder, if any.
 
-    Never one that merely lies in the working directory: a folder of photographs may be other people's.
+    Never one that merely lies in the working directory: a folder of photographs may be other
+    people's.
     """
     named = path or os.environ.get("IMG2LOC_CONFIG")
     if named:
@@ -113,7 +138,9 @@ def user_file() -> Path | None:
         folder = user_config_path("img2loc")
     except RuntimeError:
         return None
-    return folder / USER_FILE if folder.is_absolute() else None  # Older platformdirs: a ~ in the working directory.
+    return (
+        folder / USER_FILE if folder.is_absolute() else None
+    )  # Older platformdirs: a ~ in the working directory.
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -121,7 +148,8 @@ def _read(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(
-            f"There is no configuration file {path}. Create it, or name another by --config or IMG2LOC_CONFIG."
+            f"There is no configuration file {path}. Create it, or name another by --config or"
+            " IMG2LOC_CONFIG."
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The configuration file {path} cannot be read ({error}).") from error

@@ -44,13 +44,15 @@ def _versions() -> list[str]:
             lines.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             lines.append(f"{package} is not installed")
-    lines.append(f"HEIC photos: {'readable' if HEIC_READABLE else 'not readable; pip install pillow-heif'}")
+    lines.append(
+        f"HEIC photos: {'readable' if HEIC_READABLE else 'not readable; pip install pillow-heif'}"
+    )
     try:
         import torchvision  # noqa: F401
     except (ImportError, RuntimeError) as error:
         lines.append(
-            f"torchvision does not fit torch ({str(error).splitlines()[0]}). Reinstall both from one index: "
-            "pip install --force-reinstall torch torchvision"
+            f"torchvision does not fit torch ({str(error).splitlines()[0]}). Reinstall both from"
+            " one index: pip install --force-reinstall torch torchvision"
         )
     return lines
 
@@ -61,19 +63,37 @@ def _machine() -> list[str]:
     from img2loc.core.devices import resolve_device, resolve_dtype
 
     device = resolve_device("auto")
-    lines = [f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads for torch"]
+    lines = [
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores,"
+        f" {torch.get_num_threads()} threads for torch"
+    ]
     if torch.cuda.is_available():
-        lines += [f"cuda:{number} {torch.cuda.get_device_name(number)}" for number in range(torch.cuda.device_count())]
+        lines += [
+            f"cuda:{number} {torch.cuda.get_device_name(number)}"
+            for number in range(torch.cuda.device_count())
+        ]
     else:
         lines.append("mps: Apple's GPU" if device == "mps" else "no GPU")
-    return [*lines, f"auto means {device}, {str(resolve_dtype('auto', device)).removeprefix('torch.')}"]
+    return [
+        *lines,
+        f"auto means {device}, {str(resolve_dtype('auto', device)).removeprefix('torch.')}",
+    ]
 
 
 def _environment(config: Config) -> list[str]:
-    lines = [f"{name} is {'set' if os.environ.get(name) else 'not set'}" for name in ("OPENAI_API_KEY", "HF_TOKEN")]
+    lines = [
+        f"{name} is {'set' if os.environ.get(name) else 'not set'}"
+        for name in ("OPENAI_API_KEY", "HF_TOKEN")
+    ]
     lines += [
         f"{name} = {os.environ.get(name) or 'not set'}"
-        for name in ("OPENAI_BASE_URL", "HF_HOME", "HF_HUB_OFFLINE", "IMG2LOC_HOME", "IMG2LOC_CONFIG")
+        for name in (
+            "OPENAI_BASE_URL",
+            "HF_HOME",
+            "HF_HUB_OFFLINE",
+            "IMG2LOC_HOME",
+            "IMG2LOC_CONFIG",
+        )
     ]
     own = user_file() or "in a home folder, which is not known"
     lines.append(f"configuration: {config.file or f'the defaults alone; yours would be {own}'}")
@@ -87,7 +107,9 @@ def _encoder(config: Config, name: str) -> str:
         return f"{name}: {error}"
     if not missing:
         return f"{name}: can run now"
-    facts = "; ".join(", ".join(filter(None, (need.size, need.licence))) or "size unknown" for need in missing)
+    facts = "; ".join(
+        ", ".join(filter(None, (need.size, need.licence))) or "size unknown" for need in missing
+    )
     return f"{name}: weights not here ({facts}): {missing[0].remedy}"
 
 
@@ -96,4 +118,7 @@ def _gallery(config: Config, name: str) -> str:
         gallery = galleries.open_gallery(config, name)
     except Img2LocError as error:
         return f"{name}: {error}"
-    return f"{name}: {len(gallery):,} rows, {len(gallery.countries)} countries, encoder {gallery.encoder_name}"
+    return (
+        f"{name}: {len(gallery):,} rows, {len(gallery.countries)} countries, encoder"
+        f" {gallery.encoder_name}"
+    )

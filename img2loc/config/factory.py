@@ -5,7 +5,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from img2loc.config.config import Config, Table
-from img2loc.config.galleries import STARTER, best_gallery, encoder_tables, weights_facts, weights_of
+from img2loc.config.galleries import (
+    STARTER,
+    best_gallery,
+    encoder_tables,
+    weights_facts,
+    weights_of,
+)
 from img2loc.config.plan import Plan, PlannedLmm
 from img2loc.config.registry import arguments_of, call, class_of
 from img2loc.core.errors import ConfigError, MissingWeights, WrongEncoder
@@ -34,8 +40,9 @@ def locator(
 ) -> Locator:
     """The locator of a plan with its galleries, encoders, prompts and LMM. Raises ConfigError and its like.
 
-    `cache` is a file that keeps the LMM's replies. With `max_radius_km`, vaguer guesses are "unsure". `exclusions` says which
-    rows of the gallery a photograph must not see. `make_encoder` is called in place of loading the encoder.
+    `cache` is a file that keeps the LMM's replies. With `max_radius_km`, vaguer guesses are
+    "unsure". `exclusions` says which rows of the gallery a photograph must not see. `make_encoder`
+    is called in place of loading the encoder.
     """
     arguments = {**plan.arguments, **plan.prompts}
     opened = {key: Gallery.open(facts.folder) for key, facts in plan.galleries.items()}
@@ -43,11 +50,14 @@ def locator(
     if exclusions is not None:
         if "exclusions" not in plan.takes:
             raise ConfigError(
-                f"The locator {plan.locator!r} takes no exclusions, so photos would see their own gallery rows. Give its class "
-                "the parameter exclusions, for Retriever(encoder, gallery, exclusions), or run with --no-exclude."
+                f"The locator {plan.locator!r} takes no exclusions, so photos would see their own"
+                " gallery rows. Give its class the parameter exclusions, for Retriever(encoder,"
+                " gallery, exclusions), or run with --no-exclude."
             )
         arguments["exclusions"] = exclusions
-    if plan.lmm is not None:  # Before the encoder: a missing key is known at once, a model takes seconds to load.
+    if (
+        plan.lmm is not None
+    ):  # Before the encoder: a missing key is known at once, a model takes seconds to load.
         arguments["lmm"] = lmm(plan.lmm, cache)
     if "encoder" in plan.takes:
         if make_encoder is not None:
@@ -59,7 +69,8 @@ def locator(
                 arguments["encoder"] = encoder_of(plan.config, list(opened.values())[-1])
             except ConfigError as error:
                 raise ConfigError(
-                    f"{error} It is the encoder of the gallery {plan.gallery.name}; --gallery chooses another."
+                    f"{error} It is the encoder of the gallery {plan.gallery.name}; --gallery"
+                    " chooses another."
                 ) from error
     if "verifier" in plan.encoders:
         arguments["verifier"] = encoder(plan.config, plan.encoders["verifier"])
@@ -68,12 +79,20 @@ def locator(
 
 
 def text_search(plan: Plan) -> TextSearch:
-    """What ranks the gallery of a plan by texts. Raises ConfigError for a locator that has none, and its like."""
+    """What ranks the gallery of a plan by texts.
+
+    Raises ConfigError for a locator that has none, and its like.
+    """
     if "gallery" not in plan.takes:
-        raise ConfigError(f"The locator {plan.locator!r} searches no gallery, so it has no answer to a text. Choose geoclip.")
+        raise ConfigError(
+            f"The locator {plan.locator!r} searches no gallery, so it has no answer to a text."
+            " Choose geoclip."
+        )
     gallery = Gallery.open(plan.galleries["gallery"].folder)
     named = plan.encoders.get("encoder")
-    return TextSearch(encoder(plan.config, named) if named else encoder_of(plan.config, gallery), gallery)
+    return TextSearch(
+        encoder(plan.config, named) if named else encoder_of(plan.config, gallery), gallery
+    )
 
 
 def lmm(planned: PlannedLmm, cache: Path | None = None) -> LMM:
@@ -82,19 +101,25 @@ def lmm(planned: PlannedLmm, cache: Path | None = None) -> LMM:
     if cache is None or (isinstance(planned.make, Cacheable) and not planned.make.cacheable):
         return made
     dependent = {key: value for key, value in planned.settings.items() if key not in NOT_IN_A_REPLY}
-    return Cached(made, {"kind": planned.table["kind"], "endpoint": planned.endpoint, **dependent}, cache)
+    return Cached(
+        made, {"kind": planned.table["kind"], "endpoint": planned.endpoint, **dependent}, cache
+    )
 
 
 def encoder(config: Config, name: str) -> Encoder:
-    """The encoder [encoder.name]. Raises MissingWeights with their size and the command that gets them."""
+    """The encoder [encoder.name].
+
+    Raises MissingWeights with their size and the command that gets them.
+    """
     return _encoder(config, name, config.table("encoder", name))
 
 
 def encoder_of(config: Config, gallery: Gallery) -> Encoder:
     """The encoder that built a gallery: as it is configured under its name; where that is not here, as the gallery remembers it.
 
-    A gallery is data of anybody's: it may name our own kinds of encoder only. Raises WrongEncoder where the configured one is of
-    the same kind and yet another, such as one with newer weights: the old one would in silence give another model's answers.
+    A gallery is data of anybody's: it may name our own kinds of encoder only. Raises WrongEncoder
+    where the configured one is of the same kind and yet another, such as one with newer weights:
+    the old one would in silence give another model's answers.
     """
     tables = encoder_tables(config, gallery.manifest["encoder"])
     for number, (alias, table) in enumerate(tables, 1):
@@ -108,13 +133,19 @@ def encoder_of(config: Config, gallery: Gallery) -> Encoder:
         except WrongEncoder:
             if number == len(tables) or table.get("kind") == tables[-1][1].get("kind"):
                 raise
-    alias, kind = gallery.manifest["encoder"].get("alias"), gallery.manifest["encoder"]["table"].get("kind")
+    alias, kind = (
+        gallery.manifest["encoder"].get("alias"),
+        gallery.manifest["encoder"]["table"].get("kind"),
+    )
     raise ConfigError(
-        f"The gallery {gallery.folder} was built by the class {kind!r}. Put it into your configuration as [encoder.{alias}]."
+        f"The gallery {gallery.folder} was built by the class {kind!r}. Put it into your"
+        f" configuration as [encoder.{alias}]."
     )
 
 
-def default_locator(config: Config, gallery: str | None = None, lmm: str | None = None, k: int | None = None) -> str:
+def default_locator(
+    config: Config, gallery: str | None = None, lmm: str | None = None, k: int | None = None
+) -> str:
     """The locator of a plain `ask`, by the rule in the README; what is named (gallery, LMM, number of neighbours) counts."""
     if (named := config.ask["locator"]) != "auto":
         return str(named)
@@ -125,33 +156,47 @@ def default_locator(config: Config, gallery: str | None = None, lmm: str | None 
 
 
 def override(config: Config, name: str, **options: Any) -> None:
-    """Lay command-line options over [locator.name]; `k` sets both ends. Raises ConfigError for what it does not take."""
+    """Lay command-line options over [locator.name];
+
+    `k` sets both ends. Raises ConfigError for what it does not take.
+    """
     plan = Plan(config, name)
     values = {key: value for key, value in options.items() if value is not None}
     if (k := values.pop("k", None)) is not None:
         ends = [end for end in ("nearest", "farthest") if end in plan.takes]
         if not ends:
-            raise ConfigError(f"The locator {name!r} searches no gallery, so -k does not apply to it.")
+            raise ConfigError(
+                f"The locator {name!r} searches no gallery, so -k does not apply to it."
+            )
         values.update({end: k for end in ends if end == "nearest" or plan.settings.get(end)})
     for key in values:
         if key not in plan.takes:
-            raise ConfigError(f"The locator {name!r} takes no {key}: leave --{key} out, or choose another locator.")
+            raise ConfigError(
+                f"The locator {name!r} takes no {key}: leave --{key} out, or choose another"
+                " locator."
+            )
     if "gallery" in values and "encoder" in plan.table:
         config.remove("locator", name, "encoder")  # A gallery brings its own.
     config.override("locator", name, values, "command line")
 
 
-def _encoder(config: Config, name: str, table: Mapping[str, Any], outermost: str | None = None) -> Encoder:
+def _encoder(
+    config: Config, name: str, table: Mapping[str, Any], outermost: str | None = None
+) -> Encoder:
     make = class_of("encoder", name, table)
     arguments = arguments_of("encoder", name, table, make)
     weights_of(config, name, table)  # Says so where an encoder names itself.
     if "encoder" in arguments:
         inside = arguments["encoder"]
-        arguments["encoder"] = _encoder(config, inside, config.table("encoder", inside), outermost or name)
+        arguments["encoder"] = _encoder(
+            config, inside, config.table("encoder", inside), outermost or name
+        )
     return cast(Encoder, _made(config, "encoder", name, arguments, make, outermost))
 
 
-def _made(config: Config, role: str, name: str, arguments: Table, make: Any, outermost: str | None = None) -> Any:
+def _made(
+    config: Config, role: str, name: str, arguments: Table, make: Any, outermost: str | None = None
+) -> Any:
     """The object; weights that are not here are named with their size, their licence and the command that gets them."""
     try:
         return call(role, name, make, arguments)
@@ -163,6 +208,7 @@ def _made(config: Config, role: str, name: str, arguments: Table, make: Any, out
             remedy = f"Get the files again: hf download {files.repo} --force-download."
             raise MissingWeights(f"{str(error).rstrip('.')}. {remedy}") from error
         raise MissingWeights(
-            f"[{role}.{name}] needs the weights {files.repo} ({weights_facts(config, files)}), which are not on this machine, "
-            f"or only in part. Get them: img2loc setup {outermost or name}. Or name a local copy there."
+            f"[{role}.{name}] needs the weights {files.repo} ({weights_facts(config, files)}),"
+            " which are not on this machine, or only in part. Get them: img2loc setup"
+            f" {outermost or name}. Or name a local copy there."
         ) from error

@@ -48,7 +48,8 @@ class GalleryFacts:
 def find_gallery(config: Config, name: str, locator: str | None = None) -> GalleryFacts:
     """A gallery by name or folder; "auto" is the largest whose encoder can run here, else the starter gallery.
 
-    Where it is not built, the error says how to get what [locator.LOCATOR] needs. Raises GalleryError.
+    Where it is not built, the error says how to get what [locator.LOCATOR] needs. Raises
+    GalleryError.
     """
     name = best_gallery(config) if name == "auto" else name
     folder = gallery_folder(config, name, locator)
@@ -66,7 +67,10 @@ def best_gallery(config: Config) -> str:
     for name in known_galleries(config):
         try:
             facts = find_gallery(config, name)
-            ways = [weights_of(config, *table) for table in encoder_tables(config, facts.manifest["encoder"])]
+            ways = [
+                weights_of(config, *table)
+                for table in encoder_tables(config, facts.manifest["encoder"])
+            ]
         except Img2LocError:
             continue  # `doctor` says what is wrong with it.
         whole = (facts.folder / VECTORS).exists() and (facts.folder / ROWS).exists()
@@ -83,8 +87,11 @@ def gallery_folder(config: Config, name: str, locator: str | None = None) -> Pat
         if not isinstance(path := table.get("path"), str):
             raise ConfigError(f'[gallery.{name}] needs path = "FOLDER", or recipe = "NAME".')
         return Path(path).expanduser()
-    # What lies in the working directory may be other people's: a bare name is there only if it is nowhere else.
-    kept: tuple[Path, ...] = (paths.galleries() / name, paths.folder("index") / name) if Path(name).name == name else ()
+    # What lies in the working directory may be other people's: a bare name is there only if it is
+    # nowhere else.
+    kept: tuple[Path, ...] = (
+        (paths.galleries() / name, paths.folder("index") / name) if Path(name).name == name else ()
+    )
     for folder in (*kept, Path(name)):
         if (folder / MANIFEST).exists() or (folder / PLAN).exists():
             return folder
@@ -104,27 +111,46 @@ def known_galleries(config: Config) -> list[str]:
     for place in (paths.galleries(), paths.folder("index")):
         with suppress(OSError):  # A folder that cannot be read has no galleries for us.
             built |= {manifest.parent.name for manifest in place.glob(f"*/{MANIFEST}")}
-    return sorted(built | {name for name in config.names("gallery") if "recipe" not in config.table("gallery", name)})
+    return sorted(
+        built
+        | {
+            name
+            for name in config.names("gallery")
+            if "recipe" not in config.table("gallery", name)
+        }
+    )
 
 
 def recipe(config: Config, name: str) -> recipes.Recipe:
     """The recipe of [gallery.name], with its encoder; else as `recipes.find` has it."""
     table = config.table("gallery", name) if config.has("gallery", name) else {}
     found = recipes.find(table.get("recipe", name))
-    return replace(found, name=name, encoder=table.get("encoder", found.encoder)) if "recipe" in table else found
+    return (
+        replace(found, name=name, encoder=table.get("encoder", found.encoder))
+        if "recipe" in table
+        else found
+    )
 
 
 def _unbuilt(config: Config, recipe: recipes.Recipe, locator: str | None) -> GalleryError:
     missing = [
-        files for files in weights_of(config, recipe.encoder, config.table("encoder", recipe.encoder)) if not files.cached()
+        files
+        for files in weights_of(config, recipe.encoder, config.table("encoder", recipe.encoder))
+        if not files.cached()
     ]
-    wanted = "".join(f" Its weights {files.repo} ({weights_facts(config, files)}) are not on this machine." for files in missing)
+    wanted = "".join(
+        f" Its weights {files.repo} ({weights_facts(config, files)}) are not on this machine."
+        for files in missing
+    )
     remedy = f"img2loc index build {recipe.name}" if recipe.is_whole else recipe.obtain
     if locator is not None:
         remedy = f"img2loc setup {locator}"
     elif missing:
         remedy = f"img2loc setup {recipe.encoder}, then: {remedy}"
-    return GalleryError(f"The gallery {recipe.name} ({recipe.description}) is not built yet.{wanted} Get it: {remedy}")
+    return GalleryError(
+        f"The gallery {recipe.name} ({recipe.description}) is not built yet.{wanted} Get it:"
+        f" {remedy}"
+    )
 
 
 def encoder_tables(config: Config, stamp: Mapping[str, Any]) -> list[tuple[str, Table]]:
@@ -151,4 +177,6 @@ def weights_of(config: Config, name: str, table: Mapping[str, Any]) -> list[HubF
 def weights_facts(config: Config, files: HubFiles) -> str:
     """Size and licence of a download, as far as the configuration knows them."""
     facts = config.table("download", files.repo) if config.has("download", files.repo) else {}
-    return ", ".join(str(facts[key]) for key in ("size", "licence") if key in facts) or "size unknown"
+    return (
+        ", ".join(str(facts[key]) for key in ("size", "licence") if key in facts) or "size unknown"
+    )

@@ -67,12 +67,16 @@ def check(config: Config) -> None:
         table = config.table(role, name)
         if role in _PLAIN:
             if unknown := sorted(set(table) - _PLAIN[role]):
-                raise ConfigError(f"[{role}.{name}] has no key {unknown[0]!r}. Known: {', '.join(sorted(_PLAIN[role]))}.")
+                raise ConfigError(
+                    f"[{role}.{name}] has no key {unknown[0]!r}. Known:"
+                    f" {', '.join(sorted(_PLAIN[role]))}."
+                )
             kinds = (int, float) if role == "price" else str
             for key, value in table.items():
                 if not isinstance(value, kinds):
                     raise ConfigError(
-                        f"[{role}.{name}] {key} = {value!r}: should be {'a number' if role == 'price' else 'text'}."
+                        f"[{role}.{name}] {key} = {value!r}: should be"
+                        f" {'a number' if role == 'price' else 'text'}."
                     )
         elif ":" not in str(table.get("kind")):
             arguments_of(role, name, table, class_of(role, name, table))
@@ -94,13 +98,19 @@ def class_of(role: str, name: str, table: Mapping[str, Any]) -> Callable[..., An
     try:
         found = getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
-        raise MissingPackage(f"[{role}.{name}] needs the module {error.name}. Install the package that has it.") from error
+        raise MissingPackage(
+            f"[{role}.{name}] needs the module {error.name}. Install the package that has it."
+        ) from error
     except AttributeError as error:
-        raise ConfigError(f"[{role}.{name}]: the module {module} has no {attribute}. Check the kind {kind!r}.") from error
-    if not isinstance(found, type) or (methods and not any(callable(getattr(found, method, None)) for method in methods)):
         raise ConfigError(
-            f"[{role}.{name}]: {kind!r} is no class with the method {' or '.join(methods or ())}, so it was not called. "
-            f"Name a class that is a backend for [{role}]."
+            f"[{role}.{name}]: the module {module} has no {attribute}. Check the kind {kind!r}."
+        ) from error
+    if not isinstance(found, type) or (
+        methods and not any(callable(getattr(found, method, None)) for method in methods)
+    ):
+        raise ConfigError(
+            f"[{role}.{name}]: {kind!r} is no class with the method {' or '.join(methods or ())},"
+            f" so it was not called. Name a class that is a backend for [{role}]."
         )
     return found
 
@@ -115,35 +125,53 @@ def arguments_of(role: str, name: str, table: Mapping[str, Any], make: Callable[
     initialiser = make.__init__ if inspect.isclass(make) else make
     try:
         hints = get_type_hints(initialiser)
-    except NameError:  # Somebody's hints that exist for type checkers only; then the values are not checked.
+    except (
+        NameError
+    ):  # Somebody's hints that exist for type checkers only; then the values are not checked.
         hints = {}
     for key, value in arguments.items():
         if key not in parameters and not takes_any:
-            raise ConfigError(f"[{role}.{name}] has no key {key!r}. Known: kind, {', '.join(parameters)}.")
+            raise ConfigError(
+                f"[{role}.{name}] has no key {key!r}. Known: kind, {', '.join(parameters)}."
+            )
         hint = str if key in PARTS else hints.get(key, Any)
         try:
             TypeAdapter(hint).validate_python(value, strict=True)
         except ValidationError as error:
-            raise ConfigError(f"[{role}.{name}] {key} = {value!r}: {error.errors()[0]['msg']}.") from error
+            raise ConfigError(
+                f"[{role}.{name}] {key} = {value!r}: {error.errors()[0]['msg']}."
+            ) from error
     return arguments
 
 
 def defaults_of(make: Callable[..., Any]) -> Table:
     """A class's own defaults."""
-    return {key: value.default for key, value in inspect.signature(make).parameters.items() if value.default is not value.empty}
+    return {
+        key: value.default
+        for key, value in inspect.signature(make).parameters.items()
+        if value.default is not value.empty
+    }
 
 
 def call(role: str, name: str, make: Callable[..., Any], arguments: Table) -> Any:
-    """The object. Raises ConfigError for a key that is lacking, MissingPackage for a package that is not installed."""
+    """The object.
+
+    Raises ConfigError for a key that is lacking, MissingPackage for a package that is not
+    installed.
+    """
     parameters = inspect.signature(make).parameters.values()
     missing = [
         p.name
         for p in parameters
-        if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in arguments
+        if p.default is p.empty
+        and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        and p.name not in arguments
     ]
     if missing:
         raise ConfigError(f"[{role}.{name}] lacks the key {missing[0]!r}.")
     try:
         return make(**arguments)
     except ModuleNotFoundError as error:
-        raise MissingPackage(f"[{role}.{name}] needs the package {error.name}: pip install {error.name}") from error
+        raise MissingPackage(
+            f"[{role}.{name}] needs the package {error.name}: pip install {error.name}"
+        ) from error

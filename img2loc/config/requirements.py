@@ -31,7 +31,12 @@ def needs(config: Config, locator: str) -> list[Need]:
     """What [locator.NAME] needs as it is configured. Raises UnknownName."""
     plan = Plan(config, locator)
     plan.prompts  # noqa: B018 - raises for one that is not there
-    found = [need for key in GALLERIES if key in plan.names for need in _gallery_needs(config, plan.names[key])]
+    found = [
+        need
+        for key in GALLERIES
+        if key in plan.names
+        for need in _gallery_needs(config, plan.names[key])
+    ]
     found += [need for name in plan.encoders.values() for need in weights_needs(config, name)]
     if plan.lmm is not None:
         found.append(_lmm_need(plan.lmm))
@@ -62,7 +67,8 @@ def setup_needs(config: Config, name: str) -> list[Need]:
 def weights_needs(config: Config, name: str) -> list[Need]:
     """The weights of [encoder.NAME]: one or more downloads, or what is here already."""
     found = [
-        _files_need(config, "encoder", name, files) for files in galleries.weights_of(config, name, config.table("encoder", name))
+        _files_need(config, "encoder", name, files)
+        for files in galleries.weights_of(config, name, config.table("encoder", name))
     ]
     return found or [Need(f"encoder {name}: weights on this machine", True)]
 
@@ -102,10 +108,21 @@ def _lmm_need(lmm: PlannedLmm) -> Need:
         remedy = lmm.make.lacks(**lmm.arguments)
         return Need(f"lmm {lmm.name}: a key or a server", not remedy, remedy)
     files = files_needed(lmm.make, lmm.arguments)
-    return Need(f"lmm {lmm.name}", True) if files is None else _files_need(lmm.config, "lmm", lmm.name, files)
+    return (
+        Need(f"lmm {lmm.name}", True)
+        if files is None
+        else _files_need(lmm.config, "lmm", lmm.name, files)
+    )
 
 
 def _files_need(config: Config, role: str, name: str, files: HubFiles) -> Need:
     facts = config.table("download", files.repo) if config.has("download", files.repo) else {}
     size, licence = str(facts.get("size", "")), str(facts.get("licence", ""))
-    return Need(f"{role} {name}: {files.repo}", files.cached() is not None, f"img2loc setup {name}", files, size, licence)
+    return Need(
+        f"{role} {name}: {files.repo}",
+        files.cached() is not None,
+        f"img2loc setup {name}",
+        files,
+        size,
+        licence,
+    )

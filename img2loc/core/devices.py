@@ -20,11 +20,18 @@ _DTYPES = {
 
 
 def resolve_device(device: str) -> str:
-    """The device that "auto" stands for, or the given one. Raises ConfigError for one that is not there."""
+    """The device that "auto" stands for, or the given one.
+
+    Raises ConfigError for one that is not there.
+    """
     import torch
 
     if device == "auto":
-        there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+        there = {
+            "cuda": torch.cuda.is_available(),
+            "mps": torch.backends.mps.is_available(),
+            "cpu": True,
+        }
         return next(name for name, available in there.items() if available)
     try:
         torch.empty(0, device=device)
@@ -49,7 +56,11 @@ def resolve_dtype(dtype: str, device: str) -> torch.dtype:
     if device.startswith("cuda"):
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     if device == "cpu":
-        capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        capabilities = (
+            torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        )
         if any(capabilities.get(feature) for feature in ("amx_bf16", "avx512_bf16", "bf16")):
             return torch.bfloat16
-    return torch.float32  # On mps too: there bfloat16 needs macOS 14 or later, and float16 overflows in some towers.
+    return (
+        torch.float32
+    )  # On mps too: there bfloat16 needs macOS 14 or later, and float16 overflows in some towers.

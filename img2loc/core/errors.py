@@ -1,6 +1,7 @@
 """What can go wrong by a user's doing, as one tree.
 
-Img2LocError                the message says what was wrong and what to do; the command line prints it and no traceback
+Img2LocError                the message says what was wrong and what to do; the command line prints
+it and no traceback
 ├─ ConfigError              a table or key of the configuration
 │  └─ UnknownName           no locator, encoder, gallery, LMM or prompt of that name
 ├─ MissingPackage           an optional package is not installed
@@ -30,7 +31,9 @@ class UnknownName(ConfigError):
 
     def __init__(self, role: str, name: str, known: Iterable[str]) -> None:
         self.role, self.name, self.known = role, name, sorted(known)
-        super().__init__(f"There is no {role} named {name!r}. Known: {', '.join(self.known) or 'none'}.")
+        super().__init__(
+            f"There is no {role} named {name!r}. Known: {', '.join(self.known) or 'none'}."
+        )
 
 
 class MissingPackage(Img2LocError):

@@ -39,6 +39,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def shard_size(done: int) -> int:
     """Entries in the shard that starts at entry `done`: a sixteenth of what is done already, within 64 and 10,000.
 
-    So a kill costs at most that share of the work, and millions of rows still make hundreds of files.
+    So a kill costs at most that share of the work, and millions of rows still make hundreds of
+    files.
     """
     return max(64, min(10_000, done // 16))

@@ -24,7 +24,10 @@ def distances_km(a: Array, b: Array) -> Array:
     """Great-circle distances between rows of (lat, lon) degrees, by the haversine formula; shapes broadcast."""
     lat_a, lon_a = np.radians(a[..., 0]), np.radians(a[..., 1])
     lat_b, lon_b = np.radians(b[..., 0]), np.radians(b[..., 1])
-    h = np.sin((lat_b - lat_a) / 2) ** 2 + np.cos(lat_a) * np.cos(lat_b) * np.sin((lon_b - lon_a) / 2) ** 2
+    h = (
+        np.sin((lat_b - lat_a) / 2) ** 2
+        + np.cos(lat_a) * np.cos(lat_b) * np.sin((lon_b - lon_a) / 2) ** 2
+    )
     return np.asarray(2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.clip(h, 0.0, 1.0))))
 
 
@@ -42,7 +45,8 @@ def unit_vectors(points: Array) -> Array:
 def densest(points: Array, weights: Array, bandwidth_km: float) -> int:
     """Index of the point with the most weight around it: a Gaussian kernel density on the sphere, read at the points.
 
-    Of equally dense points the first wins, so that ranked input keeps its order. Raises ValueError without points.
+    Of equally dense points the first wins, so that ranked input keeps its order. Raises ValueError
+    without points.
     """
     if not len(points):
         raise ValueError("no points to find the densest of")

@@ -1,4 +1,7 @@
-"""Model weights on a hub: are they in the local cache, how large are they, fetch them. Nothing is fetched unasked."""
+"""Model weights on a hub: are they in the local cache, how large are they, fetch them.
+
+Nothing is fetched unasked.
+"""
 
 import json
 from dataclasses import dataclass
@@ -28,7 +31,10 @@ class HubFiles:
         except LocalEntryNotFoundError:
             return None
         except HFValidationError as error:
-            raise ConfigError(f"{self.repo!r} is no repository of a hub ({first_line(error)}). Write it as org/name.") from error
+            raise ConfigError(
+                f"{self.repo!r} is no repository of a hub ({first_line(error)}). Write it as"
+                " org/name."
+            ) from error
         return next((folder / name for name in self.weights if _is_whole(folder / name)), None)
 
     def require(self) -> Path:
@@ -36,13 +42,16 @@ class HubFiles:
         found = self.cached()
         if found is None:
             raise MissingWeights(
-                f"The weights {self.repo} are not on this machine, or only in part. Get them: hf download {self.repo}. "
-                "Or name a local folder."
+                f"The weights {self.repo} are not on this machine, or only in part. Get them: hf"
+                f" download {self.repo}. Or name a local folder."
             )
         return found
 
     def plan(self) -> tuple[list[str], int, str]:
-        """Ask the hub: the files to fetch, their size in bytes, their licence. Raises MissingWeights when it cannot be asked."""
+        """Ask the hub: the files to fetch, their size in bytes, their licence.
+
+        Raises MissingWeights when it cannot be asked.
+        """
         from fnmatch import fnmatch
 
         from httpx import HTTPError
@@ -53,19 +62,28 @@ class HubFiles:
             info = HfApi().model_info(self.repo, files_metadata=True)
         except (HfHubHTTPError, OfflineModeIsEnabled, HTTPError, OSError) as error:
             raise MissingWeights(
-                f"The hub cannot be asked for {self.repo} ({first_line(error)}). Check the network, HF_HUB_OFFLINE and HF_TOKEN; "
-                "or copy the files from another machine and name their folder in the encoder's table."
+                f"The hub cannot be asked for {self.repo} ({first_line(error)}). Check the network,"
+                " HF_HUB_OFFLINE and HF_TOKEN; or copy the files from another machine and name"
+                " their folder in the encoder's table."
             ) from error
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
         weights = next((name for name in self.weights if name in sizes), None)
         if weights is None:
-            raise MissingWeights(f"{self.repo} holds none of {', '.join(self.weights)}. Check the name.")
-        names = [weights, *(name for name in sizes if any(fnmatch(name, pattern) for pattern in self.others))]
+            raise MissingWeights(
+                f"{self.repo} holds none of {', '.join(self.weights)}. Check the name."
+            )
+        names = [
+            weights,
+            *(name for name in sizes if any(fnmatch(name, pattern) for pattern in self.others)),
+        ]
         licence = str(getattr(info.card_data, "license", None) or "not stated")
         return names, sum(sizes[name] for name in names), licence
 
     def fetch(self, names: list[str], bar: type | None = None) -> Path:
-        """Download these files into the cache, going on where an earlier try stopped; `bar` is the class of tqdm to show it."""
+        """Download these files into the cache, going on where an earlier try stopped;
+
+        `bar` is the class of tqdm to show it.
+        """
         from huggingface_hub import snapshot_download
 
         snapshot_download(self.repo, allow_patterns=names, tqdm_class=bar)
@@ -84,7 +102,10 @@ def _is_whole(weights: Path) -> bool:
 
 
 def folder_or_hub(model: str, weights: tuple[str, ...], others: tuple[str, ...]) -> HubFiles | None:
-    """None for a model in a local folder, else what it takes from the hub. Raises ConfigError for what is neither."""
+    """None for a model in a local folder, else what it takes from the hub.
+
+    Raises ConfigError for what is neither.
+    """
     if Path(model).is_dir():
         return None
     if model.count("/") != 1 or model.startswith(("/", ".", "~")):

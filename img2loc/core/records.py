@@ -1,4 +1,7 @@
-"""The one JSON form of a Guess: `ask --json` prints it, a run folder keeps it, replays and reports read it."""
+"""The one JSON form of a Guess:
+
+`ask --json` prints it, a run folder keeps it, replays and reports read it.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -27,11 +30,23 @@ def guess_record(guess: Guess) -> dict[str, Any]:
 def neighbour_record(neighbour: Neighbour) -> dict[str, Any]:
     """A neighbour; with its probability only where the gallery defines one."""
     at = neighbour.location
-    record = {"lat": at.lat, "lon": at.lon, "similarity": neighbour.similarity, "id": neighbour.id, "label": neighbour.label}
-    return record if neighbour.probability is None else {**record, "probability": neighbour.probability}
+    record = {
+        "lat": at.lat,
+        "lon": at.lon,
+        "similarity": neighbour.similarity,
+        "id": neighbour.id,
+        "label": neighbour.label,
+    }
+    return (
+        record
+        if neighbour.probability is None
+        else {**record, "probability": neighbour.probability}
+    )
 
 
 def reply_from(record: Mapping[str, Any]) -> Reply:
     """The reply of a record. Raises KeyError or TypeError for what is no reply."""
     usage = Usage(**record["usage"]) if record.get("usage") else None
-    return Reply(record["text"], record["model"], record["status"], usage, record["detail"], record["key"])
+    return Reply(
+        record["text"], record["model"], record["status"], usage, record["detail"], record["key"]
+    )

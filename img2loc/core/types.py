@@ -1,4 +1,7 @@
-"""The nouns, in the order in which they flow: Photo → Embedding → Neighbours → Prompt → Reply → Guess."""
+"""The nouns, in the order in which they flow:
+
+Photo → Embedding → Neighbours → Prompt → Reply → Guess.
+"""
 
 from __future__ import annotations
 
@@ -54,22 +57,30 @@ class Photo:
     def image(self, side: int | None = None, *, shorter: int | None = None) -> Image:
         """Decode it: upright, RGB, 8 bits, no metadata. Raises UnreadablePhoto.
 
-        With `side`, a longer side of at least so many pixels is enough, with `shorter`, a shorter side: large JPEGs give that at
-        a fraction of the time.
+        With `side`, a longer side of at least so many pixels is enough, with `shorter`, a shorter
+        side: large JPEGs give that at a fraction of the time.
         """
         from img2loc.core import images
 
         return images.upright(self.path if self.data is None else self._bytes(), side, shorter)
 
     def jpeg(self, side: int) -> bytes:
-        """Re-encode it as a small JPEG (longer side at most `side` px) with no metadata. Raises UnreadablePhoto."""
+        """Re-encode it as a small JPEG (longer side at most `side` px) with no metadata.
+
+        Raises UnreadablePhoto.
+        """
         from img2loc.core import images
 
         return images.jpeg(self.image(side), side)
 
     def digest(self) -> str:
-        """SHA-256 of its bytes, in hex, as they were when this was first asked. Raises UnreadablePhoto where there are none."""
-        if not self._digest:  # Every prompt, reply and cached reply is found by it: the file is read for it once.
+        """SHA-256 of its bytes, in hex, as they were when this was first asked.
+
+        Raises UnreadablePhoto where there are none.
+        """
+        if (
+            not self._digest
+        ):  # Every prompt, reply and cached reply is found by it: the file is read for it once.
             object.__setattr__(self, "_digest", hashlib.sha256(self._bytes()).hexdigest())
         return self._digest
 
@@ -89,7 +100,10 @@ PhotoLike = Photo | str | os.PathLike[str]
 
 
 def as_photos(photos: Iterable[PhotoLike]) -> Iterator[Photo]:
-    """Wrap paths as Photos, lazily; Photos stay what they are. Raises TypeError for a single path: its letters are no photos."""
+    """Wrap paths as Photos, lazily;
+
+    Photos stay what they are. Raises TypeError for a single path: its letters are no photos.
+    """
     if isinstance(photos, str | os.PathLike | Photo):
         raise TypeError(f"photographs come as a list or another iterable: [{photos!r}]")
     return (photo if isinstance(photo, Photo) else Photo(Path(photo)) for photo in photos)
@@ -99,8 +113,8 @@ def as_photos(photos: Iterable[PhotoLike]) -> Iterator[Photo]:
 class Item:
     """A row of a source: a photograph, a point or a text whose place is known.
 
-    A point has no photograph (`NOT_A_PHOTO`), and a text neither: `text` is what a text tower reads. `source` is the name of the
-    source that it came from, where there are several.
+    A point has no photograph (`NOT_A_PHOTO`), and a text neither: `text` is what a text tower
+    reads. `source` is the name of the source that it came from, where there are several.
     """
 
     id: str
@@ -130,7 +144,10 @@ class Hits(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """The nearest and the farthest rows of one query; `log_sum_exp` is the logarithm of a softmax's denominator."""
+    """The nearest and the farthest rows of one query;
+
+    `log_sum_exp` is the logarithm of a softmax's denominator.
+    """
 
     nearest: Hits
     farthest: Hits
@@ -141,7 +158,8 @@ class SearchResult:
 class Neighbour:
     """A gallery entry beside a query; `similarity` is the cosine, from -1 to 1.
 
-    `probability` is its share of the softmax over the whole gallery, where encoder and gallery define one.
+    `probability` is its share of the softmax over the whole gallery, where encoder and gallery
+    define one.
     """
 
     location: Location
@@ -161,15 +179,23 @@ class Neighbours:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The words and the photograph that go to an LMM; `sample` counts the times that the same is asked again."""
+    """The words and the photograph that go to an LMM;
+
+    `sample` counts the times that the same is asked again.
+    """
 
     text: str
     photo: Photo
     sample: int = 0
 
     def key(self) -> str:
-        """SHA-256 of photograph, words and sample: what a recorded reply is found by. Raises UnreadablePhoto."""
-        return hashlib.sha256(f"{self.photo.digest()}\n{self.sample}\n{self.text}".encode()).hexdigest()
+        """SHA-256 of photograph, words and sample: what a recorded reply is found by.
+
+        Raises UnreadablePhoto.
+        """
+        return hashlib.sha256(
+            f"{self.photo.digest()}\n{self.sample}\n{self.text}".encode()
+        ).hexdigest()
 
 
 ReplyStatus = Literal["answered", "refused", "truncated", "failed"]
@@ -186,7 +212,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What an LMM said, word for word; `detail` says why where the status is not "answered", `key` is the prompt's."""
+    """What an LMM said, word for word;
+
+    `detail` says why where the status is not "answered", `key` is the prompt's.
+    """
 
     text: str
     model: str
@@ -207,8 +236,8 @@ GuessStatus = Literal["located", "unsure", "refused", "unparsed", "unreadable", 
 class Guess:
     """Where a photograph was taken, or why that cannot be said: no answer is data, never an exception.
 
-    `location` is set exactly when `status` is "located". `radius_km` is how far the evidence scatters around it;
-    None where there is no evidence to measure (a zero-shot LMM).
+    `location` is set exactly when `status` is "located". `radius_km` is how far the evidence
+    scatters around it; None where there is no evidence to measure (a zero-shot LMM).
     """
 
     photo: Photo

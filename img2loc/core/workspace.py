@@ -21,7 +21,8 @@ _HARDLY_ANY = 1 << 20  # Bytes.
 class Workspace:
     """A folder, or a file in it, that one process works on by one plan: the same plan is resumed, another is refused.
 
-    Messages call it a `noun` and are raised as `error`; `remedy` says how the user takes another place.
+    Messages call it a `noun` and are raised as `error`; `remedy` says how the user takes another
+    place.
     """
 
     folder: Path
@@ -37,17 +38,26 @@ class Workspace:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the folder and hold it. Raises `error` where another process does, and for every OSError in the block."""
+        """Make the folder and hold it.
+
+        Raises `error` where another process does, and for every OSError in the block.
+        """
         with self.disk_errors():
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
-                lock = FileLock(self.folder / (f".{self.file}.lock" if self.file else ".lock")).acquire(timeout=0)
+                lock = FileLock(
+                    self.folder / (f".{self.file}.lock" if self.file else ".lock")
+                ).acquire(timeout=0)
             except Timeout as error:
                 raise self.error(
-                    f"Another process is writing the {self.noun} {self.path}. Wait for it, or {self.remedy}."
+                    f"Another process is writing the {self.noun} {self.path}. Wait for it, or"
+                    f" {self.remedy}."
                 ) from error
             except NotImplementedError as error:
-                raise OSError("its disk has no file locks, which keep two processes from spoiling each other's work") from error
+                raise OSError(
+                    "its disk has no file locks, which keep two processes from spoiling each"
+                    " other's work"
+                ) from error
             with lock:
                 yield
 
@@ -60,16 +70,23 @@ class Workspace:
             raise  # A pipe's or a server's, and not the disk's.
         except OSError as error:
             # Some libraries say that writing failed, and not why.
-            if error.errno in _FULL or (error.errno is None and shutil.disk_usage(self.folder).free < _HARDLY_ANY):
+            if error.errno in _FULL or (
+                error.errno is None and shutil.disk_usage(self.folder).free < _HARDLY_ANY
+            ):
                 raise self.error(
-                    f"The disk of {self.path} is full. Make room there and run the same command again: what is done is kept."
+                    f"The disk of {self.path} is full. Make room there and run the same command"
+                    " again: what is done is kept."
                 ) from error
             raise self.error(
-                f"The {self.noun} {self.path} cannot be written ({error.strerror or error}). Mend that, or {self.remedy}."
+                f"The {self.noun} {self.path} cannot be written ({error.strerror or error}). Mend"
+                f" that, or {self.remedy}."
             ) from error
 
     def read_note(self, name: str) -> dict[str, Any] | None:
-        """The JSON object in a file of the folder; None where there is none. Raises `error` where it cannot be read."""
+        """The JSON object in a file of the folder;
+
+        None where there is none. Raises `error` where it cannot be read.
+        """
         try:
             note = json.loads((self.folder / name).read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
@@ -77,7 +94,10 @@ class Workspace:
         except (OSError, ValueError):
             note = None
         if not isinstance(note, dict):
-            raise self.error(f"{self.folder / name} cannot be read. Restore it, {self.remedy}, or delete {self.path}.")
+            raise self.error(
+                f"{self.folder / name} cannot be read. Restore it, {self.remedy}, or delete"
+                f" {self.path}."
+            )
         return note
 
     def require_same(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -85,10 +105,14 @@ class Workspace:
         there, here = plain(before), plain(now)
         changed = sorted(key for key in {*there, *here} if there.get(key) != here.get(key))
         if changed:
-            differences = "; ".join(f"{key} is {_value(there, key)} there and {_value(here, key)} now" for key in changed[:5])
+            differences = "; ".join(
+                f"{key} is {_value(there, key)} there and {_value(here, key)} now"
+                for key in changed[:5]
+            )
             raise self.error(
-                f"The {self.noun} {self.path} was begun differently: {differences}. Run the first command again, "
-                f"{self.remedy}, or delete {self.path}{' and the .json beside it' if self.file else ''}."
+                f"The {self.noun} {self.path} was begun differently: {differences}. Run the first"
+                f" command again, {self.remedy}, or delete"
+                f" {self.path}{' and the .json beside it' if self.file else ''}."
             )
 
 

@@ -41,7 +41,10 @@ class Volume:
         return sum(self.sizes)
 
     def read(self, offset: int, size: int) -> bytes:
-        """These bytes. Raises SourceError where they are gone: no photograph's fault, so the work stops."""
+        """These bytes.
+
+        Raises SourceError where they are gone: no photograph's fault, so the work stops.
+        """
         parts = []
         for path, length in zip(self.paths, self.sizes, strict=True):
             if size and offset < length:
@@ -77,7 +80,9 @@ def _joined(pieces: Sequence[Path]) -> Iterator[Volume]:
 
 def _follows(before: Path, file: Path) -> bool:
     one, two = _PIECE.match(before.name), _PIECE.match(file.name)
-    return bool(one and two and one["stem"] == two["stem"] and int(one["number"]) + 1 == int(two["number"]))
+    return bool(
+        one and two and one["stem"] == two["stem"] and int(one["number"]) + 1 == int(two["number"])
+    )
 
 
 def _begins_a_tar(file: Path) -> bool:
@@ -132,7 +137,10 @@ class TarScan:
             raise _gone(self._volume.paths[0], error) from error
         stream.seek(ends)
         if member is not None or stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            self.torn = f"{self._volume.name} breaks off at byte {ends:,}: the {count:,} files before that are used"
+            self.torn = (
+                f"{self._volume.name} breaks off at byte {ends:,}: the {count:,} files before that"
+                " are used"
+            )
             if not count:
                 self.torn += ", and it may be empty, compressed or no tar file"
 
@@ -148,12 +156,23 @@ class ZipScan:
         try:
             with zipfile.ZipFile(self._volume.paths[0]) as opened:
                 for entry in opened.infolist():
-                    if entry.is_dir() or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    if entry.is_dir() or entry.compress_type not in (
+                        zipfile.ZIP_STORED,
+                        zipfile.ZIP_DEFLATED,
+                    ):
                         continue
                     kind = ZIP_STORED if entry.compress_type == zipfile.ZIP_STORED else ZIP_DEFLATED
-                    yield entry.filename.removeprefix("./"), entry.header_offset, entry.compress_size, kind
+                    yield (
+                        entry.filename.removeprefix("./"),
+                        entry.header_offset,
+                        entry.compress_size,
+                        kind,
+                    )
         except (zipfile.BadZipFile, *_DAMAGED):
-            self.torn = f"{self._volume.name} breaks off or is damaged: its directory, at its end, cannot be read"
+            self.torn = (
+                f"{self._volume.name} breaks off or is damaged: its directory, at its end, cannot"
+                " be read"
+            )
         except OSError as error:
             raise _gone(self._volume.paths[0], error) from error
 
@@ -181,7 +200,9 @@ class _Stream(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._volume.size}[whence]
+        self._at = (
+            offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._volume.size}[whence]
+        )
         return self._at
 
     def readinto(self, buffer: Any) -> int:

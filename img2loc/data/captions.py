@@ -35,13 +35,18 @@ class _Row:
         try:
             return Location(float(self["lat"]), float(self["lon"]))
         except ValueError as error:
-            raise self.error(f"{error}. Write lat and lon in degrees, such as 48.85 and 2.35.") from error
+            raise self.error(
+                f"{error}. Write lat and lon in degrees, such as 48.85 and 2.35."
+            ) from error
 
     def population(self) -> int:
         """People, in digits alone: int() would take 1_000 and -1."""
         text = self["population"]
         if not (text.isascii() and text.isdecimal()):
-            raise self.error(f"population is {text!r}. Write digits alone, such as 1000, and 0 where it is not known.")
+            raise self.error(
+                f"population is {text!r}. Write digits alone, such as 1000, and 0 where it is not"
+                " known."
+            )
         return int(text)
 
     def error(self, what: str) -> SourceError:
@@ -52,15 +57,18 @@ class _Row:
 class CaptionSource:
     """The countries or the cities of a place list, each with the template filled in as its text.
 
-    `path` is a folder with `countries.csv` and `cities.csv` (index/places/README.md says what they hold). A template names
-    {country}, {region} or {city}. An item's id is "FR" or "FR/Paris": what stands before the "/" is its unit, the country.
-    Countries in `split` are replaced by their regions, whose ids are "US-CA" and "US-CA/Los Angeles". At most the `most` most
-    populous cities of each unit are taken. A region's {country} reads "Georgia, United States" where the level is "country": the
-    name alone may be another country's. Where a place has no region, {region} is its country. Raises SourceError, with file and
-    line, for what a list lacks or has twice.
+    `path` is a folder with `countries.csv` and `cities.csv` (index/places/README.md says what they
+    hold). A template names {country}, {region} or {city}. An item's id is "FR" or "FR/Paris": what
+    stands before the "/" is its unit, the country. Countries in `split` are replaced by their
+    regions, whose ids are "US-CA" and "US-CA/Los Angeles". At most the `most` most populous cities
+    of each unit are taken. A region's {country} reads "Georgia, United States" where the level is
+    "country": the name alone may be another country's. Where a place has no region, {region} is its
+    country. Raises SourceError, with file and line, for what a list lacks or has twice.
     """
 
-    def __init__(self, path: Path, template: str, level: str, most: int = 30, split: Sequence[str] = ()) -> None:
+    def __init__(
+        self, path: Path, template: str, level: str, most: int = 30, split: Sequence[str] = ()
+    ) -> None:
         if level not in ("country", "city"):
             raise SourceError(f"level is {level!r}; captions are of the level country or city.")
         if most < 1:
@@ -72,12 +80,22 @@ class CaptionSource:
         self._most = most
         self._split = frozenset(split)
         countries = _table(path / COUNTRIES, ("code", "country", "region", "lat", "lon"))
-        cities = _table(path / CITIES, ("country_code", "region_code", "city", "region", "lat", "lon", "population"))
+        cities = _table(
+            path / CITIES,
+            ("country_code", "region_code", "city", "region", "lat", "lon", "population"),
+        )
         self._countries, self._cities = _rows(countries), _rows(cities)
-        regions = {code.partition("-")[0] for code in (row["code"] for row in self._countries) if "-" in code}
+        regions = {
+            code.partition("-")[0]
+            for code in (row["code"] for row in self._countries)
+            if "-" in code
+        }
         if unknown := sorted(self._split - regions):
             known = ", ".join(sorted(regions)) or "none"
-            raise SourceError(f"{path} has no regions of {unknown[0]!r} to split it into. It has those of: {known}.")
+            raise SourceError(
+                f"{path} has no regions of {unknown[0]!r} to split it into. It has those of:"
+                f" {known}."
+            )
         self._check_codes()
         choices = json.dumps([template, level, most, sorted(self._split)])
         self.fingerprint = countries.fingerprint(cities.fingerprint(choices))
@@ -98,18 +116,27 @@ class CaptionSource:
             row.said("country")
             before = first.setdefault(row.said("code"), row.where)
             if before != row.where:
-                raise row.error(f"code {row['code']!r} is in {before} too. Remove one of the two lines.")
+                raise row.error(
+                    f"code {row['code']!r} is in {before} too. Remove one of the two lines."
+                )
         for row in self._cities:
             row.said("city")
             row.population()
             split = row.said("country_code") in self._split
             column = "region_code" if split and row["country_code"] in first else "country_code"
             if row[column] not in first:
-                raise row.error(f"{column} {row[column]!r} is not in {COUNTRIES}. Add it there, or remove the line.")
+                raise row.error(
+                    f"{column} {row[column]!r} is not in {COUNTRIES}. Add it there, or remove the"
+                    " line."
+                )
 
     def _units(self) -> list[_Row]:
         """The rows of countries, and of the regions of those that are split."""
-        return [row for row in self._countries if (row["code"].partition("-")[0] in self._split) == ("-" in row["code"])]
+        return [
+            row
+            for row in self._countries
+            if (row["code"].partition("-")[0] in self._split) == ("-" in row["code"])
+        ]
 
     def _of_countries(self) -> Iterator[Item]:
         for row in self._units():
@@ -120,22 +147,34 @@ class CaptionSource:
     def _of_cities(self) -> Iterator[Item]:
         cities: dict[str, list[_Row]] = {}
         for row in self._cities:
-            cities.setdefault(row["region_code"] if row["country_code"] in self._split else row["country_code"], []).append(row)
+            cities.setdefault(
+                row["region_code"] if row["country_code"] in self._split else row["country_code"],
+                [],
+            ).append(row)
         for unit in self._units():
             taken: set[str] = set()
             populous = sorted(cities.get(unit["code"], ()), key=lambda row: -row.population())
             if not populous:
-                raise SourceError(f"{self.path / CITIES} has no city of {unit['code']}. Every country needs one.")
+                raise SourceError(
+                    f"{self.path / CITIES} has no city of {unit['code']}. Every country needs one."
+                )
             for row in populous[: self._most]:
                 region, country = row["region"] or unit["country"], unit["country"]
                 identity = f"{unit['code']}/{row['city']}"
                 if identity in taken:
                     identity += f", {region}"
                 if identity in taken:
-                    raise SourceError(f"{self.path / CITIES} has two cities {identity!r}, which a caption cannot tell apart.")
+                    raise SourceError(
+                        f"{self.path / CITIES} has two cities {identity!r}, which a caption cannot"
+                        " tell apart."
+                    )
                 taken.add(identity)
                 parts = [row["city"], region, country]
-                label = ", ".join(part for part, before in zip(parts, ["", *parts], strict=False) if part != before)
+                label = ", ".join(
+                    part
+                    for part, before in zip(parts, ["", *parts], strict=False)
+                    if part != before
+                )
                 text = self._template.format(city=row["city"], region=region, country=country)
                 yield Item(identity, row.location(), label=label, text=text)
 
@@ -143,7 +182,9 @@ class CaptionSource:
 def _table(file: Path, columns: Sequence[str]) -> Table:
     """A place list whose columns have these names."""
     if not file.is_file():
-        raise SourceError(f"{file.parent} has no {file.name}. Name a folder with {COUNTRIES} and {CITIES}.")
+        raise SourceError(
+            f"{file.parent} has no {file.name}. Name a folder with {COUNTRIES} and {CITIES}."
+        )
     return open_table(file, columns, {name: ((name,),) for name in columns})
 
 
@@ -155,7 +196,10 @@ def _rows(table: Table) -> list[_Row]:
         where, cells = row
         rows.append(_Row(f"{table.path}, {where}", cells))
     if not rows:
-        raise SourceError(f"The place list {table.path} has a header and no line below it. Add one for each place.")
+        raise SourceError(
+            f"The place list {table.path} has a header and no line below it. Add one for each"
+            " place."
+        )
     return rows
 
 
@@ -163,11 +207,19 @@ def check_template(template: str, fields: Sequence[str] = FIELDS) -> None:
     """Raise SourceError unless a template names at least one of these fields, and nothing else."""
     known = ", ".join(f"{{{field}}}" for field in fields)
     try:
-        parts = [(name, spec, conversion) for _, name, spec, conversion in Formatter().parse(template) if name is not None]
+        parts = [
+            (name, spec, conversion)
+            for _, name, spec, conversion in Formatter().parse(template)
+            if name is not None
+        ]
     except ValueError as error:
-        raise SourceError(f"The template {template!r} cannot be read ({error}). It may name {known}.") from error
+        raise SourceError(
+            f"The template {template!r} cannot be read ({error}). It may name {known}."
+        ) from error
     for name, spec, conversion in parts:
         if name not in fields or spec or conversion:
             raise SourceError(f"The template {template!r} names {name!r}. It may name {known}.")
     if not parts:
-        raise SourceError(f"The template {template!r} names no place. It must name {known}, or one of them.")
+        raise SourceError(
+            f"The template {template!r} names no place. It must name {known}, or one of them."
+        )

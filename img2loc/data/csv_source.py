@@ -29,11 +29,12 @@ _FIRST = 64
 class CsvSource:
     """Rows of a CSV (comma, semicolon or tab) or Parquet file that name photographs and their coordinates.
 
-    Columns are found as `open_table` says. Photographs lie relative to `photos`, or to the file's folder. Where `photos` is an
-    archive or a folder of archives, or where none of the first is as it is named, they are found there as `Store` says.
-    Without `find` they are named alone, and not looked for. With `licences` only rows whose licence holds one of these phrases
-    as whole words are taken. Where no column has a usual name for the photographs, the first of `photo_names` that is there has
-    them. Raises SourceError.
+    Columns are found as `open_table` says. Photographs lie relative to `photos`, or to the file's
+    folder. Where `photos` is an archive or a folder of archives, or where none of the first is as
+    it is named, they are found there as `Store` says. Without `find` they are named alone, and not
+    looked for. With `licences` only rows whose licence holds one of these phrases as whole words
+    are taken. Where no column has a usual name for the photographs, the first of `photo_names` that
+    is there has them. Raises SourceError.
     """
 
     def __init__(
@@ -51,21 +52,32 @@ class CsvSource:
         named = (COLUMN_NAMES["photo"], *((name,) for name in photo_names))
         self._table = open_table(path, ("photo", "lat", "lon"), {**USUAL, "photo": named}, columns)
         if self._licences and "licence" not in self._table.columns:
-            raise SourceError(f"{path} has no licence column to choose rows by. Leave --licence out, or add the column.")
+            raise SourceError(
+                f"{path} has no licence column to choose rows by. Leave --licence out, or add the"
+                " column."
+            )
         self._store = Store(photos) if find and photos and self._names_no_files(photos) else None
         where = self._store.fingerprint if self._store else str(photos or "")
-        self.fingerprint = self._table.fingerprint(json.dumps([sorted((columns or {}).items()), sorted(licences), where]))
+        self.fingerprint = self._table.fingerprint(
+            json.dumps([sorted((columns or {}).items()), sorted(licences), where])
+        )
 
     def __len__(self) -> int:
         """Rows below the header (a guide for progress: a quoted line break counts as a row)."""
         return len(self._table)
 
     def __iter__(self) -> Iterator[Item | Rejected]:
-        """Items and Rejected in the file's order, and then the archives that break off. Raises SourceError."""
+        """Items and Rejected in the file's order, and then the archives that break off.
+
+        Raises SourceError.
+        """
         seen = Seen()
         rows = iter(self._table)
         while block := list(islice(rows, _BLOCK)):
-            found = [("", row) if isinstance(row, Rejected) else (row[0], self._item(*row)) for row in block]
+            found = [
+                ("", row) if isinstance(row, Rejected) else (row[0], self._item(*row))
+                for row in block
+            ]
             items = [entry for _, entry in found if isinstance(entry, Item)]
             duplicate = iter(seen.add([item.id for item in items]))
             photos = iter(self._photos_of(items))
@@ -87,9 +99,15 @@ class CsvSource:
         """Whether its photographs must be looked for: in archives, or in a folder where none of the first is as it is named."""
         if photos.is_file() or (photos.is_dir() and has_archives(photos)):
             return True
-        names = (row[1]["photo"] for row in self._table if not isinstance(row, Rejected) and row[1]["photo"])
+        names = (
+            row[1]["photo"]
+            for row in self._table
+            if not isinstance(row, Rejected) and row[1]["photo"]
+        )
         first = list(islice(names, _FIRST))
-        return bool(first) and photos.is_dir() and not any((photos / name).exists() for name in first)
+        return (
+            bool(first) and photos.is_dir() and not any((photos / name).exists() for name in first)
+        )
 
     def _photos_of(self, items: Sequence[Item]) -> Sequence[Photo | str]:
         if self._store:
@@ -98,7 +116,9 @@ class CsvSource:
 
     def _item(self, where: str, cell: Mapping[str, str]) -> Item | Rejected | None:
         """The row's Item; None for a row of a licence that was not asked for."""
-        if self._licences and not any(phrase.search(_spaced(cell["licence"])) for phrase in self._licences):
+        if self._licences and not any(
+            phrase.search(_spaced(cell["licence"])) for phrase in self._licences
+        ):
             return None
         identity = cell.get("id") or cell["photo"] or where
         if not cell["photo"]:
@@ -107,17 +127,23 @@ class CsvSource:
         if isinstance(location, str):
             return Rejected(identity, f"{where}: {location}")
         return Item(
-            identity, location, Photo(Path(cell["photo"])), *(cell.get(role, "") for role in ("label", "author", "licence"))
+            identity,
+            location,
+            Photo(Path(cell["photo"])),
+            *(cell.get(role, "") for role in ("label", "author", "licence")),
         )
 
 
 class PointsSource:
     """Rows of a CSV or Parquet file of coordinates, with or without ids and labels: what a location tower embeds.
 
-    With `sample`, so many rows drawn at random (always the same), in the file's order. Raises SourceError.
+    With `sample`, so many rows drawn at random (always the same), in the file's order. Raises
+    SourceError.
     """
 
-    def __init__(self, path: Path, columns: Mapping[str, str] | None = None, sample: int | None = None) -> None:
+    def __init__(
+        self, path: Path, columns: Mapping[str, str] | None = None, sample: int | None = None
+    ) -> None:
         self.path = path
         self._table = open_table(path, ("lat", "lon"), usual("lat", "lon", "id", "label"), columns)
         self._sample = sample
@@ -145,7 +171,10 @@ class PointsSource:
             try:
                 location = Location(float(cell["lat"]), float(cell["lon"]))
             except ValueError:
-                yield Rejected(identity, f"{where}: no point on Earth: lat {cell['lat']!r}, lon {cell['lon']!r}")
+                yield Rejected(
+                    identity,
+                    f"{where}: no point on Earth: lat {cell['lat']!r}, lon {cell['lon']!r}",
+                )
                 continue
             yield Item(identity, location, label=cell.get("label", ""))
 
@@ -171,7 +200,9 @@ class GridSource:
             numbers = np.arange(start, min(start + _BLOCK, self._points))
             lats = np.degrees(np.arcsin(2 * (numbers + 0.5) / self._points - 1)).round(6)
             lons = (np.degrees(numbers * golden) % 360 - 180).round(6)
-            for number, lat, lon in zip(numbers.tolist(), lats.tolist(), lons.tolist(), strict=True):
+            for number, lat, lon in zip(
+                numbers.tolist(), lats.tolist(), lons.tolist(), strict=True
+            ):
                 yield Item(str(number), Location(lat, lon))
 
 
@@ -182,8 +213,12 @@ class FolderSource:
         self.path = path
         self._files = photo_files(path)
         if not self._files:
-            raise SourceError(f"{path} holds no photographs ({', '.join(sorted(images.SUFFIXES))}).")
-        listing = [(_id(path, file), file.stat().st_size, file.stat().st_mtime_ns) for file in self._files]
+            raise SourceError(
+                f"{path} holds no photographs ({', '.join(sorted(images.SUFFIXES))})."
+            )
+        listing = [
+            (_id(path, file), file.stat().st_size, file.stat().st_mtime_ns) for file in self._files
+        ]
         self.fingerprint = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
 
     def __len__(self) -> int:
@@ -201,7 +236,9 @@ class FolderSource:
                 yield Item(identity, location, Photo(file))
 
 
-def unique(entries: Iterable[Item | Rejected], seen: Seen, reason: str = "duplicate id") -> Iterator[Item | Rejected]:
+def unique(
+    entries: Iterable[Item | Rejected], seen: Seen, reason: str = "duplicate id"
+) -> Iterator[Item | Rejected]:
     """The entries, an item whose id was there before rejected for this reason."""
     remaining = iter(entries)
     while block := list(islice(remaining, _BLOCK)):
@@ -215,13 +252,16 @@ def photo_files(folder: Path) -> list[Path]:
     return sorted(
         file
         for file in folder.rglob("*")
-        if is_photo(file) and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+        if is_photo(file)
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
     )
 
 
 def is_photo(file: Path) -> bool:
     """Whether it is a file with the name of a photograph, and not a hidden one."""
-    return file.suffix.lower() in images.SUFFIXES and not file.name.startswith(".") and file.is_file()
+    return (
+        file.suffix.lower() in images.SUFFIXES and not file.name.startswith(".") and file.is_file()
+    )
 
 
 def _id(folder: Path, file: Path) -> str:

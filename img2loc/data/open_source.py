@@ -20,14 +20,21 @@ _COMPRESSED = (".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 class Mixture:
     """Several sources, one after the other. Of entries with the same id the first is taken, whichever source it is in.
 
-    `but` gives ids that are taken already, as those of a gallery to which the sources are added. Raises SourceError where two
-    sources have one name.
+    `but` gives ids that are taken already, as those of a gallery to which the sources are added.
+    Raises SourceError where two sources have one name.
     """
 
-    def __init__(self, sources: Sequence[tuple[str, Source]], but: Callable[[], Iterable[Sequence[str]]] = tuple) -> None:
+    def __init__(
+        self,
+        sources: Sequence[tuple[str, Source]],
+        but: Callable[[], Iterable[Sequence[str]]] = tuple,
+    ) -> None:
         names = [name for name, _ in sources]
         if len(set(names)) < len(names):
-            raise SourceError(f"Two sources have one name: {', '.join(sorted(names))}. Give each a name of its own.")
+            raise SourceError(
+                f"Two sources have one name: {', '.join(sorted(names))}. Give each a name of its"
+                " own."
+            )
         self._sources, self._but = sources, but
         self.path = sources[0][1].path if len(sources) == 1 else Path("+".join(names))
         parts = [[name, source.fingerprint] for name, source in sources]
@@ -59,19 +66,27 @@ def open_source(
     """
     if path.suffix.lower() in _COMPRESSED:
         raise SourceError(
-            f"{path} is compressed, so that nothing in it can be read in place. Unpack it, and name what comes out."
+            f"{path} is compressed, so that nothing in it can be read in place. Unpack it, and name"
+            " what comes out."
         )
     if path.suffix.lower() in (".tar", ".zip") or (path.is_dir() and has_archives(path)):
         if photos or licences:
-            raise SourceError(f"{path} holds archives: photos and licences belong to a CSV. Leave them out, or name the CSV.")
-        if path.is_dir() and (loose := next((file for file in sorted(path.iterdir()) if is_photo(file)), None)):
             raise SourceError(
-                f"{path} holds archives and loose photographs, such as {loose.name}, and only one kind can be meant. Name the "
-                "archive, or move either elsewhere."
+                f"{path} holds archives: photos and licences belong to a CSV. Leave them out, or"
+                " name the CSV."
+            )
+        if path.is_dir() and (
+            loose := next((file for file in sorted(path.iterdir()) if is_photo(file)), None)
+        ):
+            raise SourceError(
+                f"{path} holds archives and loose photographs, such as {loose.name}, and only one"
+                " kind can be meant. Name the archive, or move either elsewhere."
             )
         return PairsSource(path, columns)
     if path.is_dir():
         if photos or columns or licences:
-            raise SourceError(f"{path} is a folder: photos, columns and licences belong to a CSV. Leave them out.")
+            raise SourceError(
+                f"{path} is a folder: photos, columns and licences belong to a CSV. Leave them out."
+            )
         return FolderSource(path)
     return CsvSource(path, photos, columns, licences)

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 Hashes = NDArray[np.uint64]
 
-# "4763369508.jpg", "e1/55/4763369508.jpg", "e1_55_4763369508.jpg" (MP-16), "4763369508_7410c654ba_19_19355699@N00.jpg" (Im2GPS).
-# The ten hexadecimal digits of Flickr's secret are asked for, because "20231015_123456.jpg" is a telephone's name.
+# "4763369508.jpg", "e1/55/4763369508.jpg", "e1_55_4763369508.jpg" (MP-16),
+# "4763369508_7410c654ba_19_19355699@N00.jpg" (Im2GPS). The ten hexadecimal digits of Flickr's
+# secret are asked for, because "20231015_123456.jpg" is a telephone's name.
 # "Paris_00005_44406254_0054d193dc_27_98908999@N00.jpg" (Im2GPS, too).
 FLICKR = (
     r"(?:^|/)(?:[0-9a-f]{2,3}_[0-9a-f]{2,3}_|[A-Za-z0-9]+_\d{5}_)?"
@@ -57,7 +58,8 @@ def suffix(name: str) -> str:
 def author_in(text: str) -> str:
     """The photographer's Flickr id where a file's name ends in it, as Im2GPS's do; else nothing.
 
-    The widespread truth file of Im2GPS has the secret and the server before it in its column of authors.
+    The widespread truth file of Im2GPS has the secret and the server before it in its column of
+    authors.
     """
     found = _AUTHOR.search(text)
     return found[1] if found else ""
@@ -65,7 +67,9 @@ def author_in(text: str) -> str:
 
 def hashed(names: Iterable[str]) -> Hashes:
     """64 bits for each name, the same on every machine; two of ten million names share them once in 400,000 times."""
-    digests = (blake2b(name.encode("utf-8", "backslashreplace"), digest_size=8).digest() for name in names)
+    digests = (
+        blake2b(name.encode("utf-8", "backslashreplace"), digest_size=8).digest() for name in names
+    )
     return np.fromiter((int.from_bytes(digest, "little") for digest in digests), np.uint64)
 
 
@@ -87,6 +91,8 @@ class Seen:
             before |= known[at] == keys
         if len(unique):
             self._sorted.append(unique)
-        while len(self._sorted) > 1 and len(self._sorted[-2]) <= 2 * len(self._sorted[-1]):  # So that there are few to search.
+        while len(self._sorted) > 1 and len(self._sorted[-2]) <= 2 * len(
+            self._sorted[-1]
+        ):  # So that there are few to search.
             self._sorted.append(np.union1d(self._sorted.pop(), self._sorted.pop()))
         return [bool(there) for there in before]

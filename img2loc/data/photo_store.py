@@ -28,11 +28,12 @@ _Sorted = tuple[Hashes, NDArray[np.int64]]
 class Store:
     """Photographs by name, where the table does not say in which folder or archive each lies.
 
-    A name is compared without its suffix, with folders and underscores alike, and with the folders above it or without, in the
-    table and in the archive: whichever way finds the most of the first names of which any is found. If comparing whole names of
-    the table finds not half of them, Flickr's number in the name is compared as well. A photograph takes 16 bytes of memory (as
-    often as there are ways, until one is chosen), loose ones their name besides. Raises SourceError for a place without
-    photographs.
+    A name is compared without its suffix, with folders and underscores alike, and with the folders
+    above it or without, in the table and in the archive: whichever way finds the most of the first
+    names of which any is found. If comparing whole names of the table finds not half of them,
+    Flickr's number in the name is compared as well. A photograph takes 16 bytes of memory (as often
+    as there are ways, until one is chosen), loose ones their name besides. Raises SourceError for a
+    place without photographs.
     """
 
     def __init__(self, place: Path) -> None:
@@ -41,7 +42,10 @@ class Store:
         self._loose = [] if self._archives else list(_image_files(place))
         self._counts = [len(archive) for archive in self._archives] or [len(self._loose)]
         if not any(map(_may_be_photo, self._names())):
-            raise SourceError(f"{place} holds no photographs, neither loose nor in tar or zip files.{self._torn_note()}")
+            raise SourceError(
+                f"{place} holds no photographs, neither loose nor in tar or zip"
+                f" files.{self._torn_note()}"
+            )
         self._tables: dict[_Naming, _Sorted] = {}
         self._chosen: tuple[_Naming, _Naming] | None = None
         digest = hashlib.sha256()
@@ -52,13 +56,23 @@ class Store:
         self.fingerprint = digest.hexdigest()
 
     def find(self, names: Sequence[str]) -> list[Photo | str]:
-        """The photograph of each name, read when it is needed; else the reason why there is none. Raises SourceError."""
+        """The photograph of each name, read when it is needed; else the reason why there is none.
+
+        Raises SourceError.
+        """
         ways = self._chosen or self._settle(names)
-        return [self._photo(int(row)) if row >= 0 else _SEVERAL if row == -2 else MISSING for row in self._rows(names, *ways)]
+        return [
+            self._photo(int(row)) if row >= 0 else _SEVERAL if row == -2 else MISSING
+            for row in self._rows(names, *ways)
+        ]
 
     def torn(self) -> list[Rejected]:
         """The archives that break off, and where."""
-        return [Rejected(archive.volume.name, archive.torn) for archive in self._archives if archive.torn]
+        return [
+            Rejected(archive.volume.name, archive.torn)
+            for archive in self._archives
+            if archive.torn
+        ]
 
     def _settle(self, names: Sequence[str]) -> tuple[_Naming, _Naming]:
         """How members are named and how the table's names are read; for good as soon as one of them is found."""
@@ -76,7 +90,9 @@ class Store:
     def _rows(self, names: Sequence[str], members: _Naming, asked: _Naming) -> NDArray[np.int64]:
         """The member of each name; -1 for none, -2 where there are several that are not alike."""
         if members not in self._tables:
-            rows = np.fromiter((row for row, name in enumerate(self._names()) if _may_be_photo(name)), np.int64)
+            rows = np.fromiter(
+                (row for row, name in enumerate(self._names()) if _may_be_photo(name)), np.int64
+            )
             keys = hashed(members(name) for name in self._names() if _may_be_photo(name))
             order = np.argsort(keys, kind="stable")
             self._tables[members] = keys[order], rows[order]

@@ -46,7 +46,10 @@ USUAL = usual("photo", "lat", "lon", "id", "label", "author", "licence")
 
 
 class Table(ABC):
-    """Rows of a file, read by role and never held together; `columns` is role → the column's name in the file."""
+    """Rows of a file, read by role and never held together;
+
+    `columns` is role → the column's name in the file.
+    """
 
     columns: dict[str, str]
 
@@ -62,7 +65,8 @@ class Table(ABC):
     def __iter__(self) -> Iterator[tuple[str, dict[str, str]] | Rejected]:
         """Where a row is ("line 7" of a CSV, "row 6" of a Parquet file) and its cells by role, in the file's order.
 
-        Cells are text without space around it, "" for an empty one. Raises SourceError where the file is damaged.
+        Cells are text without space around it, "" for an empty one. Raises SourceError where the
+        file is damaged.
         """
 
     def fingerprint(self, choices: str) -> str:
@@ -72,17 +76,27 @@ class Table(ABC):
         return digest.hexdigest()
 
 
-def open_table(path: Path, required: Sequence[str], roles: Roles = USUAL, columns: Mapping[str, str] | None = None) -> Table:
+def open_table(
+    path: Path,
+    required: Sequence[str],
+    roles: Roles = USUAL,
+    columns: Mapping[str, str] | None = None,
+) -> Table:
     """The table in a Parquet file (.parquet), else a CSV (comma, semicolon or tab), with those `roles` that it has columns for.
 
-    `columns` ({"photo": "IMG_ID"}) settles an ambiguity, which is otherwise refused. Raises SourceError for a file that cannot be
-    read, and where a `required` role has no column.
+    `columns` ({"photo": "IMG_ID"}) settles an ambiguity, which is otherwise refused. Raises
+    SourceError for a file that cannot be read, and where a `required` role has no column.
     """
     kind = _Parquet if path.suffix.lower() == ".parquet" else _Csv
     try:
-        return kind(path, partial(_find_columns, path, required=required, roles=roles, chosen=columns or {}))
+        return kind(
+            path, partial(_find_columns, path, required=required, roles=roles, chosen=columns or {})
+        )
     except OSError as error:
-        raise SourceError(f"{path} cannot be read: {error.strerror or first_line(error)}. Name a CSV or Parquet file.") from error
+        raise SourceError(
+            f"{path} cannot be read: {error.strerror or first_line(error)}. Name a CSV or Parquet"
+            " file."
+        ) from error
 
 
 class _Csv(Table):
@@ -108,9 +122,14 @@ class _Csv(Table):
                     if len(row) > len(header):
                         yield Rejected(where, f"{where}: more cells than columns")
                     elif row:
-                        yield where, {role: row[at].strip() if at < len(row) else "" for role, at in places}
+                        yield (
+                            where,
+                            {role: row[at].strip() if at < len(row) else "" for role, at in places},
+                        )
             except csv.Error as error:
-                raise SourceError(f"{self.path}, line {reader.line_num}: {error}. Mend the CSV there.") from error
+                raise SourceError(
+                    f"{self.path}, line {reader.line_num}: {error}. Mend the CSV there."
+                ) from error
 
     def _survey(self) -> tuple[str, int]:
         """The beginning of the text, and how many lines follow the first; never the whole file in memory."""
@@ -149,13 +168,17 @@ class _Csv(Table):
             try:
                 return delimiter, find(self._header(delimiter))
             except csv.Error as error:
-                first = first or SourceError(f"{self.path}: its header cannot be read ({error}). Mend the CSV there.")
+                first = first or SourceError(
+                    f"{self.path}: its header cannot be read ({error}). Mend the CSV there."
+                )
             except SourceError as error:
                 first = first or error
         assert first is not None
         if any(delimiter in head.partition("\n")[0] for delimiter in _DELIMITERS) or not head:
             raise first
-        raise SourceError(f"{first} The cells of a CSV are separated by {' or '.join(_DELIMITERS.values())}.")
+        raise SourceError(
+            f"{first} The cells of a CSV are separated by {' or '.join(_DELIMITERS.values())}."
+        )
 
 
 class _Parquet(Table):
@@ -177,7 +200,10 @@ class _Parquet(Table):
             cells = {role: batch[column].to_pylist() for role, column in self.columns.items()}
             for values in zip(*cells.values(), strict=True):
                 number += 1
-                yield f"row {number}", {role: _text(value) for role, value in zip(cells, values, strict=True)}
+                yield (
+                    f"row {number}",
+                    {role: _text(value) for role, value in zip(cells, values, strict=True)},
+                )
 
     def _batches(self) -> Iterator[Any]:
         import pyarrow as pa
@@ -194,7 +220,9 @@ class _Parquet(Table):
         try:
             return pq.ParquetFile(self.path)
         except (OSError, pa.ArrowInvalid) as error:
-            raise SourceError(f"{self.path} cannot be read as Parquet: {first_line(error)}.") from error
+            raise SourceError(
+                f"{self.path} cannot be read as Parquet: {first_line(error)}."
+            ) from error
 
 
 def _text(value: object) -> str:
@@ -206,14 +234,20 @@ def _text(value: object) -> str:
 
 
 def _find_columns(
-    path: Path, header: Sequence[str], required: Sequence[str], roles: Roles, chosen: Mapping[str, str]
+    path: Path,
+    header: Sequence[str],
+    required: Sequence[str],
+    roles: Roles,
+    chosen: Mapping[str, str],
 ) -> dict[str, str]:
     """Role → the column's name in this file."""
     if not header:
         raise SourceError(f"{path} is empty. Name a file with a header and rows.")
     for role, column in chosen.items():
         if role not in COLUMN_NAMES:
-            raise SourceError(f"There is no column role {role!r}. Known: {', '.join(COLUMN_NAMES)}.")
+            raise SourceError(
+                f"There is no column role {role!r}. Known: {', '.join(COLUMN_NAMES)}."
+            )
         if column not in header:
             raise SourceError(f"{path} has no column {column!r}. It has: {', '.join(header)}.")
     columns = dict(chosen)
@@ -232,5 +266,8 @@ def _find_columns(
             columns[role] = matches[0]
         elif role in required:
             expected = ", ".join(name for names in lists for name in names)
-            raise SourceError(f"{path} has no column for the {role}: none of {expected}. It has: {', '.join(header)}.")
+            raise SourceError(
+                f"{path} has no column for the {role}: none of {expected}. It has:"
+                f" {', '.join(header)}."
+            )
     return columns

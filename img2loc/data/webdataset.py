@@ -18,30 +18,42 @@ from img2loc.data.tables import COLUMN_NAMES
 class PairsSource:
     """The photographs of an archive, or of all that lie in a folder, with what the JSON of the same key says of each.
 
-    Its fields are found by the usual names of columns (tables.COLUMN_NAMES), or by `columns`; the id is the field "id", else the
-    key. Raises SourceError.
+    Its fields are found by the usual names of columns (tables.COLUMN_NAMES), or by `columns`; the
+    id is the field "id", else the key. Raises SourceError.
     """
 
     def __init__(self, path: Path, columns: Mapping[str, str] | None = None) -> None:
         self.path = path
         self._columns = dict(columns or {})
         if unknown := sorted(set(self._columns) - set(COLUMN_NAMES)):
-            raise SourceError(f"There is no column role {unknown[0]!r}. Known: {', '.join(COLUMN_NAMES)}.")
+            raise SourceError(
+                f"There is no column role {unknown[0]!r}. Known: {', '.join(COLUMN_NAMES)}."
+            )
         self._archives = find_archives(path)
         if not self._archives:
             raise SourceError(f"{path} holds no tar or zip files.")
         if not any(map(len, self._archives)):
-            raise SourceError(f"{path} holds nothing. {'. '.join(archive.torn for archive in self._archives if archive.torn)}")
+            raise SourceError(
+                f"{path} holds nothing."
+                f" {'. '.join(archive.torn for archive in self._archives if archive.torn)}"
+            )
         content = [archive.digest().hex() for archive in self._archives]
-        self.fingerprint = hashlib.sha256(json.dumps([content, sorted(self._columns.items())]).encode()).hexdigest()
+        self.fingerprint = hashlib.sha256(
+            json.dumps([content, sorted(self._columns.items())]).encode()
+        ).hexdigest()
 
     def __len__(self) -> int:
         """Photographs, taking each to be one of a pair."""
         return sum(len(archive) for archive in self._archives) // 2
 
     def __iter__(self) -> Iterator[Item | Rejected]:
-        """Items and Rejected in the archives' order, each archive's end last where it breaks off. Raises SourceError."""
-        yield from unique((entry for archive in self._archives for entry in self._entries(archive)), Seen())
+        """Items and Rejected in the archives' order, each archive's end last where it breaks off.
+
+        Raises SourceError.
+        """
+        yield from unique(
+            (entry for archive in self._archives for entry in self._entries(archive)), Seen()
+        )
 
     def _entries(self, archive: Archive) -> Iterator[Item | Rejected]:
         for key, group in groupby(enumerate(archive.names()), lambda entry: _key(entry[1])):
@@ -58,14 +70,22 @@ class PairsSource:
                 photo = Photo(archive.volume.paths[0] / name, archive.member(number)[1])
                 yield self._item(key, archive.member(described)[1], photo)
             for _, other in own[1:] or (() if own else photos[1:]):
-                yield Rejected(other, f"a second photograph of the key {key}: what is after a name's first dot is not told apart")
+                yield Rejected(
+                    other,
+                    f"a second photograph of the key {key}: what is after a name's first dot is not"
+                    " told apart",
+                )
         if archive.torn:
             yield Rejected(archive.volume.name, archive.torn)
 
     def _item(self, key: str, description: Callable[[], bytes], photo: Photo) -> Item | Rejected:
         try:
             fields = json.loads(description())
-            cells = {role: _text(value) for role, value in self._cells(fields).items() if value is not None}
+            cells = {
+                role: _text(value)
+                for role, value in self._cells(fields).items()
+                if value is not None
+            }
         except (ValueError, AttributeError, RecursionError, UnreadablePhoto):
             return Rejected(key, "its .json cannot be read")
         identity = cells.get("id") or key
@@ -74,7 +94,12 @@ class PairsSource:
         location = location_of(cells["lat"], cells["lon"])
         if isinstance(location, str):
             return Rejected(identity, location)
-        return Item(identity, location, photo, *(cells.get(role, "") for role in ("label", "author", "licence")))
+        return Item(
+            identity,
+            location,
+            photo,
+            *(cells.get(role, "") for role in ("label", "author", "licence")),
+        )
 
     def _cells(self, fields: Mapping[str, object]) -> dict[str, object]:
         """Role → value; of several names for a role the first in our list counts."""

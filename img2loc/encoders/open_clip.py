@@ -23,10 +23,11 @@ _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 class OpenClip(TorchEncoder, TextTower):
     """The image tower and the text tower of a CLIP model.
 
-    `model` is an open_clip architecture with `pretrained` a tag ("openai") or a checkpoint file; or "hf-hub:org/repo"; or
-    "local-dir:FOLDER" with open_clip_config.json and weights. Weights trained with QuickGELU get it (by tag, and for
-    OpenAI's own .pt files); for other checkpoint files the architecture's name decides ("ViT-L-14-quickgelu").
-    Raises MissingWeights rather than start from random ones.
+    `model` is an open_clip architecture with `pretrained` a tag ("openai") or a checkpoint file; or
+    "hf-hub:org/repo"; or "local-dir:FOLDER" with open_clip_config.json and weights. Weights trained
+    with QuickGELU get it (by tag, and for OpenAI's own .pt files); for other checkpoint files the
+    architecture's name decides ("ViT-L-14-quickgelu"). Raises MissingWeights rather than start from
+    random ones.
     """
 
     def __init__(
@@ -42,19 +43,31 @@ class OpenClip(TorchEncoder, TextTower):
 
         name, options = _resolve(model, pretrained)
         try:
-            network, self._transform = open_clip.create_model_from_pretrained(name, device="cpu", **options)
+            network, self._transform = open_clip.create_model_from_pretrained(
+                name, device="cpu", **options
+            )
         except Exception as error:  # A torn file can make the unpicklers raise anything.
-            raise MissingWeights(f"open_clip cannot load {model!r} with {pretrained!r}: {first_line(error)}") from error
-        preprocessing = {**network.visual.preprocess_cfg, **_architecture(name, bool(options.get("force_quick_gelu")))}
+            raise MissingWeights(
+                f"open_clip cannot load {model!r} with {pretrained!r}: {first_line(error)}"
+            ) from error
+        preprocessing = {
+            **network.visual.preprocess_cfg,
+            **_architecture(name, bool(options.get("force_quick_gelu"))),
+        }
         size = preprocessing["size"]
         dim = int(network.visual.output_dim)
         self._architecture_name = name
         self.scale = float(network.logit_scale.detach().exp())
-        self._model = self._adopt(network, dim, size[0] if isinstance(size, tuple | list) else size, preprocessing)
+        self._model = self._adopt(
+            network, dim, size[0] if isinstance(size, tuple | list) else size, preprocessing
+        )
 
     @classmethod
     def needs(cls, model: str, pretrained: str = "", **_: object) -> HubFiles | None:
-        """What it takes from a hub, or None where its weights are a local file or folder. Raises ConfigError."""
+        """What it takes from a hub, or None where its weights are a local file or folder.
+
+        Raises ConfigError.
+        """
         if model.startswith("hf-hub:"):
             return HubFiles(model.removeprefix("hf-hub:"), _WEIGHTS, ("open_clip_config.json",))
         if model.startswith("local-dir:") and not Path(model.removeprefix("local-dir:")).is_dir():
@@ -64,11 +77,16 @@ class OpenClip(TorchEncoder, TextTower):
         import open_clip
 
         if open_clip.get_model_config(model) is None:
-            raise ConfigError(f"open_clip knows no model {model!r}. `open_clip.list_models()` names them.")
+            raise ConfigError(
+                f"open_clip knows no model {model!r}. `open_clip.list_models()` names them."
+            )
         tag = open_clip.get_pretrained_cfg(model, pretrained)
         if not tag:
             tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
-            raise ConfigError(f"{model!r} has no pretrained weights {pretrained!r}: no such file or tag. Tags: {tags}.")
+            raise ConfigError(
+                f"{model!r} has no pretrained weights {pretrained!r}: no such file or tag. Tags:"
+                f" {tags}."
+            )
         repo, _, file = tag.get("hf_hub", "").rpartition("/")
         return HubFiles(repo, (file,) if file else _WEIGHTS)
 
@@ -84,7 +102,9 @@ class OpenClip(TorchEncoder, TextTower):
 
     def text_features(self, texts: Sequence[str]) -> torch.Tensor:
         """A batch of texts → features."""
-        features: torch.Tensor = self._model.encode_text(self._tokenizer(list(texts)).to(self.device))  # type: ignore[operator]
+        features: torch.Tensor = self._model.encode_text(
+            self._tokenizer(list(texts)).to(self.device)
+        )  # type: ignore[operator]
         return features
 
     @cached_property
@@ -102,14 +122,26 @@ def _resolve(model: str, pretrained: str) -> tuple[str, dict[str, Any]]:
     if files is None:
         if model.startswith("local-dir:"):
             return model, {}
-        return model, {"pretrained": pretrained, "force_quick_gelu": _is_torchscript(Path(pretrained))}
+        return model, {
+            "pretrained": pretrained,
+            "force_quick_gelu": _is_torchscript(Path(pretrained)),
+        }
     weights = files.require()
     if model.startswith("hf-hub:"):
         return f"local-dir:{weights.parent}", {}
     tag = open_clip.get_pretrained_cfg(model, pretrained)
-    # Given as a file, open_clip neither applies the tag's preprocessing nor notices its activation: both are set here.
-    options = {f"image_{key}": tag[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in tag}
-    return model, {"pretrained": str(weights), "force_quick_gelu": bool(tag.get("quick_gelu")), **options}
+    # Given as a file, open_clip neither applies the tag's preprocessing nor notices its activation:
+    # both are set here.
+    options = {
+        f"image_{key}": tag[key]
+        for key in ("mean", "std", "interpolation", "resize_mode")
+        if key in tag
+    }
+    return model, {
+        "pretrained": str(weights),
+        "force_quick_gelu": bool(tag.get("quick_gelu")),
+        **options,
+    }
 
 
 def _architecture(name: str, force_quick_gelu: bool) -> dict[str, object]:
@@ -117,12 +149,16 @@ def _architecture(name: str, force_quick_gelu: bool) -> dict[str, object]:
     import open_clip
 
     if name.startswith("local-dir:"):
-        config = json.loads((Path(name.removeprefix("local-dir:")) / "open_clip_config.json").read_text(encoding="utf-8"))[
-            "model_cfg"
-        ]
+        config = json.loads(
+            (Path(name.removeprefix("local-dir:")) / "open_clip_config.json").read_text(
+                encoding="utf-8"
+            )
+        )["model_cfg"]
     else:
         config = open_clip.get_model_config(name)
-    towers = {name: json.dumps(config[f"{name}_cfg"], sort_keys=True) for name in ("vision", "text")}
+    towers = {
+        name: json.dumps(config[f"{name}_cfg"], sort_keys=True) for name in ("vision", "text")
+    }
     return {**towers, "quick_gelu": force_quick_gelu or bool(config.get("quick_gelu"))}
 
 

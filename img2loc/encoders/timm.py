@@ -19,23 +19,34 @@ _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 class Timm(TorchEncoder):
     """A timm backbone with the evaluation transform of its own configuration.
 
-    `model` is a timm name ("vit_base_patch14_dinov2"), "hf-hub:org/repo" or "local-dir:FOLDER"; `weights` a checkpoint file
-    in place of the published ones. Raises MissingWeights rather than start from random ones.
+    `model` is a timm name ("vit_base_patch14_dinov2"), "hf-hub:org/repo" or "local-dir:FOLDER";
+    `weights` a checkpoint file in place of the published ones. Raises MissingWeights rather than
+    start from random ones.
     """
 
-    def __init__(self, model: str, weights: str = "", device: str = "auto", dtype: str = "auto", batch_size: int = 32) -> None:
+    def __init__(
+        self,
+        model: str,
+        weights: str = "",
+        device: str = "auto",
+        dtype: str = "auto",
+        batch_size: int = 32,
+    ) -> None:
         super().__init__("timm", device, dtype, batch_size)
         import timm
         from timm.data import create_transform, resolve_model_data_config
 
         name, options = _resolve(model, weights)
         try:
-            # With its classifier, so that timm checks every weight; asked for without one, it leaves what is missing random.
+            # With its classifier, so that timm checks every weight; asked for without one, it
+            # leaves what is missing random.
             network = timm.create_model(name, pretrained=True, **options)
             network.reset_classifier(0)
         except Exception as error:  # A torn file can make the unpicklers raise anything.
             reason = first_line(error)
-            raise MissingWeights(f"timm cannot load {model!r} with weights {weights!r}: {reason}") from error
+            raise MissingWeights(
+                f"timm cannot load {model!r} with weights {weights!r}: {reason}"
+            ) from error
         data = resolve_model_data_config(network)
         self._transform = create_transform(**data, is_training=False)
         self._model = self._adopt(
@@ -47,7 +58,10 @@ class Timm(TorchEncoder):
 
     @classmethod
     def needs(cls, model: str, weights: str = "", **_: object) -> HubFiles | None:
-        """What it takes from a hub, or None where its weights are a local file or folder. Raises ConfigError."""
+        """What it takes from a hub, or None where its weights are a local file or folder.
+
+        Raises ConfigError.
+        """
         if model.startswith("hf-hub:"):
             return HubFiles(model.removeprefix("hf-hub:"), _WEIGHTS, ("config.json",))
         if weights and not Path(weights).is_file():
@@ -56,9 +70,14 @@ class Timm(TorchEncoder):
             return None
         import timm
 
-        published = timm.get_pretrained_cfg(model) if timm.is_model(model.partition(".")[0]) else None
+        published = (
+            timm.get_pretrained_cfg(model) if timm.is_model(model.partition(".")[0]) else None
+        )
         if published is None or not published.hf_hub_id:
-            raise ConfigError(f"timm publishes no weights for a model {model!r}. `timm.list_pretrained()` names those it has.")
+            raise ConfigError(
+                f"timm publishes no weights for a model {model!r}. `timm.list_pretrained()` names"
+                " those it has."
+            )
         return HubFiles(published.hf_hub_id, _WEIGHTS)
 
     def prepare(self, image: Image) -> torch.Tensor:

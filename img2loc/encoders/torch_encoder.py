@@ -25,17 +25,19 @@ if TYPE_CHECKING:
 _MOST_WORKERS = 32
 _DECODED_AT_LEAST = 2.5
 """The shorter side at which a JPEG may be decoded, in sides of the model's input. Towers resize to 1 to 1.15 of them, so at least
-twice as many pixels a side are left to resize from, and the vector moves by less than tests/encoders/test_encoders.py allows."""
+twice as many pixels a side are left to resize from, and the vector moves by less than
+tests/encoders/test_encoders.py allows."""
 
 
 class TorchEncoder(ABC):
     """Base of our encoders: a subclass loads its model, and gives `prepare` (one image) and `features` (one batch).
 
-    `size` is the side of the model's input in pixels, `scale` the factor by which its softmax over similarities was trained
-    (exp of CLIP's logit scale), None for a model that has none.
+    `size` is the side of the model's input in pixels, `scale` the factor by which its softmax over
+    similarities was trained (exp of CLIP's logit scale), None for a model that has none.
 
-    `device`: "auto" (CUDA where there is one, else CPU) or a torch device. `dtype`: "auto" (bfloat16 where the
-    processor computes in it, float16 on older CUDA, else float32), or a name. Raises ConfigError for others.
+    `device`: "auto" (CUDA where there is one, else CPU) or a torch device. `dtype`: "auto"
+    (bfloat16 where the processor computes in it, float16 on older CUDA, else float32), or a name.
+    Raises ConfigError for others.
     """
 
     def __init__(self, kind: str, device: str, dtype: str, batch_size: int) -> None:
@@ -73,8 +75,8 @@ class TorchEncoder(ABC):
     def encode(self, photos: Iterable[Photo]) -> Iterator[Embedding | Rejected]:
         """One float32 unit row for each photo, in order, or the reason why it cannot be decoded.
 
-        While the model runs over one batch, threads decode the next. A GPU is given a batch before the rows of the one before are
-        taken from it, so that it need not wait for them.
+        While the model runs over one batch, threads decode the next. A GPU is given a batch before
+        the rows of the one before are taken from it, so that it need not wait for them.
         """
         upcoming = iter(photos)
         first = list(islice(upcoming, 2))
@@ -137,12 +139,18 @@ class TorchEncoder(ABC):
     def _to_device(self, inputs: torch.Tensor) -> torch.Tensor:
         if self.device.startswith("cuda"):
             return inputs.pin_memory().to(self.device, non_blocking=True).to(self.dtype)
-        return inputs.to(self.device, self.dtype)  # A copy to mps that is not waited for may read memory that is used again.
+        return inputs.to(
+            self.device, self.dtype
+        )  # A copy to mps that is not waited for may read memory that is used again.
 
-    def _adopt(self, model: torch.nn.Module, dim: int, size: int, preprocessing: Mapping[str, object]) -> torch.nn.Module:
+    def _adopt(
+        self, model: torch.nn.Module, dim: int, size: int, preprocessing: Mapping[str, object]
+    ) -> torch.nn.Module:
         """Stamp the encoder with what it is, and put the model to work: evaluation mode, device, dtype."""
         self._dim, self.size = dim, size
-        self._name = f"{self._kind}/{dim}d-{size}px@{fingerprint(model.state_dict(), preprocessing)}"
+        self._name = (
+            f"{self._kind}/{dim}d-{size}px@{fingerprint(model.state_dict(), preprocessing)}"
+        )
         return model.eval().requires_grad_(False).to(self.device, self.dtype)
 
 
@@ -160,7 +168,10 @@ class TextTower(ABC):
         """Float32 unit rows of shape (len(texts), dim); a text is cut off at the model's length (77 tokens for CLIP)."""
         import torch
 
-        batches = [texts[start : start + self._batch_size] for start in range(0, len(texts), self._batch_size)]
+        batches = [
+            texts[start : start + self._batch_size]
+            for start in range(0, len(texts), self._batch_size)
+        ]
         with torch.inference_mode():
             rows = [unit_rows(self.text_features(batch)) for batch in batches]
         return np.concatenate(rows) if rows else np.empty((0, self.dim), np.float32)
@@ -179,7 +190,9 @@ def _normalised(features: torch.Tensor) -> torch.Tensor:
 
 
 def _as_they_come(
-    rows: Iterable[Embedding] | torch.Tensor, photos: Sequence[Photo], rejected: Sequence[Rejected | None]
+    rows: Iterable[Embedding] | torch.Tensor,
+    photos: Sequence[Photo],
+    rejected: Sequence[Rejected | None],
 ) -> Iterator[Embedding | Rejected]:
     """The rows of a batch, taken from the device at the first one, with what was rejected in its place."""
     import torch
@@ -210,7 +223,9 @@ def _checked(photo: Photo, row: Embedding) -> Embedding | Rejected:
 
 def fingerprint(weights: Mapping[str, torch.Tensor], preprocessing: Mapping[str, object]) -> str:
     """Twelve hex digits that tell one set of weights and preprocessing from another, by a sample of every tensor."""
-    digest = hashlib.sha256(repr(sorted((key, str(value)) for key, value in preprocessing.items())).encode())
+    digest = hashlib.sha256(
+        repr(sorted((key, str(value)) for key, value in preprocessing.items())).encode()
+    )
     for name in sorted(weights):
         tensor = weights[name].detach().flatten()
         sample = tensor[:: max(1, tensor.numel() // 64)].cpu().double().numpy()

@@ -1,4 +1,7 @@
-"""CLIP-like models through transformers: `openai/clip-vit-large-patch14`, StreetCLIP, SigLIP; a hub id or a folder."""
+"""CLIP-like models through transformers:
+
+`openai/clip-vit-large-patch14`, StreetCLIP, SigLIP; a hub id or a folder.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +26,11 @@ _TOKENIZERS = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model"
 class TransformersClip(TorchEncoder, TextTower):
     """The projected image features, and text features, of a CLIP-like model in transformers' format.
 
-    `model` is a folder or a hub id whose files are in the cache. Images go through the model's own processor, by default in its
-    Pillow form, which the published numbers were made with; transformers' own default is "torchvision" now, which differs from it
-    by up to 0.03 a normalised pixel (40 photographs), and which the package geoclip therefore uses.
-    Raises MissingWeights where weights are missing in whole or in part, ConfigError where there is no image tower.
+    `model` is a folder or a hub id whose files are in the cache. Images go through the model's own
+    processor, by default in its Pillow form, which the published numbers were made with;
+    transformers' own default is "torchvision" now, which differs from it by up to 0.03 a normalised
+    pixel (40 photographs), and which the package geoclip therefore uses. Raises MissingWeights
+    where weights are missing in whole or in part, ConfigError where there is no image tower.
     """
 
     def __init__(
@@ -44,16 +48,28 @@ class TransformersClip(TorchEncoder, TextTower):
         files = self.needs(model)
         folder = Path(model) if files is None else files.require().parent
         try:
-            self._processor = AutoImageProcessor.from_pretrained(folder, backend=processor, trust_remote_code=False)
+            self._processor = AutoImageProcessor.from_pretrained(
+                folder, backend=processor, trust_remote_code=False
+            )
             network, loading = AutoModel.from_pretrained(
                 folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
             )
         except Exception as error:  # A torn file can make the loaders raise anything.
-            raise MissingWeights(f"transformers cannot load {model!r}: {first_line(error)}") from error
-        if missing := sorted(loading["missing_keys"]) + sorted(str(key) for key in loading["mismatched_keys"]):
-            raise MissingWeights(f"{model!r} lacks {len(missing)} of its weights ({missing[0]} …). Fetch the files again.")
+            raise MissingWeights(
+                f"transformers cannot load {model!r}: {first_line(error)}"
+            ) from error
+        if missing := sorted(loading["missing_keys"]) + sorted(
+            str(key) for key in loading["mismatched_keys"]
+        ):
+            raise MissingWeights(
+                f"{model!r} lacks {len(missing)} of its weights ({missing[0]} …). Fetch the files"
+                " again."
+            )
         if not hasattr(network, "get_image_features"):
-            raise ConfigError(f"{model!r} is a {type(network).__name__}, which has no image features. Name a CLIP-like model.")
+            raise ConfigError(
+                f"{model!r} is a {type(network).__name__}, which has no image features. Name a"
+                " CLIP-like model."
+            )
         self._folder = folder
         self._siglip = str(network.config.model_type).startswith("siglip")
         self._adopt_clip(network, folder)
@@ -68,12 +84,18 @@ class TransformersClip(TorchEncoder, TextTower):
         with torch.inference_mode():
             dim = int(self.features(probe[None]).shape[-1])
         self._model = self._adopt(
-            network, dim, int(probe.shape[-1]), {**_preprocessing(self._processor), **_architecture(folder)}
+            network,
+            dim,
+            int(probe.shape[-1]),
+            {**_preprocessing(self._processor), **_architecture(folder)},
         )
 
     @classmethod
     def needs(cls, model: str, **_: object) -> HubFiles | None:
-        """What it takes from a hub, or None for a local folder. Raises ConfigError for a folder that is not there."""
+        """What it takes from a hub, or None for a local folder.
+
+        Raises ConfigError for a folder that is not there.
+        """
         return folder_or_hub(model, ("model.safetensors", "pytorch_model.bin"), ("*.json", "*.txt"))
 
     def prepare(self, image: Image) -> torch.Tensor:
@@ -87,10 +109,15 @@ class TransformersClip(TorchEncoder, TextTower):
 
     def text_features(self, texts: Sequence[str]) -> torch.Tensor:
         """A batch of texts → features. Raises MissingWeights where there is no tokenizer."""
-        longest = getattr(getattr(self._model.config, "text_config", None), "max_position_embeddings", None)
-        # SigLIP reads a text's last place, and was trained with all places filled; CLIP looks for the text's own end.
+        longest = getattr(
+            getattr(self._model.config, "text_config", None), "max_position_embeddings", None
+        )
+        # SigLIP reads a text's last place, and was trained with all places filled; CLIP looks for
+        # the text's own end.
         padding = "max_length" if self._siglip else "longest"
-        tokens = self._tokenizer(list(texts), padding=padding, truncation=True, max_length=longest, return_tensors="pt")
+        tokens = self._tokenizer(
+            list(texts), padding=padding, truncation=True, max_length=longest, return_tensors="pt"
+        )
         return _projected(self._model.get_text_features(**tokens.to(self.device)))  # type: ignore[operator]
 
     @property
@@ -109,12 +136,16 @@ class TransformersClip(TorchEncoder, TextTower):
 
         # Without its files transformers makes up a tokenizer that knows no word, and says nothing.
         if not any((self._folder / name).is_file() for name in _TOKENIZERS):
-            raise MissingWeights(f"{self._folder} has no tokenizer ({' or '.join(_TOKENIZERS)}). Fetch the files again.")
+            raise MissingWeights(
+                f"{self._folder} has no tokenizer ({' or '.join(_TOKENIZERS)}). Fetch the files"
+                " again."
+            )
         try:
             return AutoTokenizer.from_pretrained(self._folder, trust_remote_code=False)
         except Exception as error:  # A torn file can make the loaders raise anything.
             raise MissingWeights(
-                f"{self._folder} has no tokenizer that can be read ({first_line(error)}). Fetch the files again."
+                f"{self._folder} has no tokenizer that can be read ({first_line(error)}). Fetch the"
+                " files again."
             ) from error
 
 
@@ -138,7 +169,9 @@ def _preprocessing(processor: Any) -> dict[str, object]:
         "image_std",
     )
     settings = processor.to_dict()
-    return {"backend": processor.backend} | {key: json.dumps(settings.get(key), default=int) for key in keys}
+    return {"backend": processor.backend} | {
+        key: json.dumps(settings.get(key), default=int) for key in keys
+    }
 
 
 def _architecture(folder: Path) -> dict[str, object]:
@@ -148,7 +181,9 @@ def _architecture(folder: Path) -> dict[str, object]:
     told = {"model_type": config.get("model_type")}
     for tower in ("vision", "text"):
         parts = config.get(f"{tower}_config") or {}
-        told[tower] = json.dumps({key: value for key, value in parts.items() if key not in passing}, sort_keys=True)
+        told[tower] = json.dumps(
+            {key: value for key, value in parts.items() if key not in passing}, sort_keys=True
+        )
     digest = hashlib.sha256()
     for name in _TOKENIZERS:
         if (folder / name).is_file():

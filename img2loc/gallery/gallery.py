@@ -1,7 +1,8 @@
 """Unit vectors with coordinates: build, open, and find the nearest and the farthest.
 
-A gallery is a folder: `gallery.faiss` (vectors), `rows.arrow` (id, lat, lon, label and so on; row i is vector i)
-and `manifest.json` (what made it), which is written last: where it exists, the gallery is whole.
+A gallery is a folder: `gallery.faiss` (vectors), `rows.arrow` (id, lat, lon, label and so on; row i
+is vector i) and `manifest.json` (what made it), which is written last: where it exists, the gallery
+is whole.
 """
 
 import shutil
@@ -28,10 +29,18 @@ _DRAFTS = "new"
 
 
 class Gallery:
-    """An opened gallery: an index of vectors, and the metadata of its rows. Files are memory-mapped."""
+    """An opened gallery: an index of vectors, and the metadata of its rows.
 
-    def __init__(self, folder: Path, manifest: Mapping[str, Any], index: VectorIndex, metadata: Metadata) -> None:
-        """Join the parts of a gallery. Raises GalleryError where they have different numbers of rows."""
+    Files are memory-mapped.
+    """
+
+    def __init__(
+        self, folder: Path, manifest: Mapping[str, Any], index: VectorIndex, metadata: Metadata
+    ) -> None:
+        """Join the parts of a gallery.
+
+        Raises GalleryError where they have different numbers of rows.
+        """
         self.folder = folder
         self.manifest = manifest
         self.index = index
@@ -82,10 +91,11 @@ class Gallery:
 
         One that is in the folder already can be searched until this one is whole.
 
-        `encoder` is {"name", "alias", "table"}: its name, and the configuration that makes it again. `rows` is how many
-        there will be. `spec` is a FAISS factory string. A spec that needs training reads the batches twice, so they must
-        be iterable again. `facts` says what else to note in the manifest, once the gallery can be searched.
-        Raises GalleryError for a graph index, rows that are not unit length, or no rows at all.
+        `encoder` is {"name", "alias", "table"}: its name, and the configuration that makes it
+        again. `rows` is how many there will be. `spec` is a FAISS factory string. A spec that needs
+        training reads the batches twice, so they must be iterable again. `facts` says what else to
+        note in the manifest, once the gallery can be searched. Raises GalleryError for a graph
+        index, rows that are not unit length, or no rows at all.
         """
         spec = resolve_spec(spec, rows)
         drafts = folder / _DRAFTS
@@ -93,9 +103,17 @@ class Gallery:
         drafts.mkdir(parents=True)
         about = dict(about or {})
         try:
-            # Pruning bounds skip rows, and the probabilities of points and texts come from every one.
+            # Pruning bounds skip rows, and the probabilities of points and texts come from every
+            # one.
             count, dim = write(drafts, batches, rows, spec, pruning=made_from(about) == "photos")
-            manifest = {"format": FORMAT, "rows": count, "dim": dim, "spec": spec, "encoder": dict(encoder), **about}
+            manifest = {
+                "format": FORMAT,
+                "rows": count,
+                "dim": dim,
+                "spec": spec,
+                "encoder": dict(encoder),
+                **about,
+            }
             manifest |= facts(cls._open(drafts, manifest))
             write_json(drafts / MANIFEST, manifest)
             (folder / MANIFEST).unlink(missing_ok=True)
@@ -110,7 +128,10 @@ class Gallery:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Open a gallery, memory-mapped. Raises GalleryError where there is none, or a damaged one."""
+        """Open a gallery, memory-mapped.
+
+        Raises GalleryError where there is none, or a damaged one.
+        """
         return cls._open(folder, read_manifest(folder))
 
     @classmethod
@@ -121,7 +142,9 @@ class Gallery:
             index = open_index(folder, manifest)
             metadata = Metadata.open(folder / ROWS, str(manifest.get("source", "")))
         except (RuntimeError, OSError, ValueError, KeyError, BadZipFile, ArrowInvalid) as error:
-            raise GalleryError(f"The gallery {folder} is damaged ({first_line(error)}). Build it again.") from error
+            raise GalleryError(
+                f"The gallery {folder} is damaged ({first_line(error)}). Build it again."
+            ) from error
         return cls(folder, manifest, index, metadata)
 
     def require(self, encoder_name: str) -> None:
@@ -130,8 +153,9 @@ class Gallery:
             alias = self.manifest["encoder"].get("alias")
             known = f" ([encoder.{alias}])" if alias else ""
             raise WrongEncoder(
-                f"The gallery {self.folder} was built by the encoder {self.encoder_name!r}{known}, and the query comes from "
-                f"{encoder_name!r}: their vectors do not compare. Use that encoder, or build a gallery with this one."
+                f"The gallery {self.folder} was built by the encoder {self.encoder_name!r}{known},"
+                f" and the query comes from {encoder_name!r}: their vectors do not compare. Use"
+                " that encoder, or build a gallery with this one."
             )
 
     def search(
@@ -145,17 +169,23 @@ class Gallery:
     ) -> Neighbours:
         """The most similar and the least similar rows for one query of shape (dim,), each best first, ties by row number.
 
-        The query has unit length; the mean of several unit vectors (views of one photograph) is shorter, and its similarities
-        are the views' means. Fewer come back where there are fewer. The farthest are the nearest of the negated query, which is
-        exact for inner products (Img2Loc, SIGIR 2024). With `scale`, neighbours get the probability softmax(scale · similarity)
-        over all rows that are not excluded (GeoCLIP, NeurIPS 2023); None where the index is not exact. `excluded` are numbers of
-        rows, such as `metadata.rows_by` finds.
+        The query has unit length; the mean of several unit vectors (views of one photograph) is
+        shorter, and its similarities are the views' means. Fewer come back where there are fewer.
+        The farthest are the nearest of the negated query, which is exact for inner products
+        (Img2Loc, SIGIR 2024). With `scale`, neighbours get the probability softmax(scale ·
+        similarity) over all rows that are not excluded (GeoCLIP, NeurIPS 2023); None where the
+        index is not exact. `excluded` are numbers of rows, such as `metadata.rows_by` finds.
         """
         if min(nearest, farthest) < 0:
             raise GalleryError(f"k is {min(nearest, farthest)}; ask for 0 neighbours or more.")
         self._check_queries(query[None])
-        (result,) = self.index.search(query[None], nearest, farthest, [np.unique(np.asarray(excluded, dtype=np.int64))], scale)
-        near, far = (tuple(self._neighbours(hits, scale, result.log_sum_exp)) for hits in (result.nearest, result.farthest))
+        (result,) = self.index.search(
+            query[None], nearest, farthest, [np.unique(np.asarray(excluded, dtype=np.int64))], scale
+        )
+        near, far = (
+            tuple(self._neighbours(hits, scale, result.log_sum_exp))
+            for hits in (result.nearest, result.farthest)
+        )
         return Neighbours(near, far)
 
     def similarities(self, queries: Embeddings) -> Embeddings:
@@ -171,8 +201,8 @@ class Gallery:
         """Raise GalleryError unless every row's similarity can be had."""
         if not self.index.exact:
             raise GalleryError(
-                f"The gallery {self.folder} has the index {self.manifest['spec']}, and every row's similarity is wanted. "
-                "Build it again with --spec Flat or SQfp16."
+                f"The gallery {self.folder} has the index {self.manifest['spec']}, and every row's"
+                " similarity is wanted. Build it again with --spec Flat or SQfp16."
             )
 
     def ids(self) -> list[str]:
@@ -187,7 +217,13 @@ class Gallery:
         """A row as the neighbour of a query."""
         identity, location, label = self.metadata[row]
         rounded = round(max(-1.0, min(1.0, similarity)), 6)
-        return Neighbour(location, rounded, identity, label, None if probability is None else float(f"{probability:.7g}"))
+        return Neighbour(
+            location,
+            rounded,
+            identity,
+            label,
+            None if probability is None else float(f"{probability:.7g}"),
+        )
 
     def _check_queries(self, queries: Embeddings) -> None:
         if queries.ndim != 2 or queries.shape[1] != self.dim:
@@ -198,11 +234,13 @@ class Gallery:
         lengths = np.linalg.norm(queries.astype(np.float64), axis=1)
         if not np.all((lengths > 0) & (lengths < 1 + LENGTH)):
             raise GalleryError(
-                f"A query has length {lengths[0] if len(lengths) == 1 else lengths.max():.4g}; it must be a unit vector, or the "
-                "mean of unit vectors. Divide by the norm first."
+                f"A query has length {lengths[0] if len(lengths) == 1 else lengths.max():.4g}; it"
+                " must be a unit vector, or the mean of unit vectors. Divide by the norm first."
             )
 
-    def _neighbours(self, hits: Hits, scale: float | None, log_sum_exp: float | None) -> Iterator[Neighbour]:
+    def _neighbours(
+        self, hits: Hits, scale: float | None, log_sum_exp: float | None
+    ) -> Iterator[Neighbour]:
         for row, similarity in zip(*hits, strict=True):
             known = scale is not None and log_sum_exp is not None
             probability = float(np.exp(scale * similarity - log_sum_exp)) if known else None

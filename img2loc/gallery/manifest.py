@@ -23,23 +23,35 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         if (folder / PLAN).exists():
-            raise GalleryError(f"The gallery {folder} is only half-built. Run the same `img2loc index build` again.") from error
+            raise GalleryError(
+                f"The gallery {folder} is only half-built. Run the same `img2loc index build`"
+                " again."
+            ) from error
         raise GalleryError(
-            f"There is no gallery at {folder}. Build one: img2loc index build PHOTOS.csv --out {folder}"
+            f"There is no gallery at {folder}. Build one: img2loc index build PHOTOS.csv --out"
+            f" {folder}"
         ) from error
     except (OSError, ValueError) as error:
-        raise GalleryError(f"{folder / MANIFEST} cannot be read ({first_line(error)}). Build the gallery again.") from error
+        raise GalleryError(
+            f"{folder / MANIFEST} cannot be read ({first_line(error)}). Build the gallery again."
+        ) from error
     if not isinstance(manifest, dict):
         raise GalleryError(f"{folder / MANIFEST} is no manifest. Build the gallery again.")
     if manifest.get("format") != FORMAT:
         raise GalleryError(
-            f"The gallery {folder} has format {manifest.get('format')}, this version reads {FORMAT}. Build it again."
+            f"The gallery {folder} has format {manifest.get('format')}, this version reads"
+            f" {FORMAT}. Build it again."
         )
     stamp = manifest.get("encoder")
-    stamped = isinstance(stamp, dict) and isinstance(stamp.get("name"), str) and isinstance(stamp.get("table"), dict)
+    stamped = (
+        isinstance(stamp, dict)
+        and isinstance(stamp.get("name"), str)
+        and isinstance(stamp.get("table"), dict)
+    )
     if not stamped or not isinstance(manifest.get("rows"), int):
         raise GalleryError(
-            f"{folder / MANIFEST} does not say how many rows there are, or what encoded them. Build the gallery again."
+            f"{folder / MANIFEST} does not say how many rows there are, or what encoded them. Build"
+            " the gallery again."
         )
     return manifest
 
@@ -50,7 +62,10 @@ def made_from(manifest: Mapping[str, Any]) -> str:
 
 
 def read_plan(folder: Path) -> dict[str, Any] | None:
-    """What is being built in a folder; None where nothing is. Raises GalleryError for a note that cannot be read."""
+    """What is being built in a folder;
+
+    None where nothing is. Raises GalleryError for a note that cannot be read.
+    """
     return workspace(folder).read_note(PLAN)
 
 
@@ -60,17 +75,24 @@ def workspace(folder: Path) -> Workspace:
 
 
 def begin(folder: Path, plan: Mapping[str, Any]) -> None:
-    """Note what is being built here, or check that it is the same as before. Raises GalleryError."""
+    """Note what is being built here, or check that it is the same as before.
+
+    Raises GalleryError.
+    """
     before = read_plan(folder)
     if before is not None:
-        workspace(folder).require_same({key: before[key] for key in _PLANNED if key in before}, plan)
+        workspace(folder).require_same(
+            {key: before[key] for key in _PLANNED if key in before}, plan
+        )
         return
     if (folder / MANIFEST).exists():
         read_manifest(folder)
-        raise GalleryError(f"{folder} already holds a gallery that was built elsewhere. Choose another --out.")
+        raise GalleryError(
+            f"{folder} already holds a gallery that was built elsewhere. Choose another --out."
+        )
     if next((folder / "img_emb").glob("*.npy"), None):
         raise GalleryError(
-            f"{folder} holds embeddings (img_emb/) that were made elsewhere and would be overwritten. Choose another --out; "
-            "img2loc index import makes a gallery of them."
+            f"{folder} holds embeddings (img_emb/) that were made elsewhere and would be"
+            " overwritten. Choose another --out; img2loc index import makes a gallery of them."
         )
     write_json(folder / PLAN, plan)

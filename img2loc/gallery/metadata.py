@@ -20,7 +20,9 @@ def schema() -> "pa.Schema":
     """The columns' types: numbers for coordinates, text for the rest."""
     import pyarrow as pa
 
-    return pa.schema([(name, pa.float64() if name in ("lat", "lon") else pa.string()) for name in COLUMNS])
+    return pa.schema(
+        [(name, pa.float64() if name in ("lat", "lon") else pa.string()) for name in COLUMNS]
+    )
 
 
 def table_of(items: Sequence[Item], source: str = "") -> "pa.Table":
@@ -41,7 +43,10 @@ def table_of(items: Sequence[Item], source: str = "") -> "pa.Table":
 
 
 class Metadata:
-    """A gallery's metadata; `source` is the default for a table without that column, as earlier versions wrote it."""
+    """A gallery's metadata;
+
+    `source` is the default for a table without that column, as earlier versions wrote it.
+    """
 
     def __init__(self, table: "pa.Table", source: str = "") -> None:
         self._table: Any = table
@@ -49,7 +54,10 @@ class Metadata:
 
     @classmethod
     def open(cls, path: Path, source: str = "") -> Self:
-        """Open a file, memory-mapped. Raises OSError or pyarrow.ArrowInvalid where it is damaged."""
+        """Open a file, memory-mapped.
+
+        Raises OSError or pyarrow.ArrowInvalid where it is damaged.
+        """
         import pyarrow as pa
 
         return cls(pa.ipc.open_file(pa.memory_map(str(path))).read_all(), source)
@@ -59,7 +67,9 @@ class Metadata:
 
     def __getitem__(self, row: int) -> tuple[str, Location, str]:
         """Id, location and label of a row."""
-        identity, lat, lon, label = (self._table[name][row].as_py() for name in ("id", "lat", "lon", "label"))
+        identity, lat, lon, label = (
+            self._table[name][row].as_py() for name in ("id", "lat", "lon", "label")
+        )
         return identity, Location(lat, lon), label
 
     def ids(self) -> list[str]:
@@ -92,5 +102,7 @@ class Metadata:
         import pyarrow.compute as pc
 
         by_id = pc.is_in(self._table["id"], pa.array(list(ids), pa.string()))
-        by_author = pc.is_in(self._table["author"], pa.array([name for name in authors if name], pa.string()))
+        by_author = pc.is_in(
+            self._table["author"], pa.array([name for name in authors if name], pa.string())
+        )
         return np.flatnonzero(pc.or_(by_id, by_author).to_numpy()).astype(np.int64)

@@ -20,19 +20,23 @@ NEAR, FAR = 0.99, 0.95
 """Default recall of the nearest and of the farthest."""
 _K = 16
 _QUERIES = 200
-_EXACT_STEP = 10  # Of so many queries one is asked of an exact index, which finds all by construction.
+_EXACT_STEP = (
+    10  # Of so many queries one is asked of an exact index, which finds all by construction.
+)
 _NEAR_DUPLICATE = 0.99  # Similarity from which two rows count as near-duplicates.
 _TIE = 1e-6
 _SPREAD_WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
-_HEADROOM = 0.25  # Share of the misses allowed that is held back, because other queries miss a little more.
+_HEADROOM = (
+    0.25  # Share of the misses allowed that is held back, because other queries miss a little more.
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
     """Rows of a gallery as queries, with their nearest and farthest among the other rows by exact search.
 
-    `queries` are row numbers, shape (n,); `vectors` theirs, shape (n, dim). `rows` and `scores` have shape (2, n, k): of the
-    nearest, then of the farthest, best first.
+    `queries` are row numbers, shape (n,); `vectors` theirs, shape (n, dim). `rows` and `scores`
+    have shape (2, n, k): of the nearest, then of the farthest, best first.
     """
 
     queries: NDArray[np.int64]
@@ -44,7 +48,9 @@ class Reference:
         """Every `step`-th query, and the others."""
         every = np.arange(len(self.queries)) % step == 0
         here, rest = (
-            Reference(self.queries[part], self.vectors[part], self.rows[:, part], self.scores[:, part])
+            Reference(
+                self.queries[part], self.vectors[part], self.rows[:, part], self.scores[:, part]
+            )
             for part in (every, ~every)
         )
         return here, rest
@@ -53,31 +59,54 @@ class Reference:
 def reference(batches: Batches, rows: int, k: int = _K, queries: int = _QUERIES) -> Reference:
     """Search for a random sample of the rows, always the same, in all others; reads the batches twice."""
     chosen = np.sort(np.random.default_rng(1).choice(rows, size=min(queries, rows), replace=False))
-    vectors = np.concatenate([part[chosen[here] - start] for start, part, here in _numbered(batches, chosen) if len(here)])
+    vectors = np.concatenate(
+        [
+            part[chosen[here] - start]
+            for start, part, here in _numbered(batches, chosen)
+            if len(here)
+        ]
+    )
     k = min(k, rows - 1)
     sides = [_Best(len(chosen), k, sign) for sign in (1, -1)]
     for start, part, here in _numbered(batches, chosen):
         scores = products(part, vectors)
         for side in sides:
-            scores[here, chosen[here] - start] = -side.sign * np.inf  # A row is no neighbour of itself.
+            scores[here, chosen[here] - start] = (
+                -side.sign * np.inf
+            )  # A row is no neighbour of itself.
             side.add(scores, start)
-    return Reference(chosen, vectors, np.stack([side.rows for side in sides]), np.stack([side.scores for side in sides]))
+    return Reference(
+        chosen,
+        vectors,
+        np.stack([side.rows for side in sides]),
+        np.stack([side.scores for side in sides]),
+    )
 
 
-def probes(index: InvertedFileIndex, truth: Reference, near: float = NEAR, far: float = FAR) -> dict[str, float]:
+def probes(
+    index: InvertedFileIndex, truth: Reference, near: float = NEAR, far: float = FAR
+) -> dict[str, float]:
     """How to read the fewest rows for this recall of the nearest and of the farthest, as `InvertedFileIndex` takes it."""
     assigned, sizes = index.assignments(), index.list_sizes()
     similarities = index.centroid_similarities(truth.vectors)
     chosen: dict[str, float] = {}
-    for side, sign, wanted, rows in zip(("near", "far"), (1, -1), (near, far), truth.rows, strict=True):
+    for side, sign, wanted, rows in zip(
+        ("near", "far"), (1, -1), (near, far), truth.rows, strict=True
+    ):
         share = wanted + (1 - wanted) * _HEADROOM
         fewest = np.inf
         for weight in _SPREAD_WEIGHTS:
             order = np.argsort(-index.score_bounds(similarities, sign, weight), axis=1)
             ranks = np.argsort(order, axis=1)  # ranks[query, list]: how many lists come before it.
             needed = np.sort(np.take_along_axis(ranks, assigned[rows], axis=1).ravel())
-            count = int(needed[min(len(needed) - 1, int(np.ceil(share * len(needed))) - 1)]) + 1 if len(needed) else 1
-            count = index.lists if wanted == 1 else count  # Another query may need a list that none of these needed.
+            count = (
+                int(needed[min(len(needed) - 1, int(np.ceil(share * len(needed))) - 1)]) + 1
+                if len(needed)
+                else 1
+            )
+            count = (
+                index.lists if wanted == 1 else count
+            )  # Another query may need a list that none of these needed.
             if (read := sizes[order[:, :count]].sum(axis=1).mean()) < fewest:
                 fewest = read
                 chosen |= {side: count, f"{side}_reach": weight}
@@ -87,23 +116,35 @@ def probes(index: InvertedFileIndex, truth: Reference, near: float = NEAR, far: 
 def recall(gallery: Gallery, truth: Reference) -> dict[str, float]:
     """The recall of a gallery's search, {"near", "far", "k", "queries"}: of the k nearest and farthest of so many queries."""
     k, hits = truth.rows[0].shape[1], [0, 0]
-    ties = str(gallery.manifest["spec"]).endswith(("Flat", "fp16"))  # Coarser codes give wrong rows scores that are too good.
+    ties = str(gallery.manifest["spec"]).endswith(
+        ("Flat", "fp16")
+    )  # Coarser codes give wrong rows scores that are too good.
     for number, (row, vector) in enumerate(zip(truth.queries, truth.vectors, strict=True)):
-        (result,) = gallery.index.search((vector / np.linalg.norm(vector))[None], k, k, [np.array([row])])
-        for side, (sign, (rows, scores)) in enumerate(zip((1, -1), (result.nearest, result.farthest), strict=True)):
+        (result,) = gallery.index.search(
+            (vector / np.linalg.norm(vector))[None], k, k, [np.array([row])]
+        )
+        for side, (sign, (rows, scores)) in enumerate(
+            zip((1, -1), (result.nearest, result.farthest), strict=True)
+        ):
             hit = np.isin(rows, truth.rows[side][number])
             if k and ties:
                 hit |= sign * scores >= sign * truth.scores[side][number, -1] - _TIE
             hits[side] += int(hit.sum())
     total = max(1, k * len(truth.queries))
-    shares = {side: round(min(1.0, hit / total), 4) for side, hit in zip(("near", "far"), hits, strict=True)}
+    shares = {
+        side: round(min(1.0, hit / total), 4)
+        for side, hit in zip(("near", "far"), hits, strict=True)
+    }
     return {**shares, "k": k, "queries": len(truth.queries)}
 
 
-def measured(gallery: Gallery, batches: Batches, near: float = NEAR, far: float = FAR) -> dict[str, Any]:
+def measured(
+    gallery: Gallery, batches: Batches, near: float = NEAR, far: float = FAR
+) -> dict[str, Any]:
     """The manifest's entries on an index: probe counts where it has lists, its recall, and the share of near-duplicates.
 
-    The recall of an inverted file is measured with other queries than its probe counts were chosen with.
+    The recall of an inverted file is measured with other queries than its probe counts were chosen
+    with.
     """
     if len(gallery) < 2:
         return {}
@@ -115,12 +156,19 @@ def measured(gallery: Gallery, batches: Batches, near: float = NEAR, far: float 
         asked, choosing = truth.split(3) if len(gallery) > _K else (truth, truth)
         chosen = {"probes": probes(index, choosing, near, far)}
         index.probe(chosen["probes"])
-        counts = {"lists": index.lists, **{f"{side}_probes": chosen["probes"][side] for side in ("near", "far")}}
+        counts = {
+            "lists": index.lists,
+            **{f"{side}_probes": chosen["probes"][side] for side in ("near", "far")},
+        }
     duplicates = round(float(np.mean(truth.scores[0][:, 0] >= _NEAR_DUPLICATE)), 4)
     return {
         **chosen,
         "recall": {**recall(gallery, asked), **counts},
-        "near_duplicates": {"share": duplicates, "similarity": _NEAR_DUPLICATE, "of_rows": len(truth.queries)},
+        "near_duplicates": {
+            "share": duplicates,
+            "similarity": _NEAR_DUPLICATE,
+            "of_rows": len(truth.queries),
+        },
     }
 
 
@@ -128,13 +176,17 @@ def require_lists(gallery: Gallery) -> None:
     """Raise GalleryError unless the gallery's index is an inverted file."""
     if not isinstance(gallery.index, InvertedFileIndex):
         raise GalleryError(
-            f"The gallery {gallery.folder} has the index {gallery.manifest['spec']}, which reads every row: there is nothing to "
-            "tune. Build it again with --spec IVF4096,SQfp16 for a quicker and less exact one."
+            f"The gallery {gallery.folder} has the index {gallery.manifest['spec']}, which reads"
+            " every row: there is nothing to tune. Build it again with --spec IVF4096,SQfp16 for a"
+            " quicker and less exact one."
         )
 
 
 def tune(gallery: Gallery, batches: Batches, near: float, far: float) -> dict[str, Any]:
-    """Choose the probe counts of an inverted file anew and store them in its manifest. Raises GalleryError for other indexes."""
+    """Choose the probe counts of an inverted file anew and store them in its manifest.
+
+    Raises GalleryError for other indexes.
+    """
     require_lists(gallery)
     measurements = measured(gallery, batches, near, far)
     write_json(gallery.folder / MANIFEST, {**gallery.manifest, **measurements})
@@ -159,14 +211,25 @@ class _Best:
         """Take in the scores of more rows, shape (queries, rows), of which the first is row `start`."""
         import torch
 
-        best = torch.topk(torch.from_numpy(scores), min(self._k, scores.shape[1]), dim=1, largest=self.sign > 0, sorted=False)
+        best = torch.topk(
+            torch.from_numpy(scores),
+            min(self._k, scores.shape[1]),
+            dim=1,
+            largest=self.sign > 0,
+            sorted=False,
+        )
         joined = np.concatenate((self.scores, best.values.numpy()), axis=1)
         rows = np.concatenate((self.rows, best.indices.numpy() + start), axis=1)
         order = np.lexsort((rows, -self.sign * joined), axis=1)[:, : self._k]
-        self.scores, self.rows = np.take_along_axis(joined, order, axis=1), np.take_along_axis(rows, order, axis=1)
+        self.scores, self.rows = (
+            np.take_along_axis(joined, order, axis=1),
+            np.take_along_axis(rows, order, axis=1),
+        )
 
 
-def _numbered(batches: Batches, chosen: NDArray[np.int64]) -> Iterator[tuple[int, Embeddings, NDArray[np.int64]]]:
+def _numbered(
+    batches: Batches, chosen: NDArray[np.int64]
+) -> Iterator[tuple[int, Embeddings, NDArray[np.int64]]]:
     """Each batch's first row number, its vectors, and which of the chosen rows are in it."""
     start = 0
     for vectors, _ in batches:

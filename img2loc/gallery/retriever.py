@@ -17,12 +17,15 @@ class Retriever:
     Raises WrongEncoder if encoder and gallery do not belong together.
     """
 
-    def __init__(self, encoder: Encoder, gallery: Gallery, exclusions: Exclusions | None = None) -> None:
+    def __init__(
+        self, encoder: Encoder, gallery: Gallery, exclusions: Exclusions | None = None
+    ) -> None:
         gallery.require(encoder.name)
         self._encoder = encoder
         self._gallery = gallery
         self._exclusions = exclusions
-        # Between two photographs the temperature of a model that was trained on something else means nothing.
+        # Between two photographs the temperature of a model that was trained on something else
+        # means nothing.
         self._scale: float | None = None if gallery.of == "photos" else scale_of(encoder)
 
     def neighbours(
@@ -42,4 +45,9 @@ class Retriever:
                 yield photo, encoded
                 continue
             excluded = self._exclusions(photo) if self._exclusions else ()
-            yield photo, self._gallery.search(encoded, nearest, farthest, scale=self._scale, excluded=excluded)
+            yield (
+                photo,
+                self._gallery.search(
+                    encoded, nearest, farthest, scale=self._scale, excluded=excluded
+                ),
+            )

@@ -44,7 +44,10 @@ def problems(folder: Path) -> Iterator[str]:
         yield f"The vectors have length {gallery.dim}, and the manifest says {manifest.get('dim')}."
     plan = read_plan(folder)
     if plan is not None and plan.get("encoder") != gallery.encoder_name:
-        yield f"Its embeddings are by {plan.get('encoder')}, and the manifest says {gallery.encoder_name}."
+        yield (
+            f"Its embeddings are by {plan.get('encoder')}, and the manifest says"
+            f" {gallery.encoder_name}."
+        )
     yield from _rows(gallery)
 
 
@@ -54,7 +57,10 @@ def _changed(folder: Path, expected: Mapping[str, object]) -> Iterator[str]:
         if name not in digests:
             yield f"{name} is missing."
         elif digests[name] != digest:
-            yield f"{name} is not the file that was built: its SHA-256 is {digests[name][:12]}…, and was {str(digest)[:12]}…"
+            yield (
+                f"{name} is not the file that was built: its SHA-256 is {digests[name][:12]}…, and"
+                f" was {str(digest)[:12]}…"
+            )
     for name in digests.keys() - expected.keys():
         yield f"{name} does not belong to this gallery, but would be read."
 
@@ -64,12 +70,17 @@ def _rows(gallery: Gallery) -> Iterator[str]:
     tolerance = 2 * LENGTH if str(gallery.manifest.get("spec")).endswith(("Flat", "fp16")) else 0.1
     off = 0
     for part in gallery.index.vectors():
-        off += int((~(np.abs(np.linalg.norm(part.astype(np.float32), axis=1) - 1) <= tolerance)).sum())  # NaN is off, too.
+        off += int(
+            (~(np.abs(np.linalg.norm(part.astype(np.float32), axis=1) - 1) <= tolerance)).sum()
+        )  # NaN is off, too.
     if off:
         yield f"{off:,} vectors are not of unit length."
     places = gallery.locations()
     outside = ~(np.isfinite(places).all(axis=1) & (np.abs(places) <= (90, 180)).all(axis=1))
     if outside.any():
-        yield f"{int(outside.sum()):,} rows are not on Earth, the first in row {int(np.argmax(outside))}."
+        yield (
+            f"{int(outside.sum()):,} rows are not on Earth, the first in row"
+            f" {int(np.argmax(outside))}."
+        )
     if repeated := gallery.metadata.repeated_ids():
         yield f"{repeated:,} rows have the id of another row."

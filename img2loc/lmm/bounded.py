@@ -25,10 +25,11 @@ class ReplyTooLong(OpenAIError):
 class BoundedClient(DefaultHttpxClient):
     """The HTTP client of OpenAI's package, with limits that httpx lacks.
 
-    httpx counts its timeout anew at each read, so that a server that sends a byte a second is read for ever, and it reads
-    bodies of any length. Here one request, from its first byte to its reply's last one, takes at most `seconds`, and a reply
-    has at most MOST_BYTES; else APITimeoutError or ReplyTooLong. Redirects are not followed: the photograph
-    goes where the user said. Name resolution and connecting have the timeouts of httpx alone.
+    httpx counts its timeout anew at each read, so that a server that sends a byte a second is read
+    for ever, and it reads bodies of any length. Here one request, from its first byte to its
+    reply's last one, takes at most `seconds`, and a reply has at most MOST_BYTES; else
+    APITimeoutError or ReplyTooLong. Redirects are not followed: the photograph goes where the user
+    said. Name resolution and connecting have the timeouts of httpx alone.
     """
 
     def __init__(self, seconds: float, **options: Any) -> None:
@@ -49,8 +50,14 @@ class BoundedClient(DefaultHttpxClient):
                         raise ReplyTooLong(f"it is longer than {MOST_BYTES:,} bytes")
         except TimeoutError as error:
             raise APITimeoutError(request=request) from error
-        headers = [(name, value) for name, value in response.headers.multi_items() if name != "content-encoding"]
-        return type(response)(response.status_code, headers=headers, content=bytes(body), request=request)
+        headers = [
+            (name, value)
+            for name, value in response.headers.multi_items()
+            if name != "content-encoding"
+        ]
+        return type(response)(
+            response.status_code, headers=headers, content=bytes(body), request=request
+        )
 
     def _watch(self, event: str, info: dict[str, Any]) -> None:
         """Called by httpx at each step: every new connection's reads and writes get the time that is left, not a time each."""

@@ -21,9 +21,10 @@ from img2loc.lmm.concurrent import Concurrent, in_flight, only_reply
 class Cached:
     """An LMM whose replies are kept, and given again to the same prompt with the same photograph.
 
-    `identity` is everything else that the reply depends on: model, endpoint, sampling. Replies are stored the moment they
-    come, so that a killed run has lost none; what failed is asked again. A kept reply costs 0 US dollars: it was paid for before.
-    Raises ConfigError where the file cannot be used.
+    `identity` is everything else that the reply depends on: model, endpoint, sampling. Replies are
+    stored the moment they come, so that a killed run has lost none; what failed is asked again. A
+    kept reply costs 0 US dollars: it was paid for before. Raises ConfigError where the file cannot
+    be used.
     """
 
     def __init__(self, lmm: LMM, identity: Mapping[str, Any], file: Path) -> None:
@@ -34,11 +35,19 @@ class Cached:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             # Autocommit: each reply is on disk when the call returns.
-            self._store = sqlite3.connect(file, timeout=60, check_same_thread=False, isolation_level=None)
+            self._store = sqlite3.connect(
+                file, timeout=60, check_same_thread=False, isolation_level=None
+            )
             self._store.execute("PRAGMA journal_mode=WAL")
-            self._store.execute("CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, reply TEXT NOT NULL) WITHOUT ROWID")
+            self._store.execute(
+                "CREATE TABLE IF NOT EXISTS replies (key TEXT PRIMARY KEY, reply TEXT NOT NULL)"
+                " WITHOUT ROWID"
+            )
         except (OSError, sqlite3.Error) as error:
-            raise ConfigError(f"The reply cache {file} cannot be used ({error}). Delete it, or ask without --cache.") from error
+            raise ConfigError(
+                f"The reply cache {file} cannot be used ({error}). Delete it, or ask without"
+                " --cache."
+            ) from error
 
     def ask(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
         """One reply for each prompt, in order: kept ones at once, the others by the LMM."""
@@ -59,7 +68,9 @@ class Cached:
     def _answer(self, prompt: Prompt, prepared: tuple[str, Any]) -> Reply:
         assert isinstance(self._lmm, Concurrent)
         key, found = prepared
-        return found if isinstance(found, Reply) else self._put(key, self._lmm.answer(prompt, found))
+        return (
+            found if isinstance(found, Reply) else self._put(key, self._lmm.answer(prompt, found))
+        )
 
     def _one_by_one(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
         for prompt in prompts:
@@ -77,10 +88,18 @@ class Cached:
 
     def _get(self, key: str) -> Reply | None:
         try:
-            with self._lock, closing(self._store.execute("SELECT reply FROM replies WHERE key = ?", (key,))) as rows:
+            with (
+                self._lock,
+                closing(
+                    self._store.execute("SELECT reply FROM replies WHERE key = ?", (key,))
+                ) as rows,
+            ):
                 row = rows.fetchone()
         except sqlite3.Error as error:
-            raise ConfigError(f"The reply cache {self._file} is damaged ({error}). Delete it, or ask without --cache.") from error
+            raise ConfigError(
+                f"The reply cache {self._file} is damaged ({error}). Delete it, or ask without"
+                " --cache."
+            ) from error
         try:
             return reply_from(json.loads(row[0])).again() if row else None
         except (ValueError, TypeError, KeyError):
@@ -90,7 +109,10 @@ class Cached:
         if key and reply.status != "failed":
             try:
                 with self._lock:
-                    self._store.execute("INSERT OR REPLACE INTO replies VALUES (?, ?)", (key, json.dumps(asdict(reply))))
+                    self._store.execute(
+                        "INSERT OR REPLACE INTO replies VALUES (?, ?)",
+                        (key, json.dumps(asdict(reply))),
+                    )
             except sqlite3.Error as error:  # A full disk, say: the reply was paid for and goes on.
                 warnings.warn(f"A reply could not be kept in {self._file}: {error}", stacklevel=2)
         return reply

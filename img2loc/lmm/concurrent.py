@@ -38,23 +38,32 @@ def only_reply(lmm: LMM, prompt: Prompt) -> Reply:
     """The reply to one prompt. Raises BackendError for an LMM that gives none, or several."""
     replies = list(lmm.ask([prompt]))
     if len(replies) != 1:
-        raise BackendError(f"The LMM {type(lmm).__name__} gave {len(replies)} replies to one prompt. Its ask() must give one.")
+        raise BackendError(
+            f"The LMM {type(lmm).__name__} gave {len(replies)} replies to one prompt. Its ask()"
+            " must give one."
+        )
     return replies[0]
 
 
 def in_flight(
-    prepare: Callable[[Prompt], Any], answer: Callable[[Prompt, Any], Reply], prompts: Iterable[Prompt], concurrency: int
+    prepare: Callable[[Prompt], Any],
+    answer: Callable[[Prompt, Any], Reply],
+    prompts: Iterable[Prompt],
+    concurrency: int,
 ) -> Iterator[Reply]:
     """`answer` of each prompt, in order, by `concurrency` threads; prompts are taken as there is room for them.
 
-    Twice as many are held as are in flight: so one slow reply does not idle the other threads, and the next photographs are
-    prepared, by as many threads as there are cores, while requests wait for the network. When one prompt meets what no prompt
-    can survive, no more are sent; the replies to those that were sent still come out, before the BackendError does.
+    Twice as many are held as are in flight: so one slow reply does not idle the other threads, and
+    the next photographs are prepared, by as many threads as there are cores, while requests wait
+    for the network. When one prompt meets what no prompt can survive, no more are sent; the replies
+    to those that were sent still come out, before the BackendError does.
     """
     upcoming = iter(prompts)
     window = 2 * concurrency if concurrency > 1 else 1
     flying: deque[Future[Reply]] = deque()
-    preparing = ThreadPoolExecutor(min(concurrency, os.cpu_count() or 1), thread_name_prefix="prepare")
+    preparing = ThreadPoolExecutor(
+        min(concurrency, os.cpu_count() or 1), thread_name_prefix="prepare"
+    )
     asking = ThreadPoolExecutor(concurrency, thread_name_prefix="lmm")
 
     def submit(prompt: Prompt) -> Future[Reply]:

@@ -7,7 +7,10 @@ from urllib.parse import urlsplit
 
 
 def is_loopback(address: str) -> bool:
-    """Whether a URL's host is the loopback: `localhost`, 127.0.0.0/8 or ::1. A name that might resolve elsewhere is not."""
+    """Whether a URL's host is the loopback:
+
+    `localhost`, 127.0.0.0/8 or ::1. A name that might resolve elsewhere is not.
+    """
     try:
         host = urlsplit(address if "//" in address else f"//{address}").hostname or ""
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -21,4 +24,6 @@ def keep_only_the_key(client: Any, given: Mapping[str, Any]) -> None:
     What is `given` in the server's own table stays.
     """
     client.organization, client.project = given.get("organization"), None
-    client._custom_headers = dict(given.get("default_headers", {}))  # From OPENAI_CUSTOM_HEADERS; there is no public way.
+    client._custom_headers = dict(
+        given.get("default_headers", {})
+    )  # From OPENAI_CUSTOM_HEADERS; there is no public way.

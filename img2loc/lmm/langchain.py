@@ -1,4 +1,7 @@
-"""Any chat model of LangChain, by `provider:model`: Anthropic, Gemini, Bedrock, Ollama, OpenAI and more, without code of ours."""
+"""Any chat model of LangChain, by `provider:model`:
+
+Anthropic, Gemini, Bedrock, Ollama, OpenAI and more, without code of ours.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,13 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from img2loc.core.errors import BackendError, ConfigError, MissingPackage, UnreadablePhoto, first_line
+from img2loc.core.errors import (
+    BackendError,
+    ConfigError,
+    MissingPackage,
+    UnreadablePhoto,
+    first_line,
+)
 from img2loc.core.types import Prompt, Reply, ReplyStatus, Usage
 from img2loc.lmm.concurrent import Concurrent
 from img2loc.lmm.endpoint import keep_only_the_key
@@ -16,14 +25,38 @@ from img2loc.lmm.schema import PRICE, SCHEMA, Price, counted
 _HOPELESS = {"AuthenticationError", "NotFoundError"}
 # Errors that asking without a schema would not mend.
 _NOT_THE_FORM = _HOPELESS | {
-    *("PermissionDeniedError", "RateLimitError", "InternalServerError", "APIConnectionError", "ConnectionError", "TimeoutError"),
+    *(
+        "PermissionDeniedError",
+        "RateLimitError",
+        "InternalServerError",
+        "APIConnectionError",
+        "ConnectionError",
+        "TimeoutError",
+    ),
     *("LengthFinishReasonError", "ContentFilterFinishReasonError"),
 }
 # Each provider has its own place and words for why a reply ended.
 _REASONS = ("finish_reason", "stop_reason", "done_reason", "stopReason", "status")
 _CUT_OFF = {"length", "max_tokens", "max_output_tokens", "incomplete"}
-_REFUSED = {"content_filter", "refusal", "safety", "guardrail_intervened", "prohibited_content", "blocklist"}
-_HARMLESS = {"temperature", "max_tokens", "timeout", "max_retries", "base_url", "api_key", "num_ctx", "seed", "top_p"}
+_REFUSED = {
+    "content_filter",
+    "refusal",
+    "safety",
+    "guardrail_intervened",
+    "prohibited_content",
+    "blocklist",
+}
+_HARMLESS = {
+    "temperature",
+    "max_tokens",
+    "timeout",
+    "max_retries",
+    "base_url",
+    "api_key",
+    "num_ctx",
+    "seed",
+    "top_p",
+}
 _ADDRESSES = ("://", "base_url", "api_base", "endpoint")
 _WITHOUT_KEY = ("ollama", "bedrock", "bedrock_converse")
 """Providers whose packages send no key to the server that the options name."""
@@ -36,11 +69,12 @@ def _names(error: Exception) -> set[str]:
 class LangChain(Concurrent):
     """A chat model made by LangChain's `init_chat_model`, asked with a text and an image block.
 
-    `model` is "provider:model"; its key is where the provider's package looks for it. `options` go to the model as they are
-    (temperature, base_url, timeout …); a server that they name gets no key but the `api_key` among them. With `structured`, the
-    form is asked for by JSON schema; a model that does not take it is asked without from then on. Tracing to third parties is
-    off unless LANGSMITH_TRACING is set. The requests are the provider's package's, with its own limits: a reply is not bounded
-    here. Raises MissingPackage or ConfigError.
+    `model` is "provider:model"; its key is where the provider's package looks for it. `options` go
+    to the model as they are (temperature, base_url, timeout …); a server that they name gets no key
+    but the `api_key` among them. With `structured`, the form is asked for by JSON schema; a model
+    that does not take it is asked without from then on. Tracing to third parties is off unless
+    LANGSMITH_TRACING is set. The requests are the provider's package's, with its own limits: a
+    reply is not bounded here. Raises MissingPackage or ConfigError.
     """
 
     def __init__(
@@ -62,12 +96,17 @@ class LangChain(Concurrent):
             self._chat: Any = init_chat_model(model, **options)
         except ImportError as error:
             raise MissingPackage(
-                f"The LMM {model!r} needs {error.name or 'a package of LangChain'}: pip install 'img2loc[langchain]' and the "
-                f"provider's package, such as langchain-{model.partition(':')[0]}."
+                f"The LMM {model!r} needs {error.name or 'a package of LangChain'}: pip install"
+                " 'img2loc[langchain]' and the provider's package, such as"
+                f" langchain-{model.partition(':')[0]}."
             ) from error
         except Exception as error:
-            raise ConfigError(f"LangChain cannot make {model!r}: {first_line(error)}. Write it as provider:model.") from error
-        if elsewhere and (client := getattr(self._chat, "root_client", None)):  # OpenAI's package, and those built on it.
+            raise ConfigError(
+                f"LangChain cannot make {model!r}: {first_line(error)}. Write it as provider:model."
+            ) from error
+        if elsewhere and (
+            client := getattr(self._chat, "root_client", None)
+        ):  # OpenAI's package, and those built on it.
             keep_only_the_key(client, options)
         self._model = model
         self._side = image_side
@@ -80,7 +119,11 @@ class LangChain(Concurrent):
         provider, given = model.partition(":")[0], options or {}
         if provider not in ("openai", "ollama") or not set(given) <= _HARMLESS:
             return f"the provider {provider}"
-        usual = os.environ.get("OLLAMA_HOST") or "http://localhost:11434" if provider == "ollama" else None
+        usual = (
+            os.environ.get("OLLAMA_HOST") or "http://localhost:11434"
+            if provider == "ollama"
+            else None
+        )
         return str(given.get("base_url") or usual or f"the provider {provider}")
 
     def prepare(self, prompt: Prompt) -> str | Reply:
@@ -110,18 +153,24 @@ class LangChain(Concurrent):
                 return self._reply("", "refused", "stopped by the provider's content filter")
             if names & _HOPELESS or "insufficient_quota" in str(error):
                 raise BackendError(
-                    f"{self._model} refuses to work: {reason}. Check the key, the model and the credit."
+                    f"{self._model} refuses to work: {reason}. Check the key, the model and the"
+                    " credit."
                 ) from error
             return self._reply("", "failed", f"{type(error).__name__}: {reason}")
 
     def _invoke(self, messages: list[dict[str, Any]]) -> Any:
         from langsmith import tracing_context
 
-        wanted = any(os.environ.get(name, "").lower() in ("true", "1") for name in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2"))
+        wanted = any(
+            os.environ.get(name, "").lower() in ("true", "1")
+            for name in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2")
+        )
         with tracing_context(enabled=wanted):
             if self.structured:
                 try:
-                    bound = self._chat.with_structured_output(SCHEMA, method="json_schema", include_raw=True)
+                    bound = self._chat.with_structured_output(
+                        SCHEMA, method="json_schema", include_raw=True
+                    )
                     return bound.invoke(messages)["raw"]
                 except Exception as error:
                     if _names(error) & _NOT_THE_FORM or getattr(error, "code", None) in (
@@ -129,7 +178,9 @@ class LangChain(Concurrent):
                         "content_policy_violation",
                     ):
                         raise
-                    answer = self._chat.invoke(messages)  # If this fails too, the form was not to blame.
+                    answer = self._chat.invoke(
+                        messages
+                    )  # If this fails too, the form was not to blame.
                     self.structured = False
                     return answer
             return self._chat.invoke(messages)
@@ -142,7 +193,9 @@ class LangChain(Concurrent):
         text = str(message.text).encode("utf-8", "replace").decode()
         refusal = message.additional_kwargs.get("refusal")
         if refusal or reason in _REFUSED:
-            return self._reply(text, "refused", str(refusal or f"stopped by the provider ({reason})"), usage)
+            return self._reply(
+                text, "refused", str(refusal or f"stopped by the provider ({reason})"), usage
+            )
         if reason in _CUT_OFF:
             return self._reply(text, "truncated", "cut off at the model's limit of tokens", usage)
         if not text.strip():
@@ -153,23 +206,37 @@ class LangChain(Concurrent):
         """OpenAI's package raises for a structured reply that was cut off, with what there is of it inside."""
         choices, used = getattr(completion, "choices", None), getattr(completion, "usage", None)
         text = (choices[0].message.content or "") if choices else ""
-        usage = counted(getattr(used, "prompt_tokens", None), getattr(used, "completion_tokens", None), self._price)
+        usage = counted(
+            getattr(used, "prompt_tokens", None),
+            getattr(used, "completion_tokens", None),
+            self._price,
+        )
         return self._reply(text, "truncated", "cut off at the model's limit of tokens", usage)
 
-    def _reply(self, text: str, status: ReplyStatus, detail: str, usage: Usage | None = None) -> Reply:
+    def _reply(
+        self, text: str, status: ReplyStatus, detail: str, usage: Usage | None = None
+    ) -> Reply:
         return Reply(text, self._model, status, usage, detail)
 
 
 def _names_a_server(model: str, options: Mapping[str, Any]) -> bool:
-    """Whether the options lead elsewhere than to the provider. Raises ConfigError where its own key would go along."""
+    """Whether the options lead elsewhere than to the provider.
+
+    Raises ConfigError where its own key would go along.
+    """
     provider = model.partition(":")[0]
     if unfit := sorted({"model_provider", "configurable_fields"} & set(options)):
-        raise ConfigError(f"The LMM {model!r} takes no option {unfit[0]}. Write the model as provider:model.")
+        raise ConfigError(
+            f"The LMM {model!r} takes no option {unfit[0]}. Write the model as provider:model."
+        )
     if not any(word in str(options) for word in _ADDRESSES):
         return False
-    if provider not in _WITHOUT_KEY and not (options.get("api_key") or options.get(f"{provider}_api_key")):
+    if provider not in _WITHOUT_KEY and not (
+        options.get("api_key") or options.get(f"{provider}_api_key")
+    ):
         raise ConfigError(
-            f"The options of {model!r} name a server and no api_key, so it would be sent the provider's key of the environment. "
-            'Set api_key among them ("none" if the server wants none), or use kind = "openai" with base_url and key_env.'
+            f"The options of {model!r} name a server and no api_key, so it would be sent the"
+            ' provider\'s key of the environment. Set api_key among them ("none" if the server'
+            ' wants none), or use kind = "openai" with base_url and key_env.'
         )
     return True

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from img2loc.core.devices import resolve_device, resolve_dtype
-from img2loc.core.errors import ConfigError, MissingPackage, MissingWeights, UnreadablePhoto, first_line
+from img2loc.core.errors import (
+    ConfigError,
+    MissingPackage,
+    MissingWeights,
+    UnreadablePhoto,
+    first_line,
+)
 from img2loc.core.hub import HubFiles, folder_or_hub
 from img2loc.core.types import Prompt, Reply, Usage
 
@@ -16,9 +22,10 @@ from img2loc.core.types import Prompt, Reply, Usage
 class Llava:
     """Any image-text-to-text model of transformers: LLaVA-1.5, LLaVA-NeXT, LLaVA-OneVision, Qwen-VL and others.
 
-    `model` is a folder or a hub id whose files are in the cache. Deterministic unless `temperature` is set. `device_map` ("auto")
-    spreads the model over devices; `quantization` "4bit" needs bitsandbytes and CUDA. The chat template is the processor's own.
-    Raises MissingWeights, MissingPackage or ConfigError.
+    `model` is a folder or a hub id whose files are in the cache. Deterministic unless `temperature`
+    is set. `device_map` ("auto") spreads the model over devices; `quantization` "4bit" needs
+    bitsandbytes and CUDA. The chat template is the processor's own. Raises MissingWeights,
+    MissingPackage or ConfigError.
     """
 
     def __init__(
@@ -36,7 +43,9 @@ class Llava:
         batch_size: int = 1,
     ) -> None:
         if batch_size < 1 or max_tokens < 1:
-            raise ConfigError(f"batch_size is {batch_size} and max_tokens {max_tokens}; both must be 1 or more.")
+            raise ConfigError(
+                f"batch_size is {batch_size} and max_tokens {max_tokens}; both must be 1 or more."
+            )
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
         files = self.needs(model)
@@ -50,13 +59,22 @@ class Llava:
             options.setdefault("device_map", "auto")
         try:
             self._processor: Any = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
-            network, loading = AutoModelForImageTextToText.from_pretrained(folder, output_loading_info=True, **options)
+            network, loading = AutoModelForImageTextToText.from_pretrained(
+                folder, output_loading_info=True, **options
+            )
         except Exception as error:  # A torn file can make the loaders raise anything.
-            raise MissingWeights(f"transformers cannot load {model!r}: {first_line(error)}") from error
+            raise MissingWeights(
+                f"transformers cannot load {model!r}: {first_line(error)}"
+            ) from error
         if missing := sorted(loading["missing_keys"]):
-            raise MissingWeights(f"{model!r} lacks {len(missing)} of its weights ({missing[0]} …). Fetch the files again.")
+            raise MissingWeights(
+                f"{model!r} lacks {len(missing)} of its weights ({missing[0]} …). Fetch the files"
+                " again."
+            )
         if getattr(self._processor, "chat_template", None) is None:
-            raise ConfigError(f"{model!r} has no chat template; name a model that was tuned for chat.")
+            raise ConfigError(
+                f"{model!r} has no chat template; name a model that was tuned for chat."
+            )
         self._processor.tokenizer.padding_side = "left"
         if self._processor.tokenizer.pad_token is None:
             self._processor.tokenizer.pad_token = self._processor.tokenizer.eos_token
@@ -74,9 +92,14 @@ class Llava:
 
     @classmethod
     def needs(cls, model: str, **_: object) -> HubFiles | None:
-        """What it takes from a hub, or None for a local folder. Raises ConfigError for a folder that is not there."""
+        """What it takes from a hub, or None for a local folder.
+
+        Raises ConfigError for a folder that is not there.
+        """
         weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-        return folder_or_hub(model, weights, ("*.json", "*.txt", "*.jinja", "*.model", "*.safetensors"))
+        return folder_or_hub(
+            model, weights, ("*.json", "*.txt", "*.jinja", "*.model", "*.safetensors")
+        )
 
     def ask(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
         """One reply for each prompt, in order, `batch_size` at a time."""
@@ -89,8 +112,16 @@ class Llava:
                     image.thumbnail((self._side, self._side))
                     images.append(image)
                 except UnreadablePhoto as error:
-                    images.append(Reply("", self._model, "failed", detail=f"the photo cannot be read: {error}"))
-            asked = [(prompt, image) for prompt, image in zip(batch, images, strict=True) if not isinstance(image, Reply)]
+                    images.append(
+                        Reply(
+                            "", self._model, "failed", detail=f"the photo cannot be read: {error}"
+                        )
+                    )
+            asked = [
+                (prompt, image)
+                for prompt, image in zip(batch, images, strict=True)
+                if not isinstance(image, Reply)
+            ]
             answers = iter(self._answers(asked))
             for image in images:
                 yield image if isinstance(image, Reply) else next(answers)
@@ -103,14 +134,27 @@ class Llava:
             if len(asked) > 1:
                 return [reply for one in asked for reply in self._answers([one])]
             return [
-                Reply("", self._model, "failed", detail=f"the model cannot answer: {type(error).__name__}: {first_line(error)}")
+                Reply(
+                    "",
+                    self._model,
+                    "failed",
+                    detail=f"the model cannot answer: {type(error).__name__}: {first_line(error)}",
+                )
             ]
 
     def _generate(self, asked: list[tuple[Prompt, Any]]) -> list[Reply]:
         import torch
 
         chats = [
-            [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": prompt.text}]}]
+            [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "image", "image": image},
+                        {"type": "text", "text": prompt.text},
+                    ],
+                }
+            ]
             for prompt, image in asked
         ]
         inputs = self._processor.apply_chat_template(
@@ -146,11 +190,19 @@ class Llava:
         tokenizer = self._processor.tokenizer
         ends = self._network.generation_config.eos_token_id
         ends = set(ends if isinstance(ends, list) else [ends]) | {tokenizer.eos_token_id}
-        stopped = next((place for place, token in enumerate(tokens.tolist()) if token in ends), None)
+        stopped = next(
+            (place for place, token in enumerate(tokens.tolist()) if token in ends), None
+        )
         text = tokenizer.decode(tokens[:stopped], skip_special_tokens=True).strip()
         usage = Usage(asked, len(tokens) if stopped is None else stopped)
         if stopped is None and len(tokens) >= self._max_tokens:
-            return Reply(text, self._model, "truncated", usage, f"cut off at {self._max_tokens} tokens; raise max_tokens")
+            return Reply(
+                text,
+                self._model,
+                "truncated",
+                usage,
+                f"cut off at {self._max_tokens} tokens; raise max_tokens",
+            )
         if not text:
             return Reply("", self._model, "failed", usage, "the reply is empty")
         return Reply(text, self._model, "answered", usage)
@@ -160,7 +212,9 @@ def _four_bits(dtype: Any) -> Any:
     try:
         import bitsandbytes  # noqa: F401
     except ImportError as error:
-        raise MissingPackage("quantization = '4bit' needs bitsandbytes: pip install bitsandbytes") from error
+        raise MissingPackage(
+            "quantization = '4bit' needs bitsandbytes: pip install bitsandbytes"
+        ) from error
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=dtype)

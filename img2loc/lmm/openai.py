@@ -1,4 +1,7 @@
-"""Any server that speaks the OpenAI chat protocol: OpenAI, vLLM, llama.cpp, Ollama, `transformers serve`."""
+"""Any server that speaks the OpenAI chat protocol:
+
+OpenAI, vLLM, llama.cpp, Ollama, `transformers serve`.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,15 @@ class OpenAIChat(Concurrent):
     """Chat completions with a photograph in them.
 
     The server is `base_url`, else OPENAI_BASE_URL, else OpenAI's; the key is in the environment
-    variable `key_env`, by default OPENAI_API_KEY unless `base_url` is set. What is sent:
-    the prompt's text, and the photograph re-encoded as a JPEG of at most `image_side` pixels without EXIF, comment or file name.
-    With `structured`, the reply's form is asked for by JSON schema; a server that does not take it is asked without from then on.
-    `temperature` is sent only when set (reasoning models refuse it). `timeout` is in seconds for one whole attempt, even if
-    bytes still come; `retries` more are made after 429, 5xx, timeouts and connection errors, honouring Retry-After. So a server
-    keeps a photograph for (retries + 1) · timeout at most, and the waits between. `bounded.py` limits a reply's length. `price`
-    is in US dollars per million tokens. Raises BackendError without a key.
+    variable `key_env`, by default OPENAI_API_KEY unless `base_url` is set. What is sent: the
+    prompt's text, and the photograph re-encoded as a JPEG of at most `image_side` pixels without
+    EXIF, comment or file name. With `structured`, the reply's form is asked for by JSON schema; a
+    server that does not take it is asked without from then on. `temperature` is sent only when set
+    (reasoning models refuse it). `timeout` is in seconds for one whole attempt, even if bytes still
+    come; `retries` more are made after 429, 5xx, timeouts and connection errors, honouring
+    Retry-After. So a server keeps a photograph for (retries + 1) · timeout at most, and the waits
+    between. `bounded.py` limits a reply's length. `price` is in US dollars per million tokens.
+    Raises BackendError without a key.
     """
 
     ignores_proxies = True
@@ -55,18 +60,28 @@ class OpenAIChat(Concurrent):
 
         if image_side < 1 or not timeout > 0 or retries < 0:
             raise ConfigError(
-                f"image_side is {image_side}, timeout {timeout}, retries {retries}: only retries may be 0, none less."
+                f"image_side is {image_side}, timeout {timeout}, retries {retries}: only retries"
+                " may be 0, none less."
             )
         address = base_url or os.environ.get("OPENAI_BASE_URL")
-        variable = key_env or ("OPENAI_API_KEY" if base_url is None else None)  # OpenAI's key is not for other servers.
+        variable = key_env or (
+            "OPENAI_API_KEY" if base_url is None else None
+        )  # OpenAI's key is not for other servers.
         key = os.environ.get(variable) if variable else None
         if not key and not address:
             raise BackendError(
-                f"No LMM can be asked: {variable} is not set. Export a key, or set OPENAI_BASE_URL to a server of your own."
+                f"No LMM can be asked: {variable} is not set. Export a key, or set OPENAI_BASE_URL"
+                " to a server of your own."
             )
         # What is meant for this machine stays on it: no proxy of the environment.
         client = BoundedClient(timeout, trust_env=not is_loopback(self.endpoint(base_url)))
-        self._client = OpenAI(api_key=key or "none", base_url=address, timeout=timeout, max_retries=retries, http_client=client)
+        self._client = OpenAI(
+            api_key=key or "none",
+            base_url=address,
+            timeout=timeout,
+            max_retries=retries,
+            http_client=client,
+        )
         weakref.finalize(self, self._client.close)
         if base_url is not None:
             keep_only_the_key(self._client, {})
@@ -77,7 +92,11 @@ class OpenAIChat(Concurrent):
         self._price = price
         self.structured = structured
         self._has_answered = False
-        options: dict[str, Any] = {"max_completion_tokens": max_tokens, "temperature": temperature, "seed": seed}
+        options: dict[str, Any] = {
+            "max_completion_tokens": max_tokens,
+            "temperature": temperature,
+            "seed": seed,
+        }
         self._options = {name: value for name, value in options.items() if value is not None}
 
     @classmethod
@@ -95,7 +114,9 @@ class OpenAIChat(Concurrent):
     def prepare(self, prompt: Prompt) -> str | Reply:
         """The photograph as a data URL, or why it cannot be sent."""
         try:
-            return f"data:image/jpeg;base64,{base64.b64encode(prompt.photo.jpeg(self._side)).decode()}"
+            return (
+                f"data:image/jpeg;base64,{base64.b64encode(prompt.photo.jpeg(self._side)).decode()}"
+            )
         except UnreadablePhoto as error:
             return self._failed(f"the photo cannot be sent: {error}")
 
@@ -108,19 +129,24 @@ class OpenAIChat(Concurrent):
         try:
             return self._read(self._send(prompt, prepared))
         except openai.PermissionDeniedError as error:
-            if self._has_answered:  # The key is good, so it is this photograph that is not permitted.
+            if (
+                self._has_answered
+            ):  # The key is good, so it is this photograph that is not permitted.
                 return self._reply("", "refused", _reason(error))
             raise BackendError(
-                f"{self._where()} refuses to work: {_reason(error)} Check the key, the model and the address."
+                f"{self._where()} refuses to work: {_reason(error)} Check the key, the model and"
+                " the address."
             ) from error
         except (openai.AuthenticationError, openai.NotFoundError) as error:
             raise BackendError(
-                f"{self._where()} refuses to work: {_reason(error)} Check the key, the model and the address."
+                f"{self._where()} refuses to work: {_reason(error)} Check the key, the model and"
+                " the address."
             ) from error
         except openai.RateLimitError as error:
             if error.code == "insufficient_quota":
                 raise BackendError(
-                    f"{self._where()} says that no credit is left: {_reason(error)} Top up, or use another LMM."
+                    f"{self._where()} says that no credit is left: {_reason(error)} Top up, or use"
+                    " another LMM."
                 ) from error
             return self._failed(f"too many requests, even after waiting: {_reason(error)}")
         except openai.BadRequestError as error:
@@ -129,21 +155,36 @@ class OpenAIChat(Concurrent):
         except openai.APITimeoutError:
             return self._failed(f"no complete answer within {self._timeout:g} s")
         except openai.APIConnectionError as error:
-            return self._failed(f"no connection to {self._client.base_url}: {error.__cause__ or error}")
+            return self._failed(
+                f"no connection to {self._client.base_url}: {error.__cause__ or error}"
+            )
         except openai.APIStatusError as error:
-            elsewhere = error.response.headers.get("location")  # Not followed: the photograph goes where the user said.
-            reason = f"it redirects to {elsewhere}. If that is right, make it the base_url." if elsewhere else _reason(error)
+            elsewhere = error.response.headers.get(
+                "location"
+            )  # Not followed: the photograph goes where the user said.
+            reason = (
+                f"it redirects to {elsewhere}. If that is right, make it the base_url."
+                if elsewhere
+                else _reason(error)
+            )
             return self._failed(f"the server answered {error.status_code}: {reason}")
         except Exception as error:
-            # Half a JSON, a connection that breaks inside a body, brackets without end: each library has errors of its own.
-            return self._failed(f"the server's reply cannot be read: {type(error).__name__}: {_reason(error)}")
+            # Half a JSON, a connection that breaks inside a body, brackets without end: each
+            # library has errors of its own.
+            return self._failed(
+                f"the server's reply cannot be read: {type(error).__name__}: {_reason(error)}"
+            )
 
     def _send(self, prompt: Prompt, picture: str) -> Any:
         import openai
 
         image = {"type": "image_url", "image_url": {"url": picture, "detail": self._detail}}
         content = [{"type": "text", "text": prompt.text}, image]
-        request: dict[str, Any] = {"model": self._model, "messages": [{"role": "user", "content": content}], **self._options}
+        request: dict[str, Any] = {
+            "model": self._model,
+            "messages": [{"role": "user", "content": content}],
+            **self._options,
+        }
         if "seed" in request:
             request["seed"] += prompt.sample
         if not self.structured:
@@ -153,13 +194,16 @@ class OpenAIChat(Concurrent):
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
             if getattr(error, "code", None) in ("content_filter", "content_policy_violation"):
                 raise
-            answer = self._post(request)  # If this fails too, the form was not to blame, and the error is this one's.
+            answer = self._post(
+                request
+            )  # If this fails too, the form was not to blame, and the error is this one's.
             self.structured = False
             return answer
 
     def _post(self, request: dict[str, Any]) -> Any:
-        # The SDK's own call, without its walk over a request that is well-formed already (half the CPU of a request), and
-        # without its classes, which take a hundred times the bytes of a reply.
+        # The SDK's own call, without its walk over a request that is well-formed already (half the
+        # CPU of a request), and without its classes, which take a hundred times the bytes of a
+        # reply.
         return self._client.post("/chat/completions", body=request, cast_to=object)
 
     def _read(self, answer: Any) -> Reply:
@@ -178,13 +222,18 @@ class OpenAIChat(Concurrent):
         if choice.get("finish_reason") == "content_filter":
             return self._reply(text, "refused", "stopped by the server's content filter", usage)
         if choice.get("finish_reason") == "length":
-            detail = f"cut off at {self._options.get('max_completion_tokens', 'the limit of')} tokens; raise max_tokens"
+            detail = (
+                f"cut off at {self._options.get('max_completion_tokens', 'the limit of')} tokens;"
+                " raise max_tokens"
+            )
             return self._reply(text, "truncated", detail, usage)
         if not text.strip():
             return self._reply("", "failed", "the reply is empty", usage)
         return self._reply(text, "answered", "", usage)
 
-    def _reply(self, text: str, status: ReplyStatus, detail: str, usage: Usage | None = None) -> Reply:
+    def _reply(
+        self, text: str, status: ReplyStatus, detail: str, usage: Usage | None = None
+    ) -> Reply:
         return Reply(text, self._model, status, usage, detail)
 
     def _failed(self, detail: str) -> Reply:

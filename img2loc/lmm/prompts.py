@@ -15,23 +15,35 @@ VARIABLES = ("nearest", "farthest", "nearest_places", "farthest_places")
 
 
 class Template:
-    """The words of a prompt, with `$nearest` and `$farthest` where the coordinates go. Raises PromptError for other variables."""
+    """The words of a prompt, with `$nearest` and `$farthest` where the coordinates go.
+
+    Raises PromptError for other variables.
+    """
 
     def __init__(self, name: str, text: str) -> None:
         self.name = name
         self.text = text.strip()
         template = string.Template(self.text)
         if not template.is_valid():
-            raise PromptError(f"The prompt {name!r} has a dollar sign that names no variable. Write $$ for the sign itself.")
+            raise PromptError(
+                f"The prompt {name!r} has a dollar sign that names no variable. Write $$ for the"
+                " sign itself."
+            )
         self.variables = frozenset(template.get_identifiers())
         unknown = sorted(self.variables - set(VARIABLES))
         if unknown:
-            raise PromptError(f"The prompt {name!r} names ${unknown[0]}. Known: {', '.join(f'${v}' for v in VARIABLES)}.")
+            raise PromptError(
+                f"The prompt {name!r} names ${unknown[0]}. Known:"
+                f" {', '.join(f'${v}' for v in VARIABLES)}."
+            )
         self._template = template
 
     @classmethod
     def load(cls, name: str) -> Self:
-        """The prompt of that name in prompts/, or in the text file at that path. Raises UnknownName."""
+        """The prompt of that name in prompts/, or in the text file at that path.
+
+        Raises UnknownName.
+        """
         path = Path(name)
         if path.suffix != ".txt":
             path = paths.folder("prompts") / f"{name}.txt"
@@ -40,7 +52,9 @@ class Template:
         except FileNotFoundError as error:
             raise UnknownName("prompt", name, known()) from error
         except (OSError, UnicodeDecodeError) as error:
-            raise PromptError(f"The prompt {path} cannot be read ({error}). Save it as UTF-8 text.") from error
+            raise PromptError(
+                f"The prompt {path} cannot be read ({error}). Save it as UTF-8 text."
+            ) from error
 
     @property
     def ends(self) -> set[str]:
@@ -51,13 +65,13 @@ class Template:
         """Raise PromptError unless the template shows exactly the ends ("nearest", "farthest") that it will get."""
         if missing := sorted(self.ends - set(given)):
             raise PromptError(
-                f"The prompt {self.name!r} names ${missing[0]}, which this locator does not give it. "
-                f"Choose another prompt, or set {missing[0]} above 0."
+                f"The prompt {self.name!r} names ${missing[0]}, which this locator does not give"
+                f" it. Choose another prompt, or set {missing[0]} above 0."
             )
         if unused := sorted(set(given) - self.ends):
             raise PromptError(
-                f"The prompt {self.name!r} does not name ${unused[0]}, which this locator searches for. "
-                f"Choose another prompt, or set {unused[0]} = 0."
+                f"The prompt {self.name!r} does not name ${unused[0]}, which this locator searches"
+                f" for. Choose another prompt, or set {unused[0]} = 0."
             )
 
     def fill(self, photo: Photo, neighbours: Neighbours) -> Prompt:

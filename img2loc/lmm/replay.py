@@ -12,8 +12,9 @@ from img2loc.core.types import Prompt, Reply
 class Replay:
     """Answers each prompt as a recorded run did: `run` is a file of `img2loc ask --json`, one object a line.
 
-    A reply is found by the photograph's bytes and the prompt's words together, and comes as it was recorded, with what it cost
-    then; what was not recorded is "failed". Raises ConfigError for a file that is no such record.
+    A reply is found by the photograph's bytes and the prompt's words together, and comes as it was
+    recorded, with what it cost then; what was not recorded is "failed". Raises ConfigError for a
+    file that is no such record.
     """
 
     def __init__(self, run: str) -> None:
@@ -22,7 +23,8 @@ class Replay:
             lines = Path(run).read_text(encoding="utf-8").rstrip("\n").split("\n")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
-                f"The recorded run {run} cannot be read ({error}). Record one: img2loc ask … --json > {run}"
+                f"The recorded run {run} cannot be read ({error}). Record one: img2loc ask … --json"
+                f" > {run}"
             ) from error
         for number, line in enumerate(lines, 1):
             if not line:
@@ -33,7 +35,10 @@ class Replay:
             except (ValueError, KeyError, TypeError) as error:
                 if number == len(lines):
                     break  # The last line of a run that was killed may be torn.
-                raise ConfigError(f"{run}, line {number} is no line of `img2loc ask --json`. Record the run again.") from error
+                raise ConfigError(
+                    f"{run}, line {number} is no line of `img2loc ask --json`. Record the run"
+                    " again."
+                ) from error
 
     cacheable = False
 
@@ -49,4 +54,6 @@ class Replay:
             except UnreadablePhoto as error:
                 yield Reply("", "replay", "failed", detail=f"the photo cannot be read: {error}")
                 continue
-            yield recorded or Reply("", "replay", "failed", detail="no reply to this photo and prompt was recorded")
+            yield recorded or Reply(
+                "", "replay", "failed", detail="no reply to this photo and prompt was recorded"
+            )

@@ -16,7 +16,10 @@ SCHEMA: dict[str, Any] = {
 }
 """No numeric bounds: many servers refuse them; the parser checks the range."""
 
-RESPONSE_FORMAT: Any = {"type": "json_schema", "json_schema": {"name": "location", "strict": True, "schema": SCHEMA}}
+RESPONSE_FORMAT: Any = {
+    "type": "json_schema",
+    "json_schema": {"name": "location", "strict": True, "schema": SCHEMA},
+}
 
 Price = Mapping[str, float]
 """US dollars per million tokens: {"input": …, "output": …}; empty where it is not known."""
@@ -24,10 +27,21 @@ PRICE: Price = {}
 
 
 def counted(input_tokens: object, output_tokens: object, price: Price) -> Usage | None:
-    """Tokens as a server reported them, with their cost; None where it reported none that are numbers."""
-    tokens = [int(count) for count in (input_tokens, output_tokens) if isinstance(count, int | float) and math.isfinite(count)]
+    """Tokens as a server reported them, with their cost;
+
+    None where it reported none that are numbers.
+    """
+    tokens = [
+        int(count)
+        for count in (input_tokens, output_tokens)
+        if isinstance(count, int | float) and math.isfinite(count)
+    ]
     if len(tokens) < 2:
         return None
     known = "input" in price and "output" in price
-    cost = round((price["input"] * tokens[0] + price["output"] * tokens[1]) / 1e6, 9) if known else None
+    cost = (
+        round((price["input"] * tokens[0] + price["output"] * tokens[1]) / 1e6, 9)
+        if known
+        else None
+    )
     return Usage(tokens[0], tokens[1], cost)

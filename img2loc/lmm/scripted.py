@@ -8,11 +8,16 @@ from img2loc.core.types import Prompt, Reply, ReplyStatus
 
 
 class Scripted:
-    """Answers prompts with `replies` in turn, beginning again after the last. Raises ConfigError without any."""
+    """Answers prompts with `replies` in turn, beginning again after the last.
+
+    Raises ConfigError without any.
+    """
 
     def __init__(self, replies: Sequence[str], status: ReplyStatus = "answered") -> None:
         if not replies:
-            raise ConfigError('A scripted LMM needs at least one reply: replies = ["48.8584, 2.2945"].')
+            raise ConfigError(
+                'A scripted LMM needs at least one reply: replies = ["48.8584, 2.2945"].'
+            )
         self._replies = cycle(replies)
         self._status = status
 

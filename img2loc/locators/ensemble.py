@@ -9,7 +9,16 @@ import numpy as np
 from img2loc.core.errors import ConfigError, PromptError
 from img2loc.core.geo import Array, degrees, densest, spread_km
 from img2loc.core.protocols import LMM, Encoder, Verifier
-from img2loc.core.types import Guess, Location, Neighbours, PhotoLike, Prompt, Rejected, Reply, as_photos
+from img2loc.core.types import (
+    Guess,
+    Location,
+    Neighbours,
+    PhotoLike,
+    Prompt,
+    Rejected,
+    Reply,
+    as_photos,
+)
 from img2loc.gallery.gallery import Gallery
 from img2loc.gallery.retriever import Exclusions, Retriever
 from img2loc.lmm.prompts import Template
@@ -20,10 +29,12 @@ from img2loc.locators.radius import FEWEST, FINEST_KM, SHARE, weights
 class Ensemble:
     """Asks `samples` times for each number of neighbours in `counts` (0 is zero-shot), and chooses among the candidates.
 
-    Candidates are the replies and the `retrieved` nearest coordinates. `choose` is "agreement" (the candidate in the densest
-    place; each reply counts 1, the retrieved ones 1 together, shared by similarity) or "verify" (the candidate whose point vector
-    is most similar to the photograph's vector under `verifier`, a model with an image tower and a point tower such as GeoCLIP).
-    The radius holds 68 % of the weight of three candidates or more. Raises ConfigError or PromptError for what does not fit.
+    Candidates are the replies and the `retrieved` nearest coordinates. `choose` is "agreement" (the
+    candidate in the densest place; each reply counts 1, the retrieved ones 1 together, shared by
+    similarity) or "verify" (the candidate whose point vector is most similar to the photograph's
+    vector under `verifier`, a model with an image tower and a point tower such as GeoCLIP). The
+    radius holds 68 % of the weight of three candidates or more. Raises ConfigError or PromptError
+    for what does not fit.
     """
 
     def __init__(
@@ -43,14 +54,21 @@ class Ensemble:
     ) -> None:
         if not counts or min(counts) < 0 or samples < 1 or retrieved < 0 or bandwidth_km <= 0:
             raise ConfigError(
-                f"counts {list(counts)}, samples {samples}, retrieved {retrieved}, bandwidth_km {bandwidth_km}: counts and "
-                "retrieved must be 0 or more, samples and bandwidth_km above 0."
+                f"counts {list(counts)}, samples {samples}, retrieved {retrieved}, bandwidth_km"
+                f" {bandwidth_km}: counts and retrieved must be 0 or more, samples and bandwidth_km"
+                " above 0."
             )
         if choose == "verify" and verifier is None:
-            raise ConfigError('choose = "verify" needs a verifier: name an encoder that has a point tower, such as geoclip.')
+            raise ConfigError(
+                'choose = "verify" needs a verifier: name an encoder that has a point tower, such'
+                " as geoclip."
+            )
         zeroshot_prompt.require([])
         if max(counts) and "nearest" not in prompt.ends:
-            raise PromptError(f"The prompt {prompt.name!r} shows no nearest neighbours. Choose another, or set counts = [0].")
+            raise PromptError(
+                f"The prompt {prompt.name!r} shows no nearest neighbours. Choose another, or set"
+                " counts = [0]."
+            )
         self._retriever = Retriever(encoder, gallery, exclusions)
         self._prompt, self._zeroshot_prompt = prompt, zeroshot_prompt
         self._lmm, self._verifier = lmm, verifier
@@ -80,22 +98,51 @@ class Ensemble:
         answers = [location for reply in replies if (location := location_in(reply)) is not None]
         if not answers:
             status, detail = outcome(replies[0], None)
-            return Guess(question.photo, status, None, None, question.neighbours, words, tuple(replies), detail)
+            return Guess(
+                question.photo,
+                status,
+                None,
+                None,
+                question.neighbours,
+                words,
+                tuple(replies),
+                detail,
+            )
         retrieved = question.neighbours.nearest[: self._retrieved]
         candidates = [*answers, *(entry.location for entry in retrieved)]
-        shares = np.concatenate([np.ones(len(answers)), weights(retrieved) if retrieved else np.empty(0)])
+        shares = np.concatenate(
+            [np.ones(len(answers)), weights(retrieved) if retrieved else np.empty(0)]
+        )
         chosen = self._chosen(question, candidates, shares)
         points = degrees(candidates)
         enough = len(candidates) >= FEWEST
-        radius = round(max(FINEST_KM, spread_km(candidates[chosen], points, shares, SHARE)), 1) if enough else None
+        radius = (
+            round(max(FINEST_KM, spread_km(candidates[chosen], points, shares, SHARE)), 1)
+            if enough
+            else None
+        )
         kind = "a reply" if chosen < len(answers) else "a neighbour's place"
-        how = f"{kind}, by {self._choose} among {len(answers)} of {len(replies)} replies and {len(retrieved)} neighbours"
-        return Guess(question.photo, "located", candidates[chosen], radius, question.neighbours, words, tuple(replies), how)
+        how = (
+            f"{kind}, by {self._choose} among {len(answers)} of {len(replies)} replies and"
+            f" {len(retrieved)} neighbours"
+        )
+        return Guess(
+            question.photo,
+            "located",
+            candidates[chosen],
+            radius,
+            question.neighbours,
+            words,
+            tuple(replies),
+            how,
+        )
 
     def _chosen(self, question: Question, candidates: Sequence[Location], shares: Array) -> int:
         if self._choose == "agreement" or self._verifier is None:
             return densest(degrees(candidates), shares, self._bandwidth_km)
         (image,) = self._verifier.encode([question.photo])
-        if isinstance(image, Rejected):  # It was readable for the gallery's encoder; agreement is what is left.
+        if isinstance(
+            image, Rejected
+        ):  # It was readable for the gallery's encoder; agreement is what is left.
             return densest(degrees(candidates), shares, self._bandwidth_km)
         return int(np.argmax(self._verifier.encode_points(candidates) @ image))

@@ -19,15 +19,24 @@ Probabilities = NDArray[np.float64]
 class Hierarchy:
     """Answers with the coordinates of a city of the chosen country (Haas, Alberti, Skreta, arXiv 2302.00275).
 
-    `countries` and `cities` are galleries of captions: a city's id begins with its country's id and "/". The country is the one
-    whose caption is most similar, the city the most similar of that country's. With p = softmax(scale · similarity), scale
-    being the encoder's, a city's probability is p(country among countries) · p(city among that country's cities). With `soft` it
-    is the mean of that and p(city among all cities), and the country is the one whose cities' probabilities add up to the most:
-    one that both levels believe in. `nearest` cities of the country are shown. The radius holds 68 % of all cities' probability.
-    Raises WrongEncoder where encoder and galleries do not belong together, GalleryError where the galleries do not.
+    `countries` and `cities` are galleries of captions: a city's id begins with its country's id and
+    "/". The country is the one whose caption is most similar, the city the most similar of that
+    country's. With p = softmax(scale · similarity), scale being the encoder's, a city's probability
+    is p(country among countries) · p(city among that country's cities). With `soft` it is the mean
+    of that and p(city among all cities), and the country is the one whose cities' probabilities add
+    up to the most: one that both levels believe in. `nearest` cities of the country are shown. The
+    radius holds 68 % of all cities' probability. Raises WrongEncoder where encoder and galleries do
+    not belong together, GalleryError where the galleries do not.
     """
 
-    def __init__(self, encoder: Encoder, countries: Gallery, cities: Gallery, soft: bool = False, nearest: int = 5) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        countries: Gallery,
+        cities: Gallery,
+        soft: bool = False,
+        nearest: int = 5,
+    ) -> None:
         if nearest < 1:
             raise ConfigError(f"nearest is {nearest}; it must be 1 or more.")
         countries.require(encoder.name)
@@ -43,9 +52,15 @@ class Hierarchy:
         number = {country: row for row, country in enumerate(countries.ids())}
         units = [city.partition("/")[0] for city in cities.ids()]
         if lost := sorted(set(units) - set(number)):
-            raise GalleryError(_unmatched(cities, f"has cities of {lost[0]!r}, which {countries.folder} does not have"))
+            raise GalleryError(
+                _unmatched(
+                    cities, f"has cities of {lost[0]!r}, which {countries.folder} does not have"
+                )
+            )
         if lost := sorted(set(number) - set(units)):
-            raise GalleryError(_unmatched(cities, f"has no city of {lost[0]!r}, which {countries.folder} has"))
+            raise GalleryError(
+                _unmatched(cities, f"has no city of {lost[0]!r}, which {countries.folder} has")
+            )
         self._country_of = np.array([number[unit] for unit in units])
         self._points = cities.locations()
 
@@ -69,7 +84,9 @@ class Hierarchy:
         by_country = self._countries.similarities(row[None])[0]
         by_city = self._cities.similarities(row[None])[0]
         belief = _softmax(self._scale * by_country)
-        within: Probabilities = np.exp(self._scale * (by_city.astype(np.float64) - self._best_in_country(by_city)))
+        within: Probabilities = np.exp(
+            self._scale * (by_city.astype(np.float64) - self._best_in_country(by_city))
+        )
         within = within / np.bincount(self._country_of, within)[self._country_of]
         likely = belief[self._country_of] * within
         if self._soft:
@@ -78,7 +95,10 @@ class Hierarchy:
         country = int(np.argmax(belief if self._soft else by_country))
         own = np.flatnonzero(self._country_of == country)
         shown = own[np.argsort(-by_city[own], kind="stable")][: self._nearest]
-        cities = tuple(self._cities.entry(int(city), float(by_city[city]), float(likely[city])) for city in shown)
+        cities = tuple(
+            self._cities.entry(int(city), float(by_city[city]), float(likely[city]))
+            for city in shown
+        )
         answer = cities[0].location
         named = self._countries.entry(country, float(by_country[country]))
         then = f"the nearest of its {len(own)} cities" if len(own) > 1 else "its only city"
@@ -106,4 +126,7 @@ def _softmax(logits: Embedding) -> Probabilities:
 
 
 def _unmatched(cities: Gallery, what: str) -> str:
-    return f"The gallery {cities.folder} {what}. Build both from recipes with the same place list and the same split."
+    return (
+        f"The gallery {cities.folder} {what}. Build both from recipes with the same place list and"
+        " the same split."
+    )

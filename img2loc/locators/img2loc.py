@@ -15,9 +15,9 @@ from img2loc.locators.radius import EVIDENCE
 class Img2Loc:
     """Retrieval-augmented prompting: the LMM sees the photograph, and the coordinates of both ends of the gallery.
 
-    `nearest` and `farthest` are 16 each by default, as in the authors' released code; the paper gives no numbers.
-    The radius is how far the 16 nearest neighbours scatter around the LMM's answer. Raises PromptError unless the prompt
-    names exactly the ends that are searched.
+    `nearest` and `farthest` are 16 each by default, as in the authors' released code; the paper
+    gives no numbers. The radius is how far the 16 nearest neighbours scatter around the LMM's
+    answer. Raises PromptError unless the prompt names exactly the ends that are searched.
     """
 
     def __init__(
@@ -31,8 +31,12 @@ class Img2Loc:
         exclusions: Exclusions | None = None,
     ) -> None:
         if nearest < 0 or farthest < 0:
-            raise ConfigError(f"nearest is {nearest} and farthest {farthest}; neither may be below 0.")
-        prompt.require([end for end, count in (("nearest", nearest), ("farthest", farthest)) if count])
+            raise ConfigError(
+                f"nearest is {nearest} and farthest {farthest}; neither may be below 0."
+            )
+        prompt.require(
+            [end for end, count in (("nearest", nearest), ("farthest", farthest)) if count]
+        )
         self._retriever = Retriever(encoder, gallery, exclusions)
         self._prompt = prompt
         self._lmm = lmm

@@ -7,7 +7,17 @@ from itertools import chain
 
 from img2loc.core.errors import BackendError, UnreadablePhoto
 from img2loc.core.protocols import LMM
-from img2loc.core.types import Guess, GuessStatus, Location, Neighbour, Neighbours, Photo, Prompt, Rejected, Reply
+from img2loc.core.types import (
+    Guess,
+    GuessStatus,
+    Location,
+    Neighbour,
+    Neighbours,
+    Photo,
+    Prompt,
+    Rejected,
+    Reply,
+)
 from img2loc.lmm.parse.reply import parse, refuses
 from img2loc.locators.radius import radius_km
 
@@ -31,9 +41,10 @@ Decide = Callable[[Question, list[Reply]], Guess]
 def ask(lmm: LMM, stream: Stream, decide: Decide) -> Iterator[Guess]:
     """One guess for each photograph, in order; photographs without a question pass the LMM by.
 
-    The prompts of all photographs go to the LMM as one stream, so that its window of requests stays full; it is broken off only
-    for a long run of unreadable photographs, which would otherwise be held back until the next reply. Raises BackendError for an
-    LMM that does not give one reply for each prompt.
+    The prompts of all photographs go to the LMM as one stream, so that its window of requests stays
+    full; it is broken off only for a long run of unreadable photographs, which would otherwise be
+    held back until the next reply. Raises BackendError for an LMM that does not give one reply for
+    each prompt.
     """
     upcoming = iter(stream)
     for asked in upcoming:
@@ -75,13 +86,18 @@ def _burst(lmm: LMM, stream: Stream, decide: Decide) -> Iterator[Guess]:
 
 
 def _miscounted(lmm: LMM, than: str) -> BackendError:
-    return BackendError(f"The LMM {type(lmm).__name__} gave {than} replies than prompts. Its ask() must give one for each.")
+    return BackendError(
+        f"The LMM {type(lmm).__name__} gave {than} replies than prompts. Its ask() must give one"
+        " for each."
+    )
 
 
 def _key(prompt: Prompt) -> str:
     try:
         return prompt.key()
-    except UnreadablePhoto:  # It vanished while the LMM looked at it; its reply was paid for all the same.
+    except (
+        UnreadablePhoto
+    ):  # It vanished while the LMM looked at it; its reply was paid for all the same.
         return ""
 
 
@@ -96,7 +112,9 @@ def by_the_reply(question: Question, replies: list[Reply]) -> Guess:
     status, detail = outcome(reply, location)
     radius = radius_km(location, question.evidence) if location else None
     words = tuple(prompt.text for prompt in question.prompts)
-    return Guess(question.photo, status, location, radius, question.neighbours, words, (reply,), detail)
+    return Guess(
+        question.photo, status, location, radius, question.neighbours, words, (reply,), detail
+    )
 
 
 def location_in(reply: Reply) -> Location | None:

@@ -21,6 +21,13 @@ class Cautious:
             if at is None or (radius is not None and radius <= self._most):
                 yield guess
                 continue
-            how_far = "nothing says how far" if radius is None else f"the evidence scatters over {radius:,.0f} km"
-            detail = f"best guess {at.lat:.4f}, {at.lon:.4f}, but {how_far}, and at most {self._most:g} km were asked for"
+            how_far = (
+                "nothing says how far"
+                if radius is None
+                else f"the evidence scatters over {radius:,.0f} km"
+            )
+            detail = (
+                f"best guess {at.lat:.4f}, {at.lon:.4f}, but {how_far}, and at most {self._most:g}"
+                " km were asked for"
+            )
             yield replace(guess, status="unsure", location=None, detail=detail)

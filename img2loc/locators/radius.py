@@ -27,8 +27,8 @@ def weights(neighbours: Sequence[Neighbour], temperature: float = TEMPERATURE) -
 def radius_km(answer: Location, neighbours: Sequence[Neighbour]) -> float | None:
     """How far around an answer one must go to hold 68 % of the neighbours' weight; None for fewer than three.
 
-    This is how far the evidence scatters, not a promise: a photograph whose place the gallery does not hold can have
-    neighbours that agree on a wrong one.
+    This is how far the evidence scatters, not a promise: a photograph whose place the gallery does
+    not hold can have neighbours that agree on a wrong one.
     """
     if len(neighbours) < FEWEST:
         return None

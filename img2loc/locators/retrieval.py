@@ -15,9 +15,10 @@ from img2loc.locators.radius import EVIDENCE, radius_km, weights
 class Retrieval:
     """Answers with a gallery entry's coordinates.
 
-    `decide` is "nearest" (the most similar entry: the kNN baseline of Vo et al., ICCV 2017, with k = 1) or "mode" (of the
-    `nearest` most similar entries the one in the densest place, by a Gaussian kernel of `bandwidth_km` weighted by similarity).
-    The radius is how far the 16 most similar entries (or `nearest`, where that is more) scatter around the answer.
+    `decide` is "nearest" (the most similar entry: the kNN baseline of Vo et al., ICCV 2017, with k
+    = 1) or "mode" (of the `nearest` most similar entries the one in the densest place, by a
+    Gaussian kernel of `bandwidth_km` weighted by similarity). The radius is how far the 16 most
+    similar entries (or `nearest`, where that is more) scatter around the answer.
     """
 
     def __init__(
@@ -30,9 +31,14 @@ class Retrieval:
         exclusions: Exclusions | None = None,
     ) -> None:
         if nearest < 1 or not bandwidth_km > 0:
-            raise ConfigError(f"nearest is {nearest} and bandwidth_km {bandwidth_km}; both must be above 0.")
+            raise ConfigError(
+                f"nearest is {nearest} and bandwidth_km {bandwidth_km}; both must be above 0."
+            )
         if not len(gallery):
-            raise GalleryError(f"The gallery {gallery.folder} is empty. Build it from a source with usable photographs.")
+            raise GalleryError(
+                f"The gallery {gallery.folder} is empty. Build it from a source with usable"
+                " photographs."
+            )
         self._retriever = Retriever(encoder, gallery, exclusions)
         self._decide = decide
         self._nearest = nearest
@@ -40,13 +46,17 @@ class Retrieval:
 
     def locate(self, photos: Iterable[PhotoLike]) -> Iterator[Guess]:
         """One guess for each photo, in order."""
-        for photo, found in self._retriever.neighbours(as_photos(photos), max(self._nearest, EVIDENCE)):
+        for photo, found in self._retriever.neighbours(
+            as_photos(photos), max(self._nearest, EVIDENCE)
+        ):
             if isinstance(found, Rejected):
                 yield Guess(photo, "unreadable", detail=found.reason)
                 continue
             entries = found.nearest[: self._nearest]
             if not entries:
-                yield Guess(photo, "failed", detail="every row of the gallery is excluded for this photo")
+                yield Guess(
+                    photo, "failed", detail="every row of the gallery is excluded for this photo"
+                )
                 continue
             chosen, how = 0, f"the nearest of {len(entries)} neighbours"
             if self._decide == "mode":
@@ -54,4 +64,11 @@ class Retrieval:
                 chosen = densest(points, weights(entries), self._bandwidth_km)
                 how = f"the densest place among {len(entries)} neighbours"
             answer = entries[chosen].location
-            yield Guess(photo, "located", answer, radius_km(answer, found.nearest), Neighbours(entries), detail=how)
+            yield Guess(
+                photo,
+                "located",
+                answer,
+                radius_km(answer, found.nearest),
+                Neighbours(entries),
+                detail=how,
+            )

@@ -19,9 +19,9 @@ CELL_DEGREES = 5.0
 class Ranking:
     """What a text points to: the most similar entries, and the whole gallery's probability by cell of the globe.
 
-    `density` has rows of (latitude, longitude, probability), degrees at the cell's centre, cells of 5° × 5°, densest first; it
-    sums to 1 and leaves empty cells out. It is None for an encoder without a temperature, and for an index that does not score
-    every row.
+    `density` has rows of (latitude, longitude, probability), degrees at the cell's centre, cells of
+    5° × 5°, densest first; it sums to 1 and leaves empty cells out. It is None for an encoder
+    without a temperature, and for an index that does not score every row.
     """
 
     text: str
@@ -30,11 +30,17 @@ class Ranking:
 
 
 class TextSearch:
-    """Ranks a gallery by texts. Raises ConfigError for an encoder that reads none, WrongEncoder for another gallery's."""
+    """Ranks a gallery by texts.
+
+    Raises ConfigError for an encoder that reads none, WrongEncoder for another gallery's.
+    """
 
     def __init__(self, encoder: Encoder, gallery: Gallery) -> None:
         if not hasattr(encoder, "encode_texts"):
-            raise ConfigError(f"{encoder.name!r} reads no text. Choose a gallery by geoclip or another CLIP model.")
+            raise ConfigError(
+                f"{encoder.name!r} reads no text. Choose a gallery by geoclip or another CLIP"
+                " model."
+            )
         gallery.require(encoder.name)
         self._encoder = cast(TextEncoder, encoder)
         self._gallery = gallery
@@ -51,8 +57,12 @@ class TextSearch:
     def _density(self, query: Embeddings) -> Array:
         scores = (self._scale or 0.0) * self._gallery.similarities(query)[0].astype(np.float64)
         share = np.exp(scores - scores.max())
-        cells = np.floor((self._gallery.locations() + np.array([90.0, 180.0])) / CELL_DEGREES).astype(np.int64)
-        cells = np.minimum(cells, (180 // CELL_DEGREES - 1, 360 // CELL_DEGREES - 1))  # The pole and the antimeridian.
+        cells = np.floor(
+            (self._gallery.locations() + np.array([90.0, 180.0])) / CELL_DEGREES
+        ).astype(np.int64)
+        cells = np.minimum(
+            cells, (180 // CELL_DEGREES - 1, 360 // CELL_DEGREES - 1)
+        )  # The pole and the antimeridian.
         unique, members = np.unique(cells, axis=0, return_inverse=True)
         mass = np.bincount(members.ravel(), share / share.sum())
         rows = np.column_stack([(unique + 0.5) * CELL_DEGREES - np.array([90.0, 180.0]), mass])

@@ -10,7 +10,12 @@ import torch
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_JITTER = {"brightness": (0.6, 1.4), "contrast": (0.6, 1.4), "saturation": (0.6, 1.4), "hue": (-0.1, 0.1)}
+_JITTER = {
+    "brightness": (0.6, 1.4),
+    "contrast": (0.6, 1.4),
+    "saturation": (0.6, 1.4),
+    "hue": (-0.1, 0.1),
+}
 _DRAWING = Lock()
 
 
@@ -19,7 +24,10 @@ def view(image: Image, size: int, seed: int) -> Image:
     from torchvision.transforms import ColorJitter, InterpolationMode, RandomResizedCrop
     from torchvision.transforms import functional as change
 
-    with _DRAWING, torch.random.fork_rng(devices=[]):  # torchvision draws from torch's one generator, which threads share.
+    with (
+        _DRAWING,
+        torch.random.fork_rng(devices=[]),
+    ):  # torchvision draws from torch's one generator, which threads share.
         torch.manual_seed(seed)
         part = RandomResizedCrop.get_params(image, scale=[0.08, 1.0], ratio=[3 / 4, 4 / 3])
         mirrored, coloured, grey = (torch.rand(3) < torch.tensor([0.5, 0.8, 0.2])).tolist()
@@ -28,7 +36,12 @@ def view(image: Image, size: int, seed: int) -> Image:
     if mirrored:
         seen = change.hflip(seen)
     if coloured:
-        ways = (change.adjust_brightness, change.adjust_contrast, change.adjust_saturation, change.adjust_hue)
+        ways = (
+            change.adjust_brightness,
+            change.adjust_contrast,
+            change.adjust_saturation,
+            change.adjust_hue,
+        )
         for number in order.tolist():
             seen = ways[number](seen, amounts[number])
     return change.to_grayscale(seen, 3) if grey else seen

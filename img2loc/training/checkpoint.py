@@ -21,25 +21,30 @@ _OF_A_MODEL = ("config.json", "*.safetensors", "*.bin", "*.pth", "*.pt")
 def claimed(folder: Path, start: str = "") -> Iterator[None]:
     """Hold a folder for one training, which starts from the weights `start`; make it if need be.
 
-    Raises ConfigError where another process trains into it, where it holds a model that is not of our training, and where it
-    cannot be written, now or in the block.
+    Raises ConfigError where another process trains into it, where it holds a model that is not of
+    our training, and where it cannot be written, now or in the block.
     """
     workspace = _workspace(folder)
     with workspace.disk_errors():
         if start and folder.exists() and Path(start).exists() and folder.samefile(start):
-            raise ConfigError(f"{folder} holds the weights that the training starts from. Choose another --out.")
+            raise ConfigError(
+                f"{folder} holds the weights that the training starts from. Choose another --out."
+            )
         foreign = sorted(path.name for pattern in _OF_A_MODEL for path in folder.glob(pattern))
         if foreign and not (folder / CHECKPOINT).exists():
             raise ConfigError(
-                f"{folder} holds a model that no training here has made ({foreign[0]}, and no {CHECKPOINT}), which would be "
-                "overwritten. Choose another --out."
+                f"{folder} holds a model that no training here has made ({foreign[0]}, and no"
+                f" {CHECKPOINT}), which would be overwritten. Choose another --out."
             )
     with workspace.locked():
         yield
 
 
 def save(folder: Path, plan: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-    """Write a checkpoint whole or not at all. `plan` holds what JSON can; `state` holds tensors and plain values."""
+    """Write a checkpoint whole or not at all.
+
+    `plan` holds what JSON can; `state` holds tensors and plain values.
+    """
     import torch
 
     with replacing(folder / CHECKPOINT) as draft, draft.open("wb") as file:
@@ -49,7 +54,8 @@ def save(folder: Path, plan: Mapping[str, Any], state: Mapping[str, Any]) -> Non
 def resume(folder: Path, plan: Mapping[str, Any]) -> dict[str, Any] | None:
     """The state of the folder's last checkpoint, on the CPU; None where there is none yet.
 
-    Raises ConfigError, naming what differs, where it belongs to another plan, and where it cannot be read.
+    Raises ConfigError, naming what differs, where it belongs to another plan, and where it cannot
+    be read.
     """
     import torch
 
@@ -60,7 +66,10 @@ def resume(folder: Path, plan: Mapping[str, Any]) -> dict[str, Any] | None:
         content = torch.load(path, map_location="cpu", weights_only=True)
         before, state = content["plan"], content["state"]
     except Exception as error:  # A damaged file can make torch raise anything.
-        raise ConfigError(f"{path} cannot be read ({first_line(error)}). Delete {folder} to train from the beginning.") from error
+        raise ConfigError(
+            f"{path} cannot be read ({first_line(error)}). Delete {folder} to train from the"
+            " beginning."
+        ) from error
     _workspace(folder).require_same(before, plan)
     return dict(state)
 
@@ -76,7 +85,10 @@ def refuse_fewer(folder: Path, done: int, epochs: int) -> None:
 
 def write_history(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
     """Write `history.jsonl`, one line an epoch, whole or not at all: after a kill it never tells more than the checkpoint."""
-    write_bytes(folder / HISTORY, "".join(json.dumps(epoch, ensure_ascii=False) + "\n" for epoch in history).encode())
+    write_bytes(
+        folder / HISTORY,
+        "".join(json.dumps(epoch, ensure_ascii=False) + "\n" for epoch in history).encode(),
+    )
 
 
 def _workspace(folder: Path) -> Workspace:

@@ -20,14 +20,17 @@ _ONE_PLACE_M = 1.0
 def shifted(points: torch.Tensor, metres: float, random: torch.Generator) -> torch.Tensor:
     """Each point moved along a great circle: Gaussian to the north and to the east, with this standard deviation.
 
-    Moved on the sphere and not in degrees, a point near a pole or the antimeridian stays a point on Earth.
+    Moved on the sphere and not in degrees, a point near a pole or the antimeridian stays a point on
+    Earth.
     """
     lat, lon = torch.deg2rad(points).unbind(1)
     zero = torch.zeros_like(lat)
     at = _on_the_sphere(points)
     north = torch.stack([-lat.sin() * lon.cos(), -lat.sin() * lon.sin(), lat.cos()], 1)
     east = torch.stack([-lon.sin(), lon.cos(), zero], 1)
-    steps = torch.randn(len(points), 2, generator=random, dtype=torch.float64) * (metres / _EARTH_RADIUS_M)
+    steps = torch.randn(len(points), 2, generator=random, dtype=torch.float64) * (
+        metres / _EARTH_RADIUS_M
+    )
     angle = torch.linalg.vector_norm(steps, dim=1, keepdim=True)
     towards = (steps[:, :1] * north + steps[:, 1:] * east) / angle.clamp_min(1e-300)
     x, y, z = (angle.cos() * at + angle.sin() * towards).unbind(1)
@@ -43,15 +46,18 @@ def same_place(a: torch.Tensor, b: torch.Tensor, metres: float) -> torch.Tensor:
 def not_negatives(batch: torch.Tensor, queue: torch.Tensor, metres: float) -> torch.Tensor:
     """Which of the batch's and the queue's points a photograph must not be pushed away from: (n, n + len(queue)) booleans.
 
-    They are those closer than so many metres, or than 1, to its own position, but for its own position itself. The paper leaves
-    open what becomes of two photographs of one place; as each other's negatives they would unlearn what they teach.
+    They are those closer than so many metres, or than 1, to its own position, but for its own
+    position itself. The paper leaves open what becomes of two photographs of one place; as each
+    other's negatives they would unlearn what they teach.
     """
     excluded = same_place(batch, torch.cat([batch, queue]), metres)
     excluded[range(len(batch)), range(len(batch))] = False
     return excluded
 
 
-def contrast(images: torch.Tensor, places: torch.Tensor, scale: torch.Tensor, excluded: torch.Tensor) -> torch.Tensor:
+def contrast(
+    images: torch.Tensor, places: torch.Tensor, scale: torch.Tensor, excluded: torch.Tensor
+) -> torch.Tensor:
     """Cross-entropy from photographs, shape (n, dim), to places, shape (m, dim), of which place i belongs to photograph i.
 
     `excluded`, shape (n, m), says which places are left out of a photograph's softmax.

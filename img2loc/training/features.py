@@ -39,7 +39,9 @@ class Features:
         self.folder = folder
         tables = [_read(_files(folder, number)[1]) for number in range(shards)]
         usable = [table["reason"].to_numpy() == "" for table in tables]
-        points = [np.stack([table[name].to_numpy() for name in ("lat", "lon")], 1) for table in tables]
+        points = [
+            np.stack([table[name].to_numpy() for name in ("lat", "lon")], 1) for table in tables
+        ]
         self._starts = np.cumsum([0, *(int(rows.sum()) for rows in usable)])
         self._usable: NDArray[np.bool_] = np.concatenate([np.empty(0, bool), *usable])
         self.points: Array = np.concatenate([np.empty((0, 2)), *points])[self._usable]
@@ -76,19 +78,24 @@ class Features:
     def write_skipped(self, folder: Path) -> None:
         """Write what could not be used, and why, as `skipped.csv`."""
         with (folder / "skipped.csv").open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([("id", "reason"), *((entry.id, entry.reason) for entry in self.skipped)])
+            csv.writer(file).writerows(
+                [("id", "reason"), *((entry.id, entry.reason) for entry in self.skipped)]
+            )
 
     def _open(self, number: int) -> NDArray[np.float32]:
         shard: NDArray[np.float32] = np.load(_files(self.folder, number)[0], mmap_mode="r")
         return shard
 
 
-def extract(source: Source, tower: TorchEncoder, progress: Callable[[int], None] = lambda done: None) -> Features:
+def extract(
+    source: Source, tower: TorchEncoder, progress: Callable[[int], None] = lambda done: None
+) -> Features:
     """The features of a source, taken now, or found where an earlier training left them (killed or not).
 
-    A shard is taken again where a photograph's file has come to have another size or time of change, or is there at last; a file
-    that has gone leaves its features. `progress` is called with how many entries of the source are done. Raises SourceError where
-    no photograph can be used, and ConfigError where the features cannot be written or another process is taking the same ones.
+    A shard is taken again where a photograph's file has come to have another size or time of
+    change, or is there at last; a file that has gone leaves its features. `progress` is called with
+    how many entries of the source are done. Raises SourceError where no photograph can be used, and
+    ConfigError where the features cannot be written or another process is taking the same ones.
     """
     mark = f"{source.fingerprint}\n{source.path.resolve()}\n{tower.name}\n{tower.dtype}"
     folder = assets.features() / hashlib.sha256(mark.encode()).hexdigest()[:16]
@@ -104,7 +111,9 @@ def extract(source: Source, tower: TorchEncoder, progress: Callable[[int], None]
         return found
 
 
-def through(tower: TorchEncoder, inputs: Iterable[Callable[[], torch.Tensor]]) -> Iterator[Row | str]:
+def through(
+    tower: TorchEncoder, inputs: Iterable[Callable[[], torch.Tensor]]
+) -> Iterator[Row | str]:
     """What the tower makes of each input, in order, or why there is none: an input is a call that decodes one photograph.
 
     While the tower runs over one batch, threads decode the next.
@@ -116,7 +125,10 @@ def through(tower: TorchEncoder, inputs: Iterable[Callable[[], torch.Tensor]]) -
         try:
             waiting = [pool.submit(call) for call in islice(upcoming, tower._batch_size)]
             while waiting:
-                decoding, waiting = waiting, [pool.submit(call) for call in islice(upcoming, tower._batch_size)]
+                decoding, waiting = (
+                    waiting,
+                    [pool.submit(call) for call in islice(upcoming, tower._batch_size)],
+                )
                 reasons: list[str] = []
                 pixels: list[torch.Tensor] = []
                 for future in decoding:
@@ -127,7 +139,12 @@ def through(tower: TorchEncoder, inputs: Iterable[Callable[[], torch.Tensor]]) -
                         reasons.append(str(error))
                 if pixels:
                     with torch.inference_mode():
-                        batch = tower.features(torch.stack(pixels).to(tower.device, tower.dtype)).float().cpu().numpy()
+                        batch = (
+                            tower.features(torch.stack(pixels).to(tower.device, tower.dtype))
+                            .float()
+                            .cpu()
+                            .numpy()
+                        )
                 rows = iter(batch if pixels else ())
                 for reason in reasons:
                     yield reason or _checked(next(rows))
@@ -135,22 +152,32 @@ def through(tower: TorchEncoder, inputs: Iterable[Callable[[], torch.Tensor]]) -
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _take(source: Source, tower: TorchEncoder, folder: Path, progress: Callable[[int], None]) -> int:
+def _take(
+    source: Source, tower: TorchEncoder, folder: Path, progress: Callable[[int], None]
+) -> int:
     """Write the shards that are not there yet; returns how many there are."""
     entries, done, number = iter(source), 0, 0
     while shard := list(islice(entries, shard_size(done))):
         paths = _files(folder, number)
         if not paths[0].exists() or _stale(paths[1], shard):
             paths[0].unlink(missing_ok=True)
-            stamps = [_stamp(entry) for entry in shard]  # Before they are read, so that a later change is seen.
+            stamps = [
+                _stamp(entry) for entry in shard
+            ]  # Before they are read, so that a later change is seen.
             _write(paths, shard, stamps, _rows(shard, tower, done, progress), tower.dim)
         done, number = done + len(shard), number + 1
         progress(done)
     return number
 
 
-def _rows(entries: list[Item | Rejected], tower: TorchEncoder, done: int, progress: Callable[[int], None]) -> Iterator[Row | str]:
-    photos = [entry.photo for entry in entries if isinstance(entry, Item) and entry.photo is not NOT_A_PHOTO]
+def _rows(
+    entries: list[Item | Rejected], tower: TorchEncoder, done: int, progress: Callable[[int], None]
+) -> Iterator[Row | str]:
+    photos = [
+        entry.photo
+        for entry in entries
+        if isinstance(entry, Item) and entry.photo is not NOT_A_PHOTO
+    ]
     taken = through(tower, (partial(_prepared, tower, photo) for photo in photos))
     for ready, entry in enumerate(entries, done + 1):
         if isinstance(entry, Rejected):
@@ -181,11 +208,17 @@ def _stale(path: Path, entries: list[Item | Rejected]) -> bool:
     """Whether a file of these entries is there that was not, or is another, since their features were taken."""
     table = _read(path, ["size", "modified"])
     before = zip(table["size"].to_pylist(), table["modified"].to_pylist(), strict=True)
-    return any(now not in (_NO_FILE, then) for then, now in zip(before, map(_stamp, entries), strict=True))
+    return any(
+        now not in (_NO_FILE, then) for then, now in zip(before, map(_stamp, entries), strict=True)
+    )
 
 
 def _write(
-    paths: tuple[Path, Path], entries: list[Item | Rejected], stamps: list[tuple[int, int]], rows: Iterator[Row | str], dim: int
+    paths: tuple[Path, Path],
+    entries: list[Item | Rejected],
+    stamps: list[tuple[int, int]],
+    rows: Iterator[Row | str],
+    dim: int,
 ) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -201,8 +234,16 @@ def _write(
         "reason": pa.array([row if isinstance(row, str) else "" for row in taken], pa.string()),
     }
     pq.write_table(pa.table(columns), paths[1])
-    with replacing(paths[0]) as draft, draft.open("wb") as file:  # Last: a shard is done when its features are there.
-        np.save(file, np.array([row for row in taken if not isinstance(row, str)], np.float32).reshape(-1, dim))
+    with (
+        replacing(paths[0]) as draft,
+        draft.open("wb") as file,
+    ):  # Last: a shard is done when its features are there.
+        np.save(
+            file,
+            np.array([row for row in taken if not isinstance(row, str)], np.float32).reshape(
+                -1, dim
+            ),
+        )
 
 
 def _read(path: Path, columns: list[str] | None = None) -> Any:

@@ -27,7 +27,16 @@ from img2loc.training.accuracy import Measure
 from img2loc.training.augmentation import view
 from img2loc.training.contrastive import Queue, contrast, not_negatives, shifted
 from img2loc.training.features import Features, extract, through
-from img2loc.training.initialization import EPOCH, RANDOM, SAMPLE, START, VIEW, seed_of, split, starting_parts
+from img2loc.training.initialization import (
+    EPOCH,
+    RANDOM,
+    SAMPLE,
+    START,
+    VIEW,
+    seed_of,
+    split,
+    starting_parts,
+)
 from img2loc.training.settings import diverged, hold
 
 Progress = Callable[[str, int, int, str], None]
@@ -40,12 +49,14 @@ _REMEDY = "Lower [train.geoclip] lr, or sigma where it is not the paper's."
 class GeoClipTraining:
     """The settings of a training, [train.geoclip]; the usual values are the paper's, where it gives them. Raises ConfigError.
 
-    `encoder` names the image tower; `weights` is what to start from: "random", or what `geoclip_towers.load` takes, to fine-tune.
-    `gamma` multiplies the learning rate after each epoch. `queue` is how many points of past batches are negatives too.
-    `noise_m` and `queue_noise_m` are standard deviations of the noise on positions, in metres, to the north and to the east each;
-    what lies closer than `same_place_m` (None: `noise_m`), or than a metre, to a photograph is no negative of it. `fraction` is
-    the share of the photographs to train on, `validation` a share to hold back, or a CSV of others. With `augment`, the tower
-    sees random views of the photographs in each epoch, in place of features that were taken once.
+    `encoder` names the image tower; `weights` is what to start from: "random", or what
+    `geoclip_towers.load` takes, to fine-tune. `gamma` multiplies the learning rate after each
+    epoch. `queue` is how many points of past batches are negatives too. `noise_m` and
+    `queue_noise_m` are standard deviations of the noise on positions, in metres, to the north and
+    to the east each; what lies closer than `same_place_m` (None: `noise_m`), or than a metre, to a
+    photograph is no negative of it. `fraction` is the share of the photographs to train on,
+    `validation` a share to hold back, or a CSV of others. With `augment`, the tower sees random
+    views of the photographs in each epoch, in place of features that were taken once.
     """
 
     encoder: str = "clip-l14-hf"
@@ -71,7 +82,10 @@ class GeoClipTraining:
         share = self.validation if isinstance(self.validation, float | int) else 0.0
         rules: dict[str, tuple[bool, str]] = {
             "epochs": (self.epochs >= 1, "1 or more"),
-            "batch_size": (self.batch_size >= 2, "2 or more: a photograph needs another's place as a negative"),
+            "batch_size": (
+                self.batch_size >= 2,
+                "2 or more: a photograph needs another's place as a negative",
+            ),
             "optimiser": (self.optimiser in ("adam", "adamw"), '"adam" or "adamw"'),
             "lr": (0 < self.lr < math.inf, "above 0"),
             "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
@@ -79,8 +93,14 @@ class GeoClipTraining:
             "queue": (self.queue >= 0, "0 or more"),
             "noise_m": (0 <= self.noise_m < math.inf, "0 metres or more"),
             "queue_noise_m": (0 <= self.queue_noise_m < math.inf, "0 metres or more"),
-            "same_place_m": (self.same_place_m is None or 0 <= self.same_place_m < math.inf, "0 metres or more"),
-            "sigma": (len(self.sigma) > 0 and all(0 < sigma < math.inf for sigma in self.sigma), "numbers above 0"),
+            "same_place_m": (
+                self.same_place_m is None or 0 <= self.same_place_m < math.inf,
+                "0 metres or more",
+            ),
+            "sigma": (
+                len(self.sigma) > 0 and all(0 < sigma < math.inf for sigma in self.sigma),
+                "numbers above 0",
+            ),
             "fraction": (0 < self.fraction <= 1, "above 0 and at most 1"),
             "validation": (0 <= share < 1, "a share below 1, or a CSV"),
         }
@@ -96,32 +116,51 @@ def train(
 ) -> list[dict[str, Any]]:
     """Train on a source's photographs, into `folder`, or go on where an earlier call stopped; returns a record for each epoch.
 
-    The folder is what an encoder of kind "geoclip" takes as its `weights`. A record, also a line of `history.jsonl`, holds the
-    epoch, the mean loss, learning rate and scale that it ended with, seconds, and the shares of training and validation
-    photographs placed within 1, 25, 200, 750 and 2500 km, by arg-max over the training photographs' coordinates (at most 10,000
-    photographs over 100,000 coordinates). Killed at any moment and called again, it ends at the same weights; more `epochs` go
-    on from there. Raises ConfigError for a tower that gives no features, for a folder that holds another training or model or is
-    in use, where it cannot be written, and where the loss is not finite or no photograph has a negative; the last checkpoint
-    stays. Raises SourceError where fewer than two photographs can be used.
+    The folder is what an encoder of kind "geoclip" takes as its `weights`. A record, also a line of
+    `history.jsonl`, holds the epoch, the mean loss, learning rate and scale that it ended with,
+    seconds, and the shares of training and validation photographs placed within 1, 25, 200, 750 and
+    2500 km, by arg-max over the training photographs' coordinates (at most 10,000 photographs over
+    100,000 coordinates). Killed at any moment and called again, it ends at the same weights; more
+    `epochs` go on from there. Raises ConfigError for a tower that gives no features, for a folder
+    that holds another training or model or is in use, where it cannot be written, and where the
+    loss is not finite or no photograph has a negative; the last checkpoint stays. Raises
+    SourceError where fewer than two photographs can be used.
     """
     if not isinstance(tower, TorchEncoder):
-        raise ConfigError(f"{tower.name!r} cannot be the image tower of GeoCLIP: it gives no features before unit length.")
+        raise ConfigError(
+            f"{tower.name!r} cannot be the image tower of GeoCLIP: it gives no features before unit"
+            " length."
+        )
     apart = open_source(Path(settings.validation)) if isinstance(settings.validation, str) else None
-    unchanging = {key: value for key, value in asdict(settings).items() if key not in ("encoder", "epochs", "device")}
+    unchanging = {
+        key: value
+        for key, value in asdict(settings).items()
+        if key not in ("encoder", "epochs", "device")
+    }
     plan = {"model": "geoclip", "encoder": tower.name, "source": source.fingerprint, **unchanging}
     if apart is not None:
         plan["validation"] = f"{settings.validation} ({apart.fingerprint})"
-    with checkpoint.claimed(folder, "" if settings.weights in (RANDOM, geoclip_towers.PACKAGE) else settings.weights):
-        state = checkpoint.resume(folder, plan)  # Another training's folder is refused before any work.
+    with checkpoint.claimed(
+        folder, "" if settings.weights in (RANDOM, geoclip_towers.PACKAGE) else settings.weights
+    ):
+        state = checkpoint.resume(
+            folder, plan
+        )  # Another training's folder is refused before any work.
         found = extract(source, tower, partial(_photos_done, progress, len(source)))
         found.write_skipped(folder)
-        held = None if apart is None else extract(apart, tower, partial(_photos_done, progress, len(apart)))
+        held = (
+            None
+            if apart is None
+            else extract(apart, tower, partial(_photos_done, progress, len(apart)))
+        )
         training = _Training(settings, tower, found, held)
         if settings.augment:
             training.photos = found.photos(source)
         if state is not None:
             training.restore(state, folder)
-            training.write(folder)  # A kill may have come between the checkpoint and what is made of it.
+            training.write(
+                folder
+            )  # A kill may have come between the checkpoint and what is made of it.
         for epoch in range(training.done, settings.epochs):
             training.epoch(epoch, partial(progress, "steps"))
             checkpoint.save(folder, plan, training.state())
@@ -138,7 +177,9 @@ class _Training:
 
     photos: list[Photo] | None = None
 
-    def __init__(self, settings: GeoClipTraining, tower: TorchEncoder, found: Features, held: Features | None) -> None:
+    def __init__(
+        self, settings: GeoClipTraining, tower: TorchEncoder, found: Features, held: Features | None
+    ) -> None:
         self._settings, self._tower, self._found = settings, tower, found
         self._device = resolve_device(settings.device)
         share = settings.validation if not isinstance(settings.validation, str) else 0.0
@@ -148,11 +189,23 @@ class _Training:
             self._sets["validation"] = (held, self._sample(np.arange(len(held)), _MEASURED))
         elif len(held_back):
             self._sets["validation"] = (found, self._sample(held_back, _MEASURED))
-        self._parts = starting_parts(settings.weights, tower, settings.sigma, seed_of(settings.seed, START)).to(self._device)
+        self._parts = starting_parts(
+            settings.weights, tower, settings.sigma, seed_of(settings.seed, START)
+        ).to(self._device)
         changing = [tensor for tensor in self._parts.parameters() if tensor.requires_grad]
-        kinds: dict[str, type[torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-        fused = self._device.partition(":")[0] in ("cpu", "cuda")  # One pass over the parts: a fifth of the time, on a CPU.
-        options: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay, "fused": fused}
+        kinds: dict[str, type[torch.optim.Optimizer]] = {
+            "adam": torch.optim.Adam,
+            "adamw": torch.optim.AdamW,
+        }
+        fused = self._device.partition(":")[0] in (
+            "cpu",
+            "cuda",
+        )  # One pass over the parts: a fifth of the time, on a CPU.
+        options: dict[str, Any] = {
+            "lr": settings.lr,
+            "weight_decay": settings.weight_decay,
+            "fused": fused,
+        }
         self._optimiser = kinds[settings.optimiser](changing, **options)
         self._queue = Queue(settings.queue)
         self.history: list[dict[str, Any]] = []
@@ -163,7 +216,10 @@ class _Training:
         return len(self.history)
 
     def epoch(self, epoch: int, progress: Callable[[int, int, str], None]) -> None:
-        """Train for one epoch, and measure. What is random in it hangs on the seed and the epoch's number alone."""
+        """Train for one epoch, and measure.
+
+        What is random in it hangs on the seed and the epoch's number alone.
+        """
         began = time.monotonic()
         settings = self._settings
         random = torch.Generator().manual_seed(seed_of(settings.seed, EPOCH, epoch))
@@ -181,16 +237,21 @@ class _Training:
             losses.append(loss * len(rows))
             told_apart = told_apart or negatives
             progress(
-                epoch * len(starts) + step, settings.epochs * len(starts), f"epoch {epoch + 1}, loss {losses[-1] / len(rows):.3f}"
+                epoch * len(starts) + step,
+                settings.epochs * len(starts),
+                f"epoch {epoch + 1}, loss {losses[-1] / len(rows):.3f}",
             )
         if not told_apart:
             raise ConfigError(
-                f"In epoch {epoch + 1} no photograph had a negative, so that there was nothing to learn: all others lie "
-                f"closer than {max(self._near, 1):g} metres. Lower [train.geoclip] same_place_m or noise_m, or add other places."
+                f"In epoch {epoch + 1} no photograph had a negative, so that there was nothing to"
+                f" learn: all others lie closer than {max(self._near, 1):g} metres. Lower"
+                " [train.geoclip] same_place_m or noise_m, or add other places."
             )
         accuracies = self._accuracies()
         if accuracies is None:
-            raise diverged(epoch, rate, _REMEDY)  # By the epoch's last step, which no loss has seen.
+            raise diverged(
+                epoch, rate, _REMEDY
+            )  # By the epoch's last step, which no loss has seen.
         self.history.append(
             {
                 "epoch": epoch + 1,
@@ -213,11 +274,15 @@ class _Training:
         }
 
     def restore(self, state: Mapping[str, Any], folder: Path) -> None:
-        """Go on from a state. Raises ConfigError where it is of more epochs or of other photographs."""
+        """Go on from a state.
+
+        Raises ConfigError where it is of more epochs or of other photographs.
+        """
         if state["photos"] != len(self._found):
             raise ConfigError(
-                f"{folder} holds a training on {state['photos']:,} photographs, and {len(self._found):,} can be used now. "
-                "Make them the same again, or choose another --out."
+                f"{folder} holds a training on {state['photos']:,} photographs, and"
+                f" {len(self._found):,} can be used now. Make them the same again, or choose"
+                " another --out."
             )
         checkpoint.refuse_fewer(folder, len(state["history"]), self._settings.epochs)
         self._parts.load_state_dict(state["parts"])
@@ -235,12 +300,17 @@ class _Training:
         settings = self._settings
         return settings.noise_m if settings.same_place_m is None else settings.same_place_m
 
-    def _step(self, rows: NDArray[np.int64], epoch: int, random: torch.Generator) -> tuple[float, bool]:
+    def _step(
+        self, rows: NDArray[np.int64], epoch: int, random: torch.Generator
+    ) -> tuple[float, bool]:
         """Learn from a batch; its loss, and whether any photograph of it had a negative."""
         settings, parts = self._settings, self._parts
         points = torch.from_numpy(self._found.points[rows])
         excluded = not_negatives(points, self._queue.points, self._near)
-        noisy = [shifted(points, settings.noise_m, random), shifted(self._queue.points, settings.queue_noise_m, random)]
+        noisy = [
+            shifted(points, settings.noise_m, random),
+            shifted(self._queue.points, settings.queue_noise_m, random),
+        ]
         places = parts.location_encoder(torch.cat(noisy).float().to(self._device))
         images = parts.head(torch.from_numpy(self._features(rows, epoch)).to(self._device))
         loss = contrast(images, places, parts.logit_scale.exp(), excluded)
@@ -256,9 +326,18 @@ class _Training:
         """What the frozen tower makes of these photographs, or of new views of them."""
         taken = self._found[rows]
         if self.photos is not None:
-            views = (partial(self._view, self.photos[row], seed_of(self._settings.seed, VIEW, epoch, int(row))) for row in rows)
+            views = (
+                partial(
+                    self._view,
+                    self.photos[row],
+                    seed_of(self._settings.seed, VIEW, epoch, int(row)),
+                )
+                for row in rows
+            )
             for place, features in enumerate(through(self._tower, views)):
-                if not isinstance(features, str):  # One that can be read no more is seen as it was when its features were taken.
+                if not isinstance(
+                    features, str
+                ):  # One that can be read no more is seen as it was when its features were taken.
                     taken[place] = features
         return taken
 
@@ -271,10 +350,15 @@ class _Training:
         measure = Measure(self._parts, np.unique(gallery, axis=0), self._device)
         if not measure.finite:
             return None
-        return {name: measure.shares(rows, of.__getitem__, of.points[rows]) for name, (of, rows) in self._sets.items()}
+        return {
+            name: measure.shares(rows, of.__getitem__, of.points[rows])
+            for name, (of, rows) in self._sets.items()
+        }
 
     def _sample(self, rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
         """At most so many of the rows, always the same."""
         if len(rows) <= most:
             return rows
-        return np.sort(np.random.default_rng([self._settings.seed, SAMPLE]).choice(rows, most, replace=False))
+        return np.sort(
+            np.random.default_rng([self._settings.seed, SAMPLE]).choice(rows, most, replace=False)
+        )

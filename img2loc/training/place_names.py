@@ -23,13 +23,17 @@ class PlacedPhoto:
 
 
 def placed_photos(
-    path: Path, photos: Path | None = None, columns: Mapping[str, str] | None = None, licences: Sequence[str] = ()
+    path: Path,
+    photos: Path | None = None,
+    columns: Mapping[str, str] | None = None,
+    licences: Sequence[str] = (),
 ) -> Iterator[PlacedPhoto | Rejected]:
     """One for each row of the CSV or Parquet file, in its order, or the reason why it is of no use. Raises SourceError.
 
-    With `licences` only rows whose licence holds one of these phrases are taken, as `CsvSource` does. Names are those of the
-    columns city, region (or state) and country; a row that names no country gets all three from the town nearest to its
-    coordinates, by GeoNames, as far as that is within 100 km.
+    With `licences` only rows whose licence holds one of these phrases are taken, as `CsvSource`
+    does. Names are those of the columns city, region (or state) and country; a row that names no
+    country gets all three from the town nearest to its coordinates, by GeoNames, as far as that is
+    within 100 km.
     """
     table = open_table(path, ("photo", "lat", "lon"), {**USUAL, **usual(*NAMES)}, columns)
     rows = (row[1] for row in table if not isinstance(row, Rejected))
@@ -49,7 +53,10 @@ def placed_photos(
 
 
 def _is_of(row: Mapping[str, str], item: Item) -> bool:
-    """Whether an item is made of this row. No row before its own can be the same in all of these: it would be the item."""
+    """Whether an item is made of this row.
+
+    No row before its own can be the same in all of these: it would be the item.
+    """
     return (
         bool(row["photo"])
         and item.id == (row.get("id") or row["photo"])

@@ -1,10 +1,12 @@
 """Trains CLIP as StreetCLIP was: photographs against synthetic captions of their city, region and country.
 
-Haas, Alberti, Skreta, "Learning Generalized Zero-Shot Learners for Open-Domain Image Geolocalization" (arXiv 2302.00275). The
-paper's values are the defaults. What we could not find there, and chose: the loss is the cross-entropy of a photograph over the
-distinct captions of its batch, and the three levels count alike; the words of the captions below the country; both towers and the
-temperature are trained, the latter capped at 100 as CLIP's was; a constant learning rate; the weight decay of torch's AdamW; no
-augmentation, but for the model's own resizing and central crop.
+Haas, Alberti, Skreta, "Learning Generalized Zero-Shot Learners for Open-Domain Image
+Geolocalization" (arXiv 2302.00275). The paper's values are the defaults. What we could not find
+there, and chose: the loss is the cross-entropy of a photograph over the distinct captions of its
+batch, and the three levels count alike; the words of the captions below the country; both towers
+and the temperature are trained, the latter capped at 100 as CLIP's was; a constant learning rate;
+the weight decay of torch's AdamW; no augmentation, but for the model's own resizing and central
+crop.
 """
 
 from __future__ import annotations
@@ -38,9 +40,10 @@ _LARGEST_LOGIT_SCALE = 4.6052  # ln 100
 class StreetClipTraining:
     """How to train; the keys of [train.streetclip]. Raises ConfigError, or SourceError for a template that names no place.
 
-    `model` is what is fine-tuned: a folder in transformers' format or a hub id in the cache. An optimiser step is made of
-    `accumulate` batches of `batch_size` photos. A template that is empty leaves its level out. `dtype` is "float32", or
-    "bfloat16" to compute in it where that is safe (weights stay in single precision).
+    `model` is what is fine-tuned: a folder in transformers' format or a hub id in the cache. An
+    optimiser step is made of `accumulate` batches of `batch_size` photos. A template that is empty
+    leaves its level out. `dtype` is "float32", or "bfloat16" to compute in it where that is safe
+    (weights stay in single precision).
     """
 
     model: str = "openai/clip-vit-large-patch14-336"
@@ -49,7 +52,9 @@ class StreetClipTraining:
     batch_size: int = 32
     accumulate: int = 12
     weight_decay: float = 0.01
-    city: str = "A Street View photo close to the town of {city} in the region of {region} in {country}."
+    city: str = (
+        "A Street View photo close to the town of {city} in the region of {region} in {country}."
+    )
     region: str = "A Street View photo in the region of {region} in {country}."
     country: str = "A Street View photo in {country}."
     seed: int = 0
@@ -60,7 +65,10 @@ class StreetClipTraining:
         rules: dict[str, tuple[bool, str]] = {
             "epochs": (self.epochs >= 1, "1 or more"),
             "lr": (0 < self.lr < math.inf, "above 0"),
-            "batch_size": (self.batch_size >= 2, "2 or more: a photograph needs another's caption to be told from"),
+            "batch_size": (
+                self.batch_size >= 2,
+                "2 or more: a photograph needs another's caption to be told from",
+            ),
             "accumulate": (self.accumulate >= 1, "1 or more"),
             "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
             "dtype": (self.dtype in ("float32", "bfloat16"), '"float32" or "bfloat16"'),
@@ -69,7 +77,9 @@ class StreetClipTraining:
         for template in filter(None, self.templates):
             check_template(template)
         if not any(self.templates):
-            raise ConfigError("[train.streetclip] has no template. Give city, region or country one.")
+            raise ConfigError(
+                "[train.streetclip] has no template. Give city, region or country one."
+            )
 
     @property
     def templates(self) -> tuple[str, str, str]:
@@ -82,7 +92,11 @@ class StreetClipTraining:
         found = []
         for template in self.templates:
             wanted = [level for level in LEVELS if f"{{{level}}}" in template]
-            found.append(template.format(**names) if template and all(names[level] for level in wanted) else "")
+            found.append(
+                template.format(**names)
+                if template and all(names[level] for level in wanted)
+                else ""
+            )
         return tuple(found)
 
 
@@ -94,22 +108,30 @@ def train(
 ) -> list[dict[str, Any]]:
     """Train into `folder`, or go on where an earlier call was cut off; give the history, one entry an epoch.
 
-    The folder gets `history.jsonl`, a checkpoint after every epoch and, at the end, the model, image processor and tokenizer in
-    transformers' format: [encoder.streetclip] model = "FOLDER" names it. An epoch draws its order from seed and number alone, so
-    that a training that was killed ends at the same weights. Unreadable photos are passed over and counted. `progress` is called
-    with how many photos are done, over all epochs; more `epochs` go on from there. Raises ConfigError for a folder that holds
-    another training or model or is in use, and where the loss is not finite, in which case the last checkpoint stays; SourceError
-    without two photos whose captions differ, MissingWeights without a model to start from.
+    The folder gets `history.jsonl`, a checkpoint after every epoch and, at the end, the model,
+    image processor and tokenizer in transformers' format: [encoder.streetclip] model = "FOLDER"
+    names it. An epoch draws its order from seed and number alone, so that a training that was
+    killed ends at the same weights. Unreadable photos are passed over and counted. `progress` is
+    called with how many photos are done, over all epochs; more `epochs` go on from there. Raises
+    ConfigError for a folder that holds another training or model or is in use, and where the loss
+    is not finite, in which case the last checkpoint stays; SourceError without two photos whose
+    captions differ, MissingWeights without a model to start from.
     """
-    rows = [row for row in source_rows if isinstance(row, PlacedPhoto) and any(settings.captions(row))]
+    rows = [
+        row for row in source_rows if isinstance(row, PlacedPhoto) and any(settings.captions(row))
+    ]
     if not rows:
         raise SourceError(
-            "There is not one photograph with a place to train on. The CSV needs a photo and coordinates in each row."
+            "There is not one photograph with a place to train on. The CSV needs a photo and"
+            " coordinates in each row."
         )
-    if all(len(set(filter(None, level))) < 2 for level in zip(*map(settings.captions, rows), strict=True)):
+    if all(
+        len(set(filter(None, level))) < 2
+        for level in zip(*map(settings.captions, rows), strict=True)
+    ):
         raise SourceError(
-            f"The {len(rows)} photographs with a place have the same captions, so that there is nothing to learn. "
-            "Training needs two or more, of different places."
+            f"The {len(rows)} photographs with a place have the same captions, so that there is"
+            " nothing to learn. Training needs two or more, of different places."
         )
     with checkpoint.claimed(folder, settings.model):
         run = _Run(settings, rows)
@@ -131,7 +153,11 @@ def train(
 
 def _plan(settings: StreetClipTraining) -> dict[str, Any]:
     """What decides the weights; where it is computed does not, up to rounding."""
-    return {key: value for key, value in asdict(settings).items() if key not in ("device", "model", "epochs")}
+    return {
+        key: value
+        for key, value in asdict(settings).items()
+        if key not in ("device", "model", "epochs")
+    }
 
 
 class _Run:
@@ -145,12 +171,16 @@ class _Run:
         self._captions = [settings.captions(row) for row in rows]
         self.fingerprint = _fingerprint(rows, self._captions)
         # The encoder's own way of loading, so that what is trained is what will be asked.
-        self._clip = TransformersClip(settings.model, settings.device, "float32", settings.batch_size)
+        self._clip = TransformersClip(
+            settings.model, settings.device, "float32", settings.batch_size
+        )
         self.base = self._clip.name
         self._network: Any = self._clip.network.train().requires_grad_(True)
         if not hasattr(self._network, "logit_scale"):
             raise ConfigError(f"{settings.model!r} has no temperature to train. Name a CLIP model.")
-        self._optimiser = torch.optim.AdamW(self._network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+        self._optimiser = torch.optim.AdamW(
+            self._network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+        )
 
     def state(self) -> dict[str, Any]:
         return {"model": self._network.state_dict(), "optimiser": self._optimiser.state_dict()}
@@ -176,7 +206,9 @@ class _Run:
             decoding = pool.map(self._pixels, batches[0])
             for count, batch in enumerate(batches, 1):
                 decoded = list(decoding)
-                decoding = pool.map(self._pixels, batches[count] if count < len(batches) else ())  # While this one is learned.
+                decoding = pool.map(
+                    self._pixels, batches[count] if count < len(batches) else ()
+                )  # While this one is learned.
                 parts = min(accumulate, len(batches) - (count - 1) // accumulate * accumulate)
                 if not math.isfinite(self._backward(batch, decoded, parts, tally)):
                     raise self._diverged(number)
@@ -200,7 +232,10 @@ class _Run:
         with torch.no_grad():
             image = self._clip.features(torch.zeros(1, 3, side, side, device=self._clip.device))
             text = self._clip.text_features([next(filter(None, self._captions[0]))])
-            return all(bool(torch.isfinite(tensor).all()) for tensor in (image, text, *self._network.parameters()))
+            return all(
+                bool(torch.isfinite(tensor).all())
+                for tensor in (image, text, *self._network.parameters())
+            )
 
     def _step(self) -> None:
         import torch
@@ -216,18 +251,33 @@ class _Run:
         except UnreadablePhoto:
             return None
 
-    def _backward(self, batch: Sequence[int], decoded: Sequence[torch.Tensor | None], parts: int, tally: _Tally) -> float:
+    def _backward(
+        self,
+        batch: Sequence[int],
+        decoded: Sequence[torch.Tensor | None],
+        parts: int,
+        tally: _Tally,
+    ) -> float:
         """Add one batch's gradient: each photo against the distinct captions of its batch, level by level; its loss."""
         import torch
         from torch.nn.functional import cross_entropy, normalize
 
-        readable = [(row, pixels) for row, pixels in zip(batch, decoded, strict=True) if pixels is not None]
+        readable = [
+            (row, pixels) for row, pixels in zip(batch, decoded, strict=True) if pixels is not None
+        ]
         tally.unreadable += len(batch) - len(readable)
         if not readable:
             return 0.0
         device = self._clip.device
-        with torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=self._settings.dtype == "bfloat16"):
-            images = normalize(self._clip.features(torch.stack([pixels for _, pixels in readable]).to(device)).float(), dim=-1)
+        with torch.autocast(
+            device.partition(":")[0], torch.bfloat16, enabled=self._settings.dtype == "bfloat16"
+        ):
+            images = normalize(
+                self._clip.features(
+                    torch.stack([pixels for _, pixels in readable]).to(device)
+                ).float(),
+                dim=-1,
+            )
             losses = []
             for level, name in enumerate(LEVELS):
                 captions = [self._captions[row][level] for row, _ in readable]
@@ -237,7 +287,9 @@ class _Run:
                     continue
                 texts = normalize(self._clip.text_features(distinct).float(), dim=-1)
                 logits = self._network.logit_scale.exp() * images[own] @ texts.T
-                targets = torch.tensor([distinct.index(captions[number]) for number in own], device=device)
+                targets = torch.tensor(
+                    [distinct.index(captions[number]) for number in own], device=device
+                )
                 losses.append(cross_entropy(logits, targets))
                 tally.add(name, int((logits.argmax(dim=1) == targets).sum()), len(own))
         loss = torch.stack(losses).mean()
@@ -260,12 +312,22 @@ class _Tally:
 
     def told(self) -> dict[str, Any]:
         if not self.losses:
-            raise SourceError(f"Not one of the {self.unreadable} photographs can be read. Check where they lie.")
-        accuracy = {f"{level}_accuracy": round(right / of, 4) for level, (right, of) in self._right.items()}
-        return {"loss": round(sum(self.losses) / len(self.losses), 6), **accuracy, "unreadable": self.unreadable}
+            raise SourceError(
+                f"Not one of the {self.unreadable} photographs can be read. Check where they lie."
+            )
+        accuracy = {
+            f"{level}_accuracy": round(right / of, 4) for level, (right, of) in self._right.items()
+        }
+        return {
+            "loss": round(sum(self.losses) / len(self.losses), 6),
+            **accuracy,
+            "unreadable": self.unreadable,
+        }
 
 
 def _fingerprint(rows: Sequence[PlacedPhoto], captions: Sequence[Sequence[str]]) -> str:
     """Changes with the photographs' names, their order and their captions."""
-    told = json.dumps([[row.photo.path.name, *texts] for row, texts in zip(rows, captions, strict=True)])
+    told = json.dumps(
+        [[row.photo.path.name, *texts] for row, texts in zip(rows, captions, strict=True)]
+    )
     return hashlib.sha256(told.encode()).hexdigest()[:16]

@@ -103,11 +103,16 @@ EXCLUDED = {
     13527007: "South District: part of Gibraltar",
 }
 # First-order divisions that are one city: the only places in them that are towns.
-ONE_CITY = {("AE", "03"): ("Dubai", "Jebel Ali", "Hatta"), ("TH", "40"): ("Bangkok",), ("US", "DC"): ("Washington",)}
+ONE_CITY = {
+    ("AE", "03"): ("Dubai", "Jebel Ali", "Hatta"),
+    ("TH", "40"): ("Bangkok",),
+    ("US", "DC"): ("Washington",),
+}
 CAPITALS = ("PPLA", "PPLC", "PPLG")  # Of regions and countries; seats of government.
 VILLAGES = ("AI", "FM", "GU", "KI", "MP", "PW", "SX", "TK", "TV")
 """Where GeoNames adds "Village" to names that go without."""
-# Places of the codes that the packages have none for: stations and settlements, each checked by hand.
+# Places of the codes that the packages have none for: stations and settlements, each checked by
+# hand.
 BY_HAND = {
     "AQ": [
         ("McMurdo Station", "Ross Island", -77.846, 166.676),
@@ -122,9 +127,13 @@ BY_HAND = {
     "BV": [("Norvegia Station", "Bouvet Island", -54.4044, 3.2889)],
     "IO": [("Diego Garcia", "Chagos Archipelago", -7.3133, 72.4111)],
     "HM": [("Atlas Cove", "Heard Island", -53.0192, 73.3917)],
-    "UM": [("Wake Island", "Wake Atoll", 19.2822, 166.647), ("Sand Island", "Midway Atoll", 28.2078, -177.3791)],
+    "UM": [
+        ("Wake Island", "Wake Atoll", 19.2822, 166.647),
+        ("Sand Island", "Midway Atoll", 28.2078, -177.3791),
+    ],
 }
-# Macron, dot or line below, breve but for letters of Turkish, Romanian and Vietnamese, cedilla under consonants of no alphabet.
+# Macron, dot or line below, breve but for letters of Turkish, Romanian and Vietnamese, cedilla
+# under consonants of no alphabet.
 SCHOLARLY = re.compile("\u0304|\u0323|\u0331|[iIoOeEuU]\u0306|[hHdDzZ]\u0327")
 ARABIC = re.compile("[sStT]\u0327")
 CEDILLA = ("AZ", "CY", "MD", "RO", "TM", "TR")  # Where s or t has one in the alphabet.

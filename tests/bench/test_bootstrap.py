@@ -17,13 +17,20 @@ from img2loc.core.geo import Array
 from tests.conftest import SHARED
 
 
-def the_long_way(values: Array, authors: Sequence[str], resamples: int) -> tuple[list[float], list[float]]:
+def the_long_way(
+    values: Array, authors: Sequence[str], resamples: int
+) -> tuple[list[float], list[float]]:
     """Means and medians of resamples that are drawn one by one, as lists of photographs."""
     chance = np.random.default_rng(7)
-    groups = [[row for row, name in enumerate(authors) if name == author] for author in dict.fromkeys(authors)]
+    groups = [
+        [row for row, name in enumerate(authors) if name == author]
+        for author in dict.fromkeys(authors)
+    ]
     means, medians = [], []
     for _ in range(resamples):
-        rows = [row for pick in chance.integers(0, len(groups), len(groups)) for row in groups[pick]]
+        rows = [
+            row for pick in chance.integers(0, len(groups), len(groups)) for row in groups[pick]
+        ]
         means.append(float(values[rows].mean()))
         medians.append(float(np.median(values[rows])))
     return means, medians
@@ -39,7 +46,10 @@ def test_intervals_agree_with_resampling_one_by_one(unit: Unit) -> None:
     drawn = authors if unit == "photographers" else [str(row) for row in range(len(authors))]
     means, medians = the_long_way(values, drawn, 3000)
     columns = values[:, None]
-    for samples, other in ((draws.ratios(columns, np.ones_like(columns))[:, 0], means), (draws.medians(values), medians)):
+    for samples, other in (
+        (draws.ratios(columns, np.ones_like(columns))[:, 0], means),
+        (draws.medians(values), medians),
+    ):
         assert draws.interval(samples) == pytest.approx(np.percentile(other, [2.5, 97.5]), abs=0.05)
 
 
@@ -63,7 +73,9 @@ def test_what_is_not_answered_takes_no_part_in_the_median() -> None:
 
 def test_the_same_seed_draws_the_same() -> None:
     values = np.arange(30.0)
-    first, again, other = (bootstrap([""] * 30, "photos", 100, seed).medians(values) for seed in (3, 3, 4))
+    first, again, other = (
+        bootstrap([""] * 30, "photos", 100, seed).medians(values) for seed in (3, 3, 4)
+    )
     assert (first == again).all()
     assert (first != other).any()
 
@@ -84,12 +96,17 @@ def test_over_photographers_is_visibly_wider_on_im2gps3k(tmp_path: Path) -> None
     with (tmp_path / "p.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["id", "lat", "lon"])
-        writer.writerows([row.id, 48.86, 2.35] for row in read_truth(path)[0])  # Paris for everything: no photograph is needed.
+        writer.writerows(
+            [row.id, 48.86, 2.35] for row in read_truth(path)[0]
+        )  # Paris for everything: no photograph is needed.
     scores = score(match(tmp_path / "p.csv", path).outcomes, units=("photographers", "photos"))
     over = scores["intervals"]
     assert (over["photographers"]["clusters"], over["photos"]["clusters"]) == (198, 2997)
     for km in ("750", "2500"):
-        wide, narrow = (over[unit]["accuracy"][km][1] - over[unit]["accuracy"][km][0] for unit in ("photographers", "photos"))
+        wide, narrow = (
+            over[unit]["accuracy"][km][1] - over[unit]["accuracy"][km][0]
+            for unit in ("photographers", "photos")
+        )
         assert wide > 1.5 * narrow, km
         # The narrow one is the binomial's, 2 · 1.96 · √(p(1 − p)/n).
         p = scores["accuracy"][km] / 100
@@ -101,4 +118,6 @@ def test_over_photographers_is_visibly_wider_on_im2gps3k(tmp_path: Path) -> None
 def test_mcnemar_is_the_exact_binomial(lost: int, gained: int) -> None:
     n, few = lost + gained, min(lost, gained)
     tail = sum(math.comb(n, k) for k in range(few + 1)) / 2**n
-    assert mcnemar(lost, gained) == pytest.approx(min(1.0, 2 * tail) if lost != gained else 1.0, rel=1e-9)
+    assert mcnemar(lost, gained) == pytest.approx(
+        min(1.0, 2 * tail) if lost != gained else 1.0, rel=1e-9
+    )

@@ -28,7 +28,9 @@ def run_of(errors: dict[int, float], name: str) -> Outcomes:
 
 FIRST = run_of(dict.fromkeys(range(30), 10.0), "first")
 # Six lost at 25 km (two of them to no answer), three gained.
-SECOND = run_of(dict.fromkeys(range(6, 33), 10.0) | {row: 100.0 + row for row in range(4)}, "second")
+SECOND = run_of(
+    dict.fromkeys(range(6, 33), 10.0) | {row: 100.0 + row for row in range(4)}, "second"
+)
 
 
 def test_differences_sides_and_regressions() -> None:
@@ -41,8 +43,17 @@ def test_differences_sides_and_regressions() -> None:
     assert row["interval"][0] < -7.5 < row["interval"][1]
     assert (found["intervals"]["clusters"], found["intervals"]["photographers"]) == (20, 20)
     assert found["not_run"] == {"first": 10, "second": 9}
-    regressions = [(entry["id"], entry["second_km"], entry["second_status"]) for entry in found["regressions"]]
-    assert [name for name, _, _ in regressions] == ["4.jpg", "5.jpg", "3.jpg", "2.jpg", "1.jpg", "0.jpg"]
+    regressions = [
+        (entry["id"], entry["second_km"], entry["second_status"]) for entry in found["regressions"]
+    ]
+    assert [name for name, _, _ in regressions] == [
+        "4.jpg",
+        "5.jpg",
+        "3.jpg",
+        "2.jpg",
+        "1.jpg",
+        "0.jpg",
+    ]
     assert regressions[0][1:] == (None, "missing")
     assert regressions[2][1] == pytest.approx(103.0)
     assert found["thresholds"]["1"]["p"] == 1.0
@@ -103,12 +114,20 @@ def test_compare_on_the_command_line(tmp_path: Path) -> None:
     assert "-2.50" in shown.stdout
     assert "refused" in shown.stdout
     assert max(map(len, shown.stdout.splitlines())) <= 80
-    both = CliRunner().invoke(app, ["bench", "compare", str(a), str(b), "--bootstrap", "both", "--json"])
-    assert [one["intervals"]["over"] for one in json.loads(both.stdout)["comparisons"]] == ["photographers", "photos"]
+    both = CliRunner().invoke(
+        app, ["bench", "compare", str(a), str(b), "--bootstrap", "both", "--json"]
+    )
+    assert [one["intervals"]["over"] for one in json.loads(both.stdout)["comparisons"]] == [
+        "photographers",
+        "photos",
+    ]
     assert "were not run" not in shown.stdout
     del records["0.jpg"]
     part = write_run(tmp_path / "part", TRUTH, records)
     shown = CliRunner().invoke(app, ["bench", "compare", str(a), str(part)])
-    assert shown.stdout.splitlines()[0] == "1 of these photos were not run in the second: they count as wrong."
+    assert (
+        shown.stdout.splitlines()[0]
+        == "1 of these photos were not run in the second: they count as wrong."
+    )
     missing = CliRunner().invoke(app, ["bench", "compare", str(a), str(tmp_path / "none")])
     assert isinstance(missing.exception, RunError)

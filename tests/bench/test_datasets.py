@@ -52,8 +52,13 @@ def test_every_recipe_says_what_must_be_known(run: Cli) -> None:
     assert "im2gps3k: Im2GPS3k" in out
 
 
-@pytest.mark.parametrize(("name", "rows", "people"), [("im2gps3k", 2997, 198), ("im2gps", 237, None), ("yfcc4k", 4536, 3481)])
-def test_the_truth_files_are_those_that_the_recipes_know(name: str, rows: int, people: int | None) -> None:
+@pytest.mark.parametrize(
+    ("name", "rows", "people"),
+    [("im2gps3k", 2997, 198), ("im2gps", 237, None), ("yfcc4k", 4536, 3481)],
+)
+def test_the_truth_files_are_those_that_the_recipes_know(
+    name: str, rows: int, people: int | None
+) -> None:
     file = SHARED / "benchmarks" / f"{name}.csv"
     if not file.exists():
         pytest.skip(f"the truth file is not at {file}")
@@ -63,28 +68,44 @@ def test_the_truth_files_are_those_that_the_recipes_know(name: str, rows: int, p
     assert all("@N" in row.author for row in truths)
     if people is not None:
         assert len({row.author for row in truths}) == people
-    moved = [Truth(row.id, Location(row.location.lat, 0.5), row.author, row.photo) for row in truths]
+    moved = [
+        Truth(row.id, Location(row.location.lat, 0.5), row.author, row.photo) for row in truths
+    ]
     assert "differ from those" in recipe.doubts(moved)[0]
     assert f"has {rows:,} rows" in recipe.doubts(truths[1:])[0]
 
 
 def test_the_rows_checksum_does_not_depend_on_the_file(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("IMG_ID,AUTHOR,LAT,LON\n10/ab/12345678.jpg,x,1.5,-2.25\n22222222.jpg,y,-0.0,170.000000004\n")
-    (tmp_path / "b.csv").write_text("name;lon;lat\n22222222.jpg;170;0\n12345678.jpg;-2.250000;1.4999999999\n")
-    sums = {rows_sha256(benchmarks.find(str(tmp_path / name)).load()[0]) for name in ("a.csv", "b.csv")}
+    (tmp_path / "a.csv").write_text(
+        "IMG_ID,AUTHOR,LAT,LON\n10/ab/12345678.jpg,x,1.5,-2.25\n22222222.jpg,y,-0.0,170.000000004\n"
+    )
+    (tmp_path / "b.csv").write_text(
+        "name;lon;lat\n22222222.jpg;170;0\n12345678.jpg;-2.250000;1.4999999999\n"
+    )
+    sums = {
+        rows_sha256(benchmarks.find(str(tmp_path / name)).load()[0]) for name in ("a.csv", "b.csv")
+    }
     words = "12345678 1.500000 -2.250000\n22222222 0.000000 170.000000\n"
     assert sums == {hashlib.sha256(words.encode()).hexdigest()}
 
 
 def test_a_recipe_of_ones_own(tmp_path: Path, run: Cli) -> None:
     benchmark(tmp_path / "b", 3)
-    text = (tmp_path / "b" / "truth.csv").read_text().replace("file,lat,lon,author", "picture,y,x,by")
+    text = (
+        (tmp_path / "b" / "truth.csv").read_text().replace("file,lat,lon,author", "picture,y,x,by")
+    )
     (tmp_path / "b" / "truth.csv").write_text(text)
     columns = 'photo = "picture"\nlat = "y"\nlon = "x"\nauthor = "by"\n'
-    (tmp_path / "b" / "my.toml").write_text(f'truth = "truth.csv"\nphotos = "."\nrows = 3\n[columns]\n{columns}')
+    (tmp_path / "b" / "my.toml").write_text(
+        f'truth = "truth.csv"\nphotos = "."\nrows = 3\n[columns]\n{columns}'
+    )
     code, out, _ = run("data", "verify", tmp_path / "b" / "my.toml")
     assert code == 0, out
-    for wrong, words in (("rowz = 3\n", "no key 'rowz'"), ("rows = 'x'\n", "should be a int"), ("rows = \n", "cannot be read")):
+    for wrong, words in (
+        ("rowz = 3\n", "no key 'rowz'"),
+        ("rows = 'x'\n", "should be a int"),
+        ("rows = \n", "cannot be read"),
+    ):
         (tmp_path / "wrong.toml").write_text(wrong)
         with pytest.raises(SourceError, match=words):
             benchmarks.find(str(tmp_path / "wrong.toml"))
@@ -107,25 +128,36 @@ def test_a_recipe_of_ones_own(tmp_path: Path, run: Cli) -> None:
 def test_a_truth_file_that_can_be_scored_can_be_run(tmp_path: Path, header: str, row: str) -> None:
     """What `bench score --truth` reads, `bench run` reads as the same rows, and finds the photographs of."""
     path = benchmark(tmp_path / "b", 4)
-    rows = [row.format(seed=100 + n, number=n, lat=lat, lon=lon) for n, (lat, lon) in enumerate(PLACES)]
+    rows = [
+        row.format(seed=100 + n, number=n, lat=lat, lon=lon) for n, (lat, lon) in enumerate(PLACES)
+    ]
     path.write_text("\n".join([header, *rows]))
     truths, left_out = benchmarks.find(str(path)).load()
     assert left_out == []
     assert [truth.location for truth in truths] == [Location(*place) for place in PLACES]
-    assert [Album(path.parent).find(truth) for truth in truths] == [path.parent / f"{seed}.jpg" for seed in range(100, 104)]
-    assert [(truth.id, truth.location) for truth in read_truth(path)[0]] == [(truth.id, truth.location) for truth in truths]
+    assert [Album(path.parent).find(truth) for truth in truths] == [
+        path.parent / f"{seed}.jpg" for seed in range(100, 104)
+    ]
+    assert [(truth.id, truth.location) for truth in read_truth(path)[0]] == [
+        (truth.id, truth.location) for truth in truths
+    ]
 
 
 def test_a_truth_file_that_names_no_photo_says_which_columns_would(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("picture,lat,lon\na.jpg,1,2\n")
-    with pytest.raises(SourceError, match=r"no column for the photo: none of .*photo_id, id\. It has: picture, lat, lon\."):
+    with pytest.raises(
+        SourceError,
+        match=r"no column for the photo: none of .*photo_id, id\. It has: picture, lat, lon\.",
+    ):
         benchmarks.find(str(tmp_path / "t.csv")).load()
 
 
 def test_verify_finds_what_is_missing_extra_corrupt_or_no_photo(tmp_path: Path, run: Cli) -> None:
     """A folder in MP-16's layout, under other names than the truth file's."""
     names = [f"{n}0000000.jpg" for n in range(1, 10)]
-    (tmp_path / "truth.csv").write_text("file,lat,lon\n" + "".join(f"{name},1,2\n" for name in names))
+    (tmp_path / "truth.csv").write_text(
+        "file,lat,lon\n" + "".join(f"{name},1,2\n" for name in names)
+    )
     folder = tmp_path / "photos" / "e1" / "55"
     folder.mkdir(parents=True)
     for seed, name in enumerate(names):
@@ -140,7 +172,9 @@ def test_verify_finds_what_is_missing_extra_corrupt_or_no_photo(tmp_path: Path, 
     picture(99).save(folder / "extra.jpg")
     code, out, _ = run("data", "verify", tmp_path / "truth.csv", "--photos", tmp_path / "photos")
     assert code == 3
-    kinds = {line.split()[0]: line.split()[1] for line in out.splitlines() if not line.startswith(" ")}
+    kinds = {
+        line.split()[0]: line.split()[1] for line in out.splitlines() if not line.startswith(" ")
+    }
     assert {kind: kinds[kind] for kind in ("missing", "corrupt", "placeholder", "extra")} == {
         "missing": "1",
         "corrupt": "1",
@@ -162,7 +196,11 @@ def ranged(request: Request) -> Response:
     wanted = request.headers.get("Range")
     if wanted and request.headers.get("If-Range") == '"v1"':
         start = int(wanted.removeprefix("bytes=").removesuffix("-"))
-        return Response(CONTENT[start:], 206, {"ETag": '"v1"', "Content-Range": f"bytes {start}-/{len(CONTENT)}"})
+        return Response(
+            CONTENT[start:],
+            206,
+            {"ETag": '"v1"', "Content-Range": f"bytes {start}-/{len(CONTENT)}"},
+        )
     return Response(CONTENT, 200, {"ETag": '"v1"'})
 
 
@@ -179,7 +217,12 @@ def test_a_download_goes_on_where_it_was_cut_off(http: HTTPServer, tmp_path: Pat
     (tmp_path / "new" / "f.part").write_bytes(CONTENT[:1000])
     (tmp_path / "new" / "f.part.validator").write_text('"v1"')
     seen: list[tuple[int, int | None]] = []
-    fetch(http.url_for("/f"), file, hashlib.sha256(CONTENT).hexdigest(), lambda done, total: seen.append((done, total)))
+    fetch(
+        http.url_for("/f"),
+        file,
+        hashlib.sha256(CONTENT).hexdigest(),
+        lambda done, total: seen.append((done, total)),
+    )
     assert file.read_bytes() == CONTENT
     assert asked == ["bytes=1000-"]
     assert seen[-1] == (len(CONTENT), len(CONTENT))
@@ -234,7 +277,9 @@ def test_fetching_a_benchmark_from_mirrors(http: HTTPServer, tmp_path: Path, run
     http.expect_request("/photos").respond_with_data(packed.getvalue())
     recipe = tmp_path / "mine.toml"
     mirrors = [("truth", "/gone"), ("truth", "/wrong"), ("truth", "/truth"), ("photos", "/photos")]
-    listed = "".join(f'[[mirrors]]\nwhat = "{what}"\nurl = "{http.url_for(path)}"\n' for what, path in mirrors)
+    listed = "".join(
+        f'[[mirrors]]\nwhat = "{what}"\nurl = "{http.url_for(path)}"\n' for what, path in mirrors
+    )
     recipe.write_text(f'rows = 4\nterms = "for tests"\nobtain = ["Ask a friend."]\n{listed}')
     code, _, err = run("data", "fetch", recipe)
     assert code == 0, err
@@ -305,7 +350,9 @@ def test_a_damaged_archive_is_a_sentence_and_is_deleted(kind: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EACCES])
-def test_a_full_disk_keeps_the_download(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_keeps_the_download(
+    code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = benchmarks.Benchmark("full")
     recipe.home.mkdir(parents=True)
     archive = recipe.home / "photos.archive"
@@ -322,4 +369,6 @@ def test_a_full_disk_keeps_the_download(code: int, tmp_path: Path, monkeypatch: 
             fetch_photos(recipe, Mirror("photos", "http://mirror.invalid/a"))
     assert not isinstance(caught.value, FetchError)  # Another mirror would not help.
     assert [path.name for path in recipe.home.iterdir()] == ["photos.archive"]
-    assert (fetch_photos(recipe, Mirror("photos", "http://mirror.invalid/a")) / "a.jpg").read_bytes() == b"content"
+    assert (
+        fetch_photos(recipe, Mirror("photos", "http://mirror.invalid/a")) / "a.jpg"
+    ).read_bytes() == b"content"

@@ -20,22 +20,43 @@ from img2loc.gallery.retriever import Retriever
 from tests.conftest import MakePhoto
 from tests.toys import PixelEncoder
 
-ONE_PHOTO = ["e1/55/4763369508.jpg", "e1_55_4763369508.jpg", "4763369508", "4763369508.jpg", "4763369508_7410c654ba_19_1@N00.jpg"]
+ONE_PHOTO = [
+    "e1/55/4763369508.jpg",
+    "e1_55_4763369508.jpg",
+    "4763369508",
+    "4763369508.jpg",
+    "4763369508_7410c654ba_19_1@N00.jpg",
+]
 
 
-@pytest.mark.parametrize("name", [*ONE_PHOTO, "photos/4763369508.jpg", "Paris_00005_4763369508_0054d193dc_27_98908999@N00.jpg"])
+@pytest.mark.parametrize(
+    "name",
+    [*ONE_PHOTO, "photos/4763369508.jpg", "Paris_00005_4763369508_0054d193dc_27_98908999@N00.jpg"],
+)
 def test_one_photo_has_many_names(name: str) -> None:
     assert flickr_id(name) == key(name) == "4763369508"
 
 
-@pytest.mark.parametrize("name", ["20231015_123456.jpg", "IMG_0001.jpg", "1.jpg", "photos/a__e7402fd206.jpg", "DSC01234.jpg", ""])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "20231015_123456.jpg",
+        "IMG_0001.jpg",
+        "1.jpg",
+        "photos/a__e7402fd206.jpg",
+        "DSC01234.jpg",
+        "",
+    ],
+)
 def test_names_that_are_no_flickr_ids(name: str) -> None:
     assert flickr_id(name) is None
 
 
 def test_the_photographer_in_a_name() -> None:
     assert author_in("104123223_7410c654ba_19_19355699@N00.jpg") == "19355699@N00"
-    assert author_in("9f05b2251e_1292_8504005@N07") == "8504005@N07"  # As Im2GPS's widespread file has it.
+    assert (
+        author_in("9f05b2251e_1292_8504005@N07") == "8504005@N07"
+    )  # As Im2GPS's widespread file has it.
     assert author_in("someone@example.org") == ""
 
 
@@ -52,7 +73,9 @@ def gallery(tmp_path: Path, make_photo: MakePhoto) -> Gallery:
     ]
     rows = np.stack(list(encoder.encode(photos)))  # type: ignore[arg-type]
     batches = [(rows[:7], table_of(items[:7])), (rows[7:], table_of(items[7:]))]
-    return Gallery.build(tmp_path / "g", batches, encoder={"name": encoder.name, "table": {}}, rows=20)
+    return Gallery.build(
+        tmp_path / "g", batches, encoder={"name": encoder.name, "table": {}}, rows=20
+    )
 
 
 def seen(gallery: Gallery, leaks: Leaks, photo: Path) -> set[str]:
@@ -62,14 +85,24 @@ def seen(gallery: Gallery, leaks: Leaks, photo: Path) -> set[str]:
     return {entry.id for entry in found.nearest}
 
 
-def test_rows_of_the_same_photo_and_photographer_are_not_seen(gallery: Gallery, make_photo: MakePhoto) -> None:
+def test_rows_of_the_same_photo_and_photographer_are_not_seen(
+    gallery: Gallery, make_photo: MakePhoto
+) -> None:
     everything = set(gallery.ids())
     ada = {name for name in everything if name.startswith("ada")}
     asked = {
-        make_photo("q1.jpg", 1): (Truth("x", Location(1, 1), "ada", "e1_55_4763369508.jpg"), set(ONE_PHOTO) | ada, 10),
+        make_photo("q1.jpg", 1): (
+            Truth("x", Location(1, 1), "ada", "e1_55_4763369508.jpg"),
+            set(ONE_PHOTO) | ada,
+            10,
+        ),
         make_photo("q2.jpg", 2): (Truth("y", Location(1, 1), "", "99999999.jpg"), set(), 0),
         make_photo("q3.jpg", 3): (Truth("3.jpg", Location(1, 1), "bob", "3.jpg"), {"3.jpg"}, 1),
-        make_photo("q4.jpg", 4): (Truth("4763369508", Location(1, 1), "p0", "z.jpg"), set(ONE_PHOTO), 5),
+        make_photo("q4.jpg", 4): (
+            Truth("4763369508", Location(1, 1), "p0", "z.jpg"),
+            set(ONE_PHOTO),
+            5,
+        ),
     }
     leaks = Leaks(gallery, [(truth, photo) for photo, (truth, _, _) in asked.items()])
     assert leaks.ids_known
@@ -81,7 +114,9 @@ def test_rows_of_the_same_photo_and_photographer_are_not_seen(gallery: Gallery, 
     assert seen(gallery, leaks, make_photo("other.jpg", 7)) == everything
 
 
-def test_rows_of_the_same_plain_name_are_counted_without_photographers(gallery: Gallery, make_photo: MakePhoto) -> None:
+def test_rows_of_the_same_plain_name_are_counted_without_photographers(
+    gallery: Gallery, make_photo: MakePhoto
+) -> None:
     photo = make_photo("q.jpg", 1)
     truth = Truth("3.jpg", Location(1, 1), "", "3.jpg")
     leaks = Leaks(gallery, [(truth, photo)])
@@ -93,7 +128,11 @@ def test_rows_of_the_same_plain_name_are_counted_without_photographers(gallery: 
 def test_what_cannot_be_checked_is_said(gallery: Gallery, tmp_path: Path) -> None:
     truth = Truth("a", Location(1, 1), "", "a.jpg")
     leaks = Leaks(gallery, [(truth, tmp_path / "a.jpg")])
-    assert (leaks.ids_known, leaks.authors_known, leaks.photographer_checked(truth)) == (False, False, False)
+    assert (leaks.ids_known, leaks.authors_known, leaks.photographer_checked(truth)) == (
+        False,
+        False,
+        False,
+    )
 
 
 class Unaware:
@@ -109,7 +148,10 @@ class Unaware:
 def test_a_locator_that_cannot_exclude_is_refused(gallery: Gallery, tmp_path: Path) -> None:
     """Its benchmark would be too good, in silence."""
     path = tmp_path / "c.toml"
-    path.write_text(f'[locator.theirs]\nkind = "tests.bench.test_leakage:Unaware"\ngallery = "{gallery.folder}"\n')
+    path.write_text(
+        '[locator.theirs]\nkind = "tests.bench.test_leakage:Unaware"\ngallery ='
+        f' "{gallery.folder}"\n'
+    )
     config = Config.load(path)
     assert isinstance(factory.locator(Plan(config, "theirs")), Unaware)
     with pytest.raises(ConfigError, match=r"'theirs' takes no exclusions.*--no-exclude"):

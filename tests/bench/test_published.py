@@ -13,7 +13,17 @@ from img2loc.core import paths
 from img2loc.core.errors import SourceError
 
 ASKED = [
-    *("Img2Loc", "GeoCLIP", "StreetCLIP", "CLIP", "PlaNet", "CPlaNet", "ISNs", "TransLocator", "GeoDecoder"),
+    *(
+        "Img2Loc",
+        "GeoCLIP",
+        "StreetCLIP",
+        "CLIP",
+        "PlaNet",
+        "CPlaNet",
+        "ISNs",
+        "TransLocator",
+        "GeoDecoder",
+    ),
     *("PIGEOTTO", "G3", "GeoRanker", "GeoRouter", "Pinpoint"),
 ]
 
@@ -62,7 +72,10 @@ def test_rows_are_in_the_order_of_the_city_threshold() -> None:
         (lambda row: row.method in ("PIGEON", "PIGEOTTO"), ("6378.137", "<=")),
         (lambda row: row.method == "GeoCLIP" and row.source.startswith("G3"), ("WGS84", "<=")),
         (lambda row: row.method == "GeoCLIP" and row.benchmark == "im2gps", ("WGS84",)),
-        (lambda row: row.method in ("VLM-VPR", "GeoSURGE"), ("photographer were kept out", "without an answer")),
+        (
+            lambda row: row.method in ("VLM-VPR", "GeoSURGE"),
+            ("photographer were kept out", "without an answer"),
+        ),
     ],
 )
 def test_a_method_is_flagged_alike_on_every_benchmark(
@@ -84,10 +97,14 @@ def test_a_method_is_flagged_alike_on_every_benchmark(
         ("year = 2024\n", "", "year"),
     ],
 )
-def test_a_slip_in_the_file_is_a_sentence(old: str, new: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slip_in_the_file_is_a_sentence(
+    old: str, new: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = (paths.folder("eval") / "published.toml").read_text(encoding="utf-8")
     head, mark, rows = text.partition("[[row]]")
-    (tmp_path / "published.toml").write_text(head + mark + rows.replace(old, new, 1), encoding="utf-8")
+    (tmp_path / "published.toml").write_text(
+        head + mark + rows.replace(old, new, 1), encoding="utf-8"
+    )
     tomllib.loads((tmp_path / "published.toml").read_text(encoding="utf-8"))
     monkeypatch.setattr(paths, "folder", lambda name: tmp_path)
     published._rows.cache_clear()

@@ -62,16 +62,43 @@ class Page(HTMLParser):
 
 
 def run_folder(folder: Path, hostile: str = "plain", n: int = 12, **about: Any) -> Path:
-    truth = truths([(40.0 + row, 179.9 - row) for row in range(n)], [f"p{row // 3}" for row in range(n)])
+    truth = truths(
+        [(40.0 + row, 179.9 - row) for row in range(n)], [f"p{row // 3}" for row in range(n)]
+    )
     neighbour = {"lat": 1.0, "lon": 2.0, "similarity": 0.5, "id": hostile, "label": hostile}
-    reply = {"text": hostile, "model": hostile, "status": "answered", "usage": None, "detail": hostile, "key": ""}
-    evidence = {"nearest": [neighbour], "farthest": [neighbour], "prompts": [hostile], "replies": [reply], "detail": hostile}
+    reply = {
+        "text": hostile,
+        "model": hostile,
+        "status": "answered",
+        "usage": None,
+        "detail": hostile,
+        "key": "",
+    }
+    evidence = {
+        "nearest": [neighbour],
+        "farthest": [neighbour],
+        "prompts": [hostile],
+        "replies": [reply],
+        "detail": hostile,
+    }
     predictions: dict[str, dict[str, Any]] = {
-        row.id: away(row.location.lat, row.location.lon, 10.0 ** (number % 5), 80.0, radius_km=50.0 + number, **evidence)
+        row.id: away(
+            row.location.lat,
+            row.location.lon,
+            10.0 ** (number % 5),
+            80.0,
+            radius_km=50.0 + number,
+            **evidence,
+        )
         for number, row in enumerate(truth[:-2])
     }
     predictions[truth[-2].id] = {"status": "refused", "lat": None, "lon": None, **evidence}
-    return write_run(folder, truth, predictions, **({"benchmark": "im2gps3k", "truth": {"shipped": True}} | about))
+    return write_run(
+        folder,
+        truth,
+        predictions,
+        **({"benchmark": "im2gps3k", "truth": {"shipped": True}} | about),
+    )
 
 
 def report(*arguments: Path | str) -> str:
@@ -84,15 +111,22 @@ def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
     report(run_folder(tmp_path / "a"), run_folder(tmp_path / "b"), "--out", tmp_path / "r.html")
     page = Page((tmp_path / "r.html").read_text(encoding="utf-8"))
     addresses = [
-        value for _, attrs in page.elements for key, value in attrs.items() if key in ("src", "href", "srcset", "action")
+        value
+        for _, attrs in page.elements
+        for key, value in attrs.items()
+        if key in ("src", "href", "srcset", "action")
     ]
     assert addresses
-    assert {str(value).split(",")[0] for value in addresses if not str(value).startswith("#note-")} == {
+    assert {
+        str(value).split(",")[0] for value in addresses if not str(value).startswith("#note-")
+    } == {
         "data:image/png;base64",
         "data:image/svg+xml;base64",
     }
     assert not [tag for tag, _ in page.elements if tag in ("link", "iframe", "object", "base")]
-    policy = [attrs["content"] for tag, attrs in page.elements if tag == "meta" and "http-equiv" in attrs]
+    policy = [
+        attrs["content"] for tag, attrs in page.elements if tag == "meta" and "http-equiv" in attrs
+    ]
     assert "default-src 'none'" in str(policy[0])
 
 
@@ -106,18 +140,27 @@ def test_text_of_others_stays_text(tmp_path: Path) -> None:
     assert not [tag for tag, attrs in page.elements if tag == "b" and attrs] and "onerror" not in {
         key for _, attrs in page.elements for key in attrs
     }
-    assert [tag for tag, attrs in page.elements if tag == "img" and not str(attrs["src"]).startswith("data:")] == []
+    assert [
+        tag
+        for tag, attrs in page.elements
+        if tag == "img" and not str(attrs["src"]).startswith("data:")
+    ] == []
     entry = page.data["photos"][0][5][0]
     assert entry["replies"][0]["text"] == HOSTILE
     assert entry["prompts"] == [HOSTILE]
     assert entry["nearest"][0][4:] == [HOSTILE, HOSTILE]
     # What the browser makes of it is made by text alone.
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", page.scripts[1])
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", page.scripts[1]
+    )
 
 
 def test_photos_carry_their_errors_and_evidence(tmp_path: Path) -> None:
     report(run_folder(tmp_path / "a"), "--out", tmp_path / "r.html")
-    photos = {photo[0]: photo for photo in Page((tmp_path / "r.html").read_text(encoding="utf-8")).data["photos"]}
+    photos = {
+        photo[0]: photo
+        for photo in Page((tmp_path / "r.html").read_text(encoding="utf-8")).data["photos"]
+    }
     assert len(photos) == 12
     assert photos["2.jpg"][5][0]["km"] == pytest.approx(100.0, abs=0.001)
     assert photos["2.jpg"][5][0]["radius"] == 52.0
@@ -134,30 +177,44 @@ def test_no_photograph_is_shown_unless_asked_for(tmp_path: Path) -> None:
     (tmp_path / "photos" / "3.jpg").write_bytes(b"")
     (tmp_path / "photos" / "elsewhere.jpg").write_bytes(b"")
     lines = (folder / "predictions.jsonl").read_text().splitlines()
-    found = [json.dumps(json.loads(lines[4]) | {"photo": str(tmp_path / "photos" / "elsewhere.jpg")})]
+    found = [
+        json.dumps(json.loads(lines[4]) | {"photo": str(tmp_path / "photos" / "elsewhere.jpg")})
+    ]
     found += [json.dumps(json.loads(lines[5]) | {"photo": str(folder / "run.json")})]
     (folder / "predictions.jsonl").write_text("".join(f"{line}\n" for line in [*lines, *found]))
     (tmp_path / "out").mkdir()
     report(folder, "--out", tmp_path / "out" / "plain.html")
     report(folder, "--out", tmp_path / "out" / "linked.html", "--photos", tmp_path / "photos")
-    plain, linked = ((tmp_path / "out" / f"{name}.html").read_text(encoding="utf-8") for name in ("plain", "linked"))
+    plain, linked = (
+        (tmp_path / "out" / f"{name}.html").read_text(encoding="utf-8")
+        for name in ("plain", "linked")
+    )
     assert {photo[4] for photo in Page(plain).data["photos"]} == {""}
     assert {photo[0]: photo[4] for photo in Page(linked).data["photos"] if photo[4]} == {
         "3.jpg": "../photos/3.jpg",
         "4.jpg": "../photos/elsewhere.jpg",
     }
     assert str(tmp_path) not in linked
-    missing = CliRunner().invoke(app, ["bench", "report", str(folder), "--photos", str(tmp_path / "none")])
+    missing = CliRunner().invoke(
+        app, ["bench", "report", str(folder), "--photos", str(tmp_path / "none")]
+    )
     assert isinstance(missing.exception, SourceError)
 
 
 def test_published_rows_stand_below_ours_with_their_flags(tmp_path: Path) -> None:
-    folder = run_folder(tmp_path / "mine", selection={"limit": "12", "shuffle": False, "seed": None})
+    folder = run_folder(
+        tmp_path / "mine", selection={"limit": "12", "shuffle": False, "seed": None}
+    )
     text = report(folder, "--format", "md")
     lines = text.splitlines()
     assert lines[2].startswith("| mine | im2gps3k | this run | 12 | 83.3 % |")
-    published = "| Img2Loc (GPT-4V) | im2gps3k | paper |  |  | 17.1 | 45.14 | 57.87 | 72.91 | 84.68 |"
-    assert any(line.startswith(published) and "k and the model's version are not stated" in line for line in lines)
+    published = (
+        "| Img2Loc (GPT-4V) | im2gps3k | paper |  |  | 17.1 | 45.14 | 57.87 | 72.91 | 84.68 |"
+    )
+    assert any(
+        line.startswith(published) and "k and the model's version are not stated" in line
+        for line in lines
+    )
     assert "GeoGuessNet" in (report(folder, "--format", "csv"))
     notes = dict(re.findall(r"^(\d+)\. (.*)$", text, re.MULTILINE))
     marked = {notes[mark] for mark in lines[2].split("|")[-4].replace(" ", "").split(",")}
@@ -171,20 +228,26 @@ def flags(folder: Path) -> str:
 
 
 def test_a_run_says_what_its_truth_and_its_exclusions_were(tmp_path: Path) -> None:
-    facts = {"shipped": True, "doubts": ["im2gps3k has 2,997 rows, and this file 3."], "left_out": 2}
+    facts = {
+        "shipped": True,
+        "doubts": ["im2gps3k has 2,997 rows, and this file 3."],
+        "left_out": 2,
+    }
     own = flags(run_folder(tmp_path / "a", truth=facts, leaks={"exclude": False}))
     assert "another truth file: im2gps3k has 2,997 rows, and this file 3." in own
     assert "2 rows of the truth file could not be used" in own
     assert "rows of the photo's own id and photographer were searched" in own
-    assert "for 100.0 % of the photos gallery rows by their photographer" in flags(run_folder(tmp_path / "b"))
+    assert "for 100.0 % of the photos gallery rows by their photographer" in flags(
+        run_folder(tmp_path / "b")
+    )
     points: dict[str, Any] = {"gallery": "g", "config": {"gallery": {"of": "points"}}}
     for number, about in enumerate(({"gallery": None}, points)):
         folder = run_folder(tmp_path / f"c{number}", **about)
         assert "photographer" not in flags(folder)
         report(folder, "--out", tmp_path / "r.html")
-        assert ("no gallery was searched", "the gallery that was searched holds points, no photos")[number] in (
-            " ".join(Page((tmp_path / "r.html").read_text(encoding="utf-8")).words)
-        )
+        assert ("no gallery was searched", "the gallery that was searched holds points, no photos")[
+            number
+        ] in (" ".join(Page((tmp_path / "r.html").read_text(encoding="utf-8")).words))
 
 
 def test_published_rows_stand_beside_the_benchmark_itself_alone(tmp_path: Path) -> None:
@@ -243,7 +306,9 @@ def test_csv_and_json_hold_the_same_figures(tmp_path: Path) -> None:
     assert content["runs"][0]["accuracy"] == pytest.approx(
         {"1": 100 / 6, "25": 100 / 3, "200": 50.0, "750": 50.0, "2500": 200 / 3}
     )
-    assert {km: float(rows[0][km]) for km in ("1", "25", "200", "750", "2500")} == content["runs"][0]["accuracy"]
+    assert {km: float(rows[0][km]) for km in ("1", "25", "200", "750", "2500")} == content["runs"][
+        0
+    ]["accuracy"]
     assert len(rows) == 1 + len(content["published"])
     assert [row["name"] for row in rows[1:]] == [f"{row['name']}" for row in content["published"]]
 
@@ -261,14 +326,21 @@ def test_figures_are_images(tmp_path: Path) -> None:
         words = " ".join(ElementTree.fromstring(svg).itertext())
         assert "_a$x$" in words
         assert "mathdefault" not in words
-    assert [base64.b64decode(content)[:4] for head, content in images if "png" in head] == [b"\x89PNG"]
+    assert [base64.b64decode(content)[:4] for head, content in images if "png" in head] == [
+        b"\x89PNG"
+    ]
 
 
 @pytest.mark.parametrize("form", ["html", "md", "csv", "json"])
 def test_runs_without_an_answer_and_of_two_benchmarks(form: str, tmp_path: Path) -> None:
     truth = truths([(10.0, 10.0), (0.0, -30.0)])
     empty = write_run(tmp_path / "empty", truth, {})
-    one = write_run(tmp_path / "one", truths([(-41.3, 174.8)]), {"0.jpg": away(-41.3, 174.8, 9000, 90)}, benchmark="yfcc4k")
+    one = write_run(
+        tmp_path / "one",
+        truths([(-41.3, 174.8)]),
+        {"0.jpg": away(-41.3, 174.8, 9000, 90)},
+        benchmark="yfcc4k",
+    )
     text = (
         report(empty, run_folder(tmp_path / "full"), one, "--format", form, "--out", tmp_path / "r")
         or (tmp_path / "r").read_text()
@@ -283,7 +355,9 @@ def test_runs_without_an_answer_and_of_two_benchmarks(form: str, tmp_path: Path)
 
 def test_a_report_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "a")
-    done = CliRunner().invoke(app, ["bench", "report", str(folder), "--out", str(tmp_path / "none" / "r.html")])
+    done = CliRunner().invoke(
+        app, ["bench", "report", str(folder), "--out", str(tmp_path / "none" / "r.html")]
+    )
     assert isinstance(done.exception, SourceError)
     assert "cannot be written" in str(done.exception)
 
@@ -298,7 +372,9 @@ points = st.tuples(st.floats(-90, 90), st.floats(-180, 180))
 @example((10.0, 180.0), (10.0, -180.0))
 @example((-16.8, 179.9), (-17.2, -179.5))
 @example((5.0, 5.0), (5.0, 5.0))
-def test_great_circles_are_the_shortest_way_and_never_cross_the_map(a: tuple[float, float], b: tuple[float, float]) -> None:
+def test_great_circles_are_the_shortest_way_and_never_cross_the_map(
+    a: tuple[float, float], b: tuple[float, float]
+) -> None:
     pieces = great_circle(np.array(a), np.array(b))
     assert pieces[0][0].tolist() == [a[1], a[0]]
     assert pieces[-1][-1].tolist() == [b[1], b[0]]

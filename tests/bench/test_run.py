@@ -37,13 +37,24 @@ def toy(tmp_path: Path, make_photo: MakePhoto, cli: Bench) -> tuple[Path, ...]:
     """The options that run a quick encoder over a gallery of 12 photographs by four people, and the truth of 9 others."""
     config = tmp_path / "toy.toml"
     config.write_text(
-        '[encoder.toy]\nkind = "tests.toys:HaltingEncoder"\n'
-        '[lmm.gpt]\nretries = 0\nconcurrency = 2\n[lmm.told]\nkind = "scripted"\nreplies = ["1.5, 2.5"]\n'
+        '[encoder.toy]\nkind = "tests.toys:HaltingEncoder"\n[lmm.gpt]\nretries = 0\nconcurrency ='
+        ' 2\n[lmm.told]\nkind = "scripted"\nreplies = ["1.5, 2.5"]\n'
     )
-    rows = [f"{make_photo(f'gallery/{n}.jpg', n).name},{lat},{lon},person{n % 4}" for n, (lat, lon) in enumerate(PLACES * 3)]
+    rows = [
+        f"{make_photo(f'gallery/{n}.jpg', n).name},{lat},{lon},person{n % 4}"
+        for n, (lat, lon) in enumerate(PLACES * 3)
+    ]
     (tmp_path / "gallery" / "all.csv").write_text("file,lat,lon,author\n" + "\n".join(rows))
     code, err = cli(
-        "index", "build", tmp_path / "gallery/all.csv", "--out", tmp_path / "g", "--encoder", "toy", "--config", config
+        "index",
+        "build",
+        tmp_path / "gallery/all.csv",
+        "--out",
+        tmp_path / "g",
+        "--encoder",
+        "toy",
+        "--config",
+        config,
     )
     assert code == 0, err
     return Path("--config"), config, Path("--gallery"), tmp_path / "g"
@@ -71,45 +82,109 @@ def test_a_run_holds_what_the_contract_says(cli: Bench, toy: tuple[Path, ...], t
     assert code == 0, err
     assert "9 of 9 photos done" in err
     about = json.loads(Path("R/run.json").read_text())
-    assert (about["format"], about["benchmark"], about["locator"], about["lmm"], about["n"]) == (1, "truth", "retrieval", None, 9)
+    assert (about["format"], about["benchmark"], about["locator"], about["lmm"], about["n"]) == (
+        1,
+        "truth",
+        "retrieval",
+        None,
+        9,
+    )
     assert (about["gallery_rows"], about["encoder"], about["truth"]["rows"]) == (12, "pixels/6", 9)
-    assert about["leaks"] == {"exclude": True, "similarity": 0.95, "ids_known": False, "authors_known": True}
-    assert Path("R/truth.csv").read_text().splitlines()[:2] == ["id,lat,lon,author", "100.jpg,48.8584,2.2945,person33"]
+    assert about["leaks"] == {
+        "exclude": True,
+        "similarity": 0.95,
+        "ids_known": False,
+        "authors_known": True,
+    }
+    assert Path("R/truth.csv").read_text().splitlines()[:2] == [
+        "id,lat,lon,author",
+        "100.jpg,48.8584,2.2945,person33",
+    ]
     run = Run.open(Path("R"))
     assert [row.id for row in run.truth] == [f"{n}.jpg" for n in range(100, 109)]
     line = run.predictions["100.jpg"]
     assert list(line) == [
-        *("id", "photo", "status", "lat", "lon", "radius_km", "nearest", "farthest", "prompts", "replies", "detail"),
-        *("seconds", "input_tokens", "output_tokens", "cost_usd", "top_similarity", "excluded", "photographer_checked"),
+        *(
+            "id",
+            "photo",
+            "status",
+            "lat",
+            "lon",
+            "radius_km",
+            "nearest",
+            "farthest",
+            "prompts",
+            "replies",
+            "detail",
+        ),
+        *(
+            "seconds",
+            "input_tokens",
+            "output_tokens",
+            "cost_usd",
+            "top_similarity",
+            "excluded",
+            "photographer_checked",
+        ),
     ]
     assert line["top_similarity"] == line["nearest"][0]["similarity"]
     assert (line["lat"], line["lon"]) in PLACES
-    assert (line["excluded"], line["photographer_checked"]) == (0, True)  # Its photographer has no row in the gallery.
+    assert (line["excluded"], line["photographer_checked"]) == (
+        0,
+        True,
+    )  # Its photographer has no row in the gallery.
     assert about["config"]["gallery"]["of"] == "photos"
-    facts = {"shipped": False, "doubts": [], "left_out": 0, "rows_sha256": rows_sha256(find(str(truth)).load()[0])}
+    facts = {
+        "shipped": False,
+        "doubts": [],
+        "left_out": 0,
+        "rows_sha256": rows_sha256(find(str(truth)).load()[0]),
+    }
     assert facts.items() <= about["truth"].items()
 
 
-def test_another_truth_under_a_benchmarks_name_is_noted_in_the_run(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
+def test_another_truth_under_a_benchmarks_name_is_noted_in_the_run(
+    cli: Bench, toy: tuple[Path, ...], truth: Path
+) -> None:
     truth.write_text(truth.read_text() + "zero.jpg,0,0,x\n")
     files = ("--truth", truth, "--photos", truth.parent)
-    code, err = cli("bench", "run", "im2gps3k", *files, "--locator", "retrieval", "--out", "R", *toy)
+    code, err = cli(
+        "bench", "run", "im2gps3k", *files, "--locator", "retrieval", "--out", "R", *toy
+    )
     assert code == 0, err
     facts = Run.open(Path("R")).about["truth"]
     assert (facts["shipped"], facts["left_out"], facts["rows"]) == (True, 1, 9)
     assert facts["doubts"] == ["im2gps3k has 2,997 rows, and this file 9."]
 
 
-def test_what_was_not_kept_out_is_not_said_to_have_been(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
-    cli("bench", "run", truth, "--locator", "retrieval", "--out", "R", "--limit", "2", "--no-exclude", *toy)
-    assert [(line["excluded"], line["photographer_checked"]) for line in lines(Path("R"))] == [(None, False)] * 2
+def test_what_was_not_kept_out_is_not_said_to_have_been(
+    cli: Bench, toy: tuple[Path, ...], truth: Path
+) -> None:
+    cli(
+        "bench",
+        "run",
+        truth,
+        "--locator",
+        "retrieval",
+        "--out",
+        "R",
+        "--limit",
+        "2",
+        "--no-exclude",
+        *toy,
+    )
+    assert [(line["excluded"], line["photographer_checked"]) for line in lines(Path("R"))] == [
+        (None, False)
+    ] * 2
 
 
 def test_a_gallery_over_its_own_photos_counts_the_rows_that_it_leaves_out(
     cli: Bench, toy: tuple[Path, ...], tmp_path: Path
 ) -> None:
     bare = (tmp_path / "gallery" / "all.csv").read_text().splitlines()
-    (tmp_path / "gallery" / "bare.csv").write_text("\n".join(line.rpartition(",")[0] for line in bare))
+    (tmp_path / "gallery" / "bare.csv").write_text(
+        "\n".join(line.rpartition(",")[0] for line in bare)
+    )
     cli("bench", "run", tmp_path / "gallery/bare.csv", "--locator", "retrieval", "--out", "R", *toy)
     found = lines(Path("R"))
     assert [(line["excluded"], line["photographer_checked"]) for line in found] == [(1, False)] * 12
@@ -117,7 +192,9 @@ def test_a_gallery_over_its_own_photos_counts_the_rows_that_it_leaves_out(
     assert Run.open(Path("R")).about["leaks"]["ids_known"] is True
 
 
-def test_a_run_that_lost_its_truth_does_not_send_one_round_in_circles(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
+def test_a_run_that_lost_its_truth_does_not_send_one_round_in_circles(
+    cli: Bench, toy: tuple[Path, ...], truth: Path
+) -> None:
     command = ("bench", "run", truth, "--locator", "retrieval", "--out", "R", "--limit", "2", *toy)
     cli(*command)
     Path("R/truth.csv").unlink()
@@ -126,7 +203,9 @@ def test_a_run_that_lost_its_truth_does_not_send_one_round_in_circles(cli: Bench
     assert "The run R has lost its truth.csv. Restore it, or choose another --out." in err
 
 
-def test_the_same_command_goes_on_and_another_is_refused(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
+def test_the_same_command_goes_on_and_another_is_refused(
+    cli: Bench, toy: tuple[Path, ...], truth: Path
+) -> None:
     command = ("bench", "run", truth, "--locator", "retrieval", "--out", "R", *toy)
     cli(*command)
     whole = lines(Path("R"))
@@ -144,7 +223,9 @@ def test_the_same_command_goes_on_and_another_is_refused(cli: Bench, toy: tuple[
     assert lines(Path("R")) == whole
 
 
-def test_a_damaged_line_in_the_middle_is_a_sentence(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
+def test_a_damaged_line_in_the_middle_is_a_sentence(
+    cli: Bench, toy: tuple[Path, ...], truth: Path
+) -> None:
     command = ("bench", "run", truth, "--locator", "retrieval", "--out", "R", *toy)
     cli(*command)
     written = Path("R/predictions.jsonl").read_bytes().splitlines(keepends=True)
@@ -154,7 +235,9 @@ def test_a_damaged_line_in_the_middle_is_a_sentence(cli: Bench, toy: tuple[Path,
     assert "line 2 is damaged" in err
 
 
-def test_two_at_once_in_one_folder_are_refused(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
+def test_two_at_once_in_one_folder_are_refused(
+    cli: Bench, toy: tuple[Path, ...], truth: Path
+) -> None:
     command = ("bench", "run", truth, "--locator", "retrieval", "--out", "R", *toy)
     cli(*command, "--limit", "2")
     run = Run.open(Path("R"))
@@ -168,7 +251,9 @@ def test_two_at_once_in_one_folder_are_refused(cli: Bench, toy: tuple[Path, ...]
 def test_which_photos_are_asked(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
     def chosen(*options: str) -> list[str]:
         out = Path(f"R{'-'.join(options)}")
-        code, err = cli("bench", "run", truth, "--locator", "retrieval", "--out", out, *toy, *options)
+        code, err = cli(
+            "bench", "run", truth, "--locator", "retrieval", "--out", out, *toy, *options
+        )
         assert code == 0, err
         return [row.id.removesuffix(".jpg") for row in Run.open(out).truth]
 
@@ -182,7 +267,9 @@ def test_which_photos_are_asked(cli: Bench, toy: tuple[Path, ...], truth: Path) 
         assert cli("bench", "run", truth, "--locator", "retrieval", "--limit", wrong, *toy)[0] == 1
 
 
-def test_missing_and_broken_photos_are_lines_and_can_be_tried_again(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
+def test_missing_and_broken_photos_are_lines_and_can_be_tried_again(
+    cli: Bench, toy: tuple[Path, ...], truth: Path
+) -> None:
     kept = (truth.parent / "103.jpg").read_bytes()
     (truth.parent / "103.jpg").unlink()
     (truth.parent / "104.jpg").write_bytes(b"no picture")
@@ -190,16 +277,24 @@ def test_missing_and_broken_photos_are_lines_and_can_be_tried_again(cli: Bench, 
     _, err = cli(*command)
     assert "1 of 9 photos are not in" in err
     run = Run.open(Path("R"))
-    assert (run.predictions["103.jpg"]["status"], run.predictions["104.jpg"]["status"]) == ("unreadable", "unreadable")
+    assert (run.predictions["103.jpg"]["status"], run.predictions["104.jpg"]["status"]) == (
+        "unreadable",
+        "unreadable",
+    )
     (truth.parent / "103.jpg").write_bytes(kept)
     assert cli(*command)[0] == 0
     assert Run.open(Path("R")).predictions["103.jpg"]["status"] == "unreadable"
     cli(*command, "--retry-failed")
     run = Run.open(Path("R"))
-    assert (run.predictions["103.jpg"]["status"], run.predictions["104.jpg"]["status"]) == ("located", "unreadable")
+    assert (run.predictions["103.jpg"]["status"], run.predictions["104.jpg"]["status"]) == (
+        "located",
+        "unreadable",
+    )
 
 
-def test_nothing_there_says_what_to_put_where(cli: Bench, tmp_path: Path, toy: tuple[Path, ...]) -> None:
+def test_nothing_there_says_what_to_put_where(
+    cli: Bench, tmp_path: Path, toy: tuple[Path, ...]
+) -> None:
     code, err = cli("bench", "run", "im2gps3k", "--locator", "retrieval", *toy)
     assert code == 1
     assert "truth.csv" in err
@@ -208,7 +303,9 @@ def test_nothing_there_says_what_to_put_where(cli: Bench, tmp_path: Path, toy: t
     assert "Known: gws15k, im2gps, im2gps3k, yfcc26k, yfcc4k" in err
 
 
-def test_paid_requests_wait_for_a_yes(cli: Bench, toy: tuple[Path, ...], truth: Path, chat: ChatServer) -> None:
+def test_paid_requests_wait_for_a_yes(
+    cli: Bench, toy: tuple[Path, ...], truth: Path, chat: ChatServer
+) -> None:
     """gpt-4o has a price, wherever it is said to be."""
     command = ("bench", "run", truth, "--locator", "img2loc", "--lmm", "gpt", "--out", "R", *toy)
     code, err = cli(*command)
@@ -229,7 +326,9 @@ def test_paid_requests_wait_for_a_yes(cli: Bench, toy: tuple[Path, ...], truth: 
     assert run.about["prompts"].keys() == {"nearest-farthest"}
 
 
-def test_the_money_is_not_overspent(cli: Bench, toy: tuple[Path, ...], truth: Path, chat: ChatServer) -> None:
+def test_the_money_is_not_overspent(
+    cli: Bench, toy: tuple[Path, ...], truth: Path, chat: ChatServer
+) -> None:
     command = ("bench", "run", truth, "--locator", "img2loc", "--out", "R", *toy)
     code, err = cli(*command, "--max-cost", "0.008")
     assert code == 3
@@ -247,7 +346,9 @@ def test_kept_replies_cost_nothing_and_leave_the_money_to_others(
     command = ("bench", "run", truth, "--locator", "img2loc", *toy)
     assert cli(*command, "--out", "R", "--limit", "6", "--yes")[0] == 0
     paid = sum(line["cost_usd"] for line in lines(Path("R")))
-    code, err = cli(*command, "--out", "S", "--max-cost", str(paid))  # Enough for the three that are new, not for all nine.
+    code, err = cli(
+        *command, "--out", "S", "--max-cost", str(paid)
+    )  # Enough for the three that are new, not for all nine.
     assert code == 0, err
     assert len(chat.requests) == 9
     assert [line["cost_usd"] > 0 for line in lines(Path("S"))] == [False] * 6 + [True] * 3
@@ -256,7 +357,14 @@ def test_kept_replies_cost_nothing_and_leave_the_money_to_others(
 
 def test_what_was_asked_twice_is_paid_twice(tmp_path: Path) -> None:
     truth = [Truth("a", Location(1, 2)), Truth("b", Location(1, 2))]
-    line: dict[str, Any] = {"id": "a", "status": "failed", "lat": None, "lon": None, "replies": [{}], "cost_usd": 0.25}
+    line: dict[str, Any] = {
+        "id": "a",
+        "status": "failed",
+        "lat": None,
+        "lon": None,
+        "replies": [{}],
+        "cost_usd": 0.25,
+    }
     with writing(tmp_path / "R", {}, truth) as run:
         run.append(line)
         run.append(line | {"cost_usd": 0.5})
@@ -289,8 +397,23 @@ def test_a_price_that_is_not_known_cannot_be_kept_to(
     cli: Bench, toy: tuple[Path, ...], truth: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = toy[1]
-    config.write_text(config.read_text() + '[lmm.far]\nkind = "openai"\nmodel = "m"\nbase_url = "http://lmm.invalid/v1"\n')
-    code, err = cli("bench", "run", truth, "--locator", "zeroshot", "--lmm", "far", "--max-cost", "1", "--config", config)
+    config.write_text(
+        config.read_text()
+        + '[lmm.far]\nkind = "openai"\nmodel = "m"\nbase_url = "http://lmm.invalid/v1"\n'
+    )
+    code, err = cli(
+        "bench",
+        "run",
+        truth,
+        "--locator",
+        "zeroshot",
+        "--lmm",
+        "far",
+        "--max-cost",
+        "1",
+        "--config",
+        config,
+    )
     assert code == 1
     assert "--max-cost needs the price of m" in err
 
@@ -309,9 +432,24 @@ def test_a_bad_key_stops_the_run_and_its_victims_are_not_done(
     assert [line["status"] for line in lines(Path("R"))] == ["located"] * 9
 
 
-def test_what_failed_is_kept_and_asked_again_when_told(cli: Bench, toy: tuple[Path, ...], truth: Path, chat: ChatServer) -> None:
+def test_what_failed_is_kept_and_asked_again_when_told(
+    cli: Bench, toy: tuple[Path, ...], truth: Path, chat: ChatServer
+) -> None:
     chat.script(fails(500), says("1.5, 2.5"))
-    command = ("bench", "run", truth, "--locator", "zeroshot", "--out", "R", "--yes", "--limit", "3", toy[0], toy[1])
+    command = (
+        "bench",
+        "run",
+        truth,
+        "--locator",
+        "zeroshot",
+        "--out",
+        "R",
+        "--yes",
+        "--limit",
+        "3",
+        toy[0],
+        toy[1],
+    )
     code, err = cli(*command)
     assert code == 3
     assert "1 photos failed" in err
@@ -321,16 +459,24 @@ def test_what_failed_is_kept_and_asked_again_when_told(cli: Bench, toy: tuple[Pa
     assert {line["status"] for line in Run.open(Path("R")).predictions.values()} == {"located"}
 
 
-def test_a_full_disk_and_a_folder_that_cannot_be_are_sentences(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
+def test_a_full_disk_and_a_folder_that_cannot_be_are_sentences(
+    cli: Bench, toy: tuple[Path, ...], truth: Path
+) -> None:
     command = ("bench", "run", truth, "--locator", "retrieval", *toy)
     Path("file").write_text("")
     code, err = cli(*command, "--out", "file/R")
     assert code == 1
     assert "The run file/R cannot be written" in err
     cli(*command, "--out", "whole")
-    script = "import resource, sys\nresource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\nfrom img2loc.cli import main\nmain()"
+    script = (
+        "import resource, sys\nresource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\nfrom"
+        " img2loc.cli import main\nmain()"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", script, *map(str, command), "--out", "R"], capture_output=True, text=True, env=environment()
+        [sys.executable, "-c", script, *map(str, command), "--out", "R"],
+        capture_output=True,
+        text=True,
+        env=environment(),
     )
     assert done.returncode == 1
     assert "The run R cannot be written (File too large)" in done.stderr
@@ -341,7 +487,9 @@ def test_a_full_disk_and_a_folder_that_cannot_be_are_sentences(cli: Bench, toy: 
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_is_read_only_is_a_sentence(cli: Bench, toy: tuple[Path, ...], truth: Path) -> None:
+def test_a_folder_that_is_read_only_is_a_sentence(
+    cli: Bench, toy: tuple[Path, ...], truth: Path
+) -> None:
     Path("R").mkdir(mode=0o500)
     code, err = cli("bench", "run", truth, "--locator", "retrieval", "--out", "R", *toy)
     assert code == 1
@@ -351,7 +499,10 @@ def test_a_folder_that_is_read_only_is_a_sentence(cli: Bench, toy: tuple[Path, .
 def environment() -> dict[str, str]:
     """For a process of its own: it finds the toys."""
     root = Path(__file__).resolve().parents[2]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]),
+    }
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
@@ -384,7 +535,9 @@ def test_killed_at_random_moments_it_ends_at_the_same_lines(
     assert lines(Path("R")) == lines(Path("whole"))
 
 
-def test_replies_are_kept_and_a_run_can_be_replayed(cli: Bench, toy: tuple[Path, ...], truth: Path, chat: ChatServer) -> None:
+def test_replies_are_kept_and_a_run_can_be_replayed(
+    cli: Bench, toy: tuple[Path, ...], truth: Path, chat: ChatServer
+) -> None:
     command = ("bench", "run", truth, "--locator", "img2loc", "--limit", "3", "--yes", *toy)
     cli(*command, "--out", "R")
     assert len(chat.requests) == 3
@@ -393,12 +546,18 @@ def test_replies_are_kept_and_a_run_can_be_replayed(cli: Bench, toy: tuple[Path,
     cli(*command, "--out", "T", "--no-cache")
     assert len(chat.requests) == 6
     config = toy[1]
-    config.write_text(config.read_text() + '[lmm.again]\nkind = "replay"\nrun = "R/predictions.jsonl"\n')
-    code, err = cli(*command, "--lmm", "again", "--out", "U", "--max-cost", "0")  # Nothing is paid for what was recorded.
+    config.write_text(
+        config.read_text() + '[lmm.again]\nkind = "replay"\nrun = "R/predictions.jsonl"\n'
+    )
+    code, err = cli(
+        *command, "--lmm", "again", "--out", "U", "--max-cost", "0"
+    )  # Nothing is paid for what was recorded.
     assert code == 0, err
     assert len(chat.requests) == 6
     assert lines(Path("U")) == lines(Path("T")) == lines(Path("R"))
-    assert [line["replies"][0]["text"] for line in lines(Path("S"))] == [line["replies"][0]["text"] for line in lines(Path("R"))]
+    assert [line["replies"][0]["text"] for line in lines(Path("S"))] == [
+        line["replies"][0]["text"] for line in lines(Path("R"))
+    ]
 
 
 def test_what_is_no_run_says_so(tmp_path: Path) -> None:

@@ -38,7 +38,15 @@ def benchmark_csv(request: pytest.FixtureRequest) -> Path:
 
 def planned(count: int) -> Iterator[float]:
     """Distances just inside, on and just outside each threshold, and far from any."""
-    plan = [km + shift for km in THRESHOLDS for shift in (-MILLIMETRE, 0.0, MILLIMETRE)] + [0.0, 0.5, 12, 120, 600, 9000, 19900]
+    plan = [km + shift for km in THRESHOLDS for shift in (-MILLIMETRE, 0.0, MILLIMETRE)] + [
+        0.0,
+        0.5,
+        12,
+        120,
+        600,
+        9000,
+        19900,
+    ]
     for number in range(count):
         yield plan[number % len(plan)]
 
@@ -61,24 +69,37 @@ def test_planned_distances_score_as_planned(benchmark_csv: Path, tmp_path: Path)
     assert scores["accuracy"] == pytest.approx(expected(plan, len(plan)), rel=1e-12)
     assert scores["median_km"] == pytest.approx(float(np.median(plan)), abs=1e-6)
     assert scores["mean_km"] == pytest.approx(float(np.mean(plan)), abs=1e-4)
-    assert scores["geoguessr"] == pytest.approx(float(np.mean(5000 * np.exp(-np.array(plan) / 1492.7))), abs=1e-3)
+    assert scores["geoguessr"] == pytest.approx(
+        float(np.mean(5000 * np.exp(-np.array(plan) / 1492.7))), abs=1e-3
+    )
 
 
-@pytest.mark.parametrize("point", [(0.0, 180.0), (12.0, -180.0), (-17.0, 179.9999), (90.0, 0.0), (-90.0, 45.0), (89.999, -179.0)])
+@pytest.mark.parametrize(
+    "point",
+    [(0.0, 180.0), (12.0, -180.0), (-17.0, 179.9999), (90.0, 0.0), (-90.0, 45.0), (89.999, -179.0)],
+)
 @pytest.mark.parametrize("km", THRESHOLDS)
 def test_thresholds_at_the_antimeridian_and_the_poles(point: tuple[float, float], km: int) -> None:
     azimuths = [float(azimuth) for azimuth in range(0, 360, 30)]
     for shift, counts in ((-MILLIMETRE, 100.0), (0.0, 100.0), (MILLIMETRE, 0.0)):
         truth = truths([point] * len(azimuths))
-        guesses = {row.id: away(*point, km + shift, azimuth) for row, azimuth in zip(truth, azimuths, strict=True)}
+        guesses = {
+            row.id: away(*point, km + shift, azimuth)
+            for row, azimuth in zip(truth, azimuths, strict=True)
+        }
         assert score(outcomes(truth, guesses), units=())["accuracy"][str(km)] == counts, shift
 
 
 def test_unanswered_photos_stay_in_the_denominator(tmp_path: Path) -> None:
     truth = truths([(10.0, float(lon)) for lon in range(100)])
     statuses = ["unsure", "refused", "unparsed", "unreadable", "failed"]
-    predictions: dict[str, dict[str, Any]] = {row.id: located(10.0, row.location.lon) for row in truth[:51]}
-    predictions |= {row.id: {"status": statuses[n % 5], "lat": None, "lon": None} for n, row in enumerate(truth[51:90])}
+    predictions: dict[str, dict[str, Any]] = {
+        row.id: located(10.0, row.location.lon) for row in truth[:51]
+    }
+    predictions |= {
+        row.id: {"status": statuses[n % 5], "lat": None, "lon": None}
+        for n, row in enumerate(truth[51:90])
+    }
     run = write_run(tmp_path / "run", truth, predictions)
     scores = score(of_run(Run.open(run)))
     assert (scores["n"], scores["answered"]) == (100, 51)
@@ -87,13 +108,23 @@ def test_unanswered_photos_stay_in_the_denominator(tmp_path: Path) -> None:
     assert scores["geoguessr"] == pytest.approx(0.51 * 5000)
     assert (scores["median_km"], scores["mean_km"]) == (0.0, 0.0)
     counted = {status: kept["n"] for status, kept in scores["status"].items()}
-    assert counted == {"located": 51, "missing": 10, "unsure": 8, "refused": 8, "unparsed": 8, "unreadable": 8, "failed": 7}
+    assert counted == {
+        "located": 51,
+        "missing": 10,
+        "unsure": 8,
+        "refused": 8,
+        "unparsed": 8,
+        "unreadable": 8,
+        "failed": 7,
+    }
     shown = CliRunner().invoke(app, ["bench", "score", str(run)])
     assert shown.exit_code == 0
     assert "of all 100 photos" in shown.stdout
     assert "of the 51 answered only" in shown.stdout
     assert [line for line in shown.stdout.splitlines() if len(line) > 80] == []
-    assert json.loads((run / "scores.json").read_text()) == json.loads(json.dumps(scores)) | {"name": "toy, retrieval"}
+    assert json.loads((run / "scores.json").read_text()) == json.loads(json.dumps(scores)) | {
+        "name": "toy, retrieval"
+    }
 
 
 def test_coordinates_without_the_status_located_do_not_count() -> None:
@@ -104,7 +135,9 @@ def test_coordinates_without_the_status_located_do_not_count() -> None:
         {"status": "located", "lat": 10.0, "lon": 200.0},
         {"status": "located", "lat": "10", "lon": 10.0},
     ]
-    scores = score(outcomes(truth, {row.id: record for row, record in zip(truth, odd, strict=True)}), units=())
+    scores = score(
+        outcomes(truth, {row.id: record for row, record in zip(truth, odd, strict=True)}), units=()
+    )
     assert scores["answered"] == 0
     assert scores["accuracy"]["2500"] == 0.0
     assert scores["accuracy_answered"]["1"] is scores["median_km"] is scores["mean_km"] is None
@@ -113,8 +146,13 @@ def test_coordinates_without_the_status_located_do_not_count() -> None:
 
 def test_geodesic_differs_from_the_great_circle() -> None:
     truth = truths([(0.0, 0.0)])
-    guess = {"0.jpg": away(0.0, 0.0, 25.0, 0.0)}  # Northwards a degree of the ellipsoid is shorter here.
-    sphere, ellipsoid = (score(outcomes(truth, guess), model, ())["median_km"] for model in ("great-circle", "geodesic"))
+    guess = {
+        "0.jpg": away(0.0, 0.0, 25.0, 0.0)
+    }  # Northwards a degree of the ellipsoid is shorter here.
+    sphere, ellipsoid = (
+        score(outcomes(truth, guess), model, ())["median_km"]
+        for model in ("great-circle", "geodesic")
+    )
     assert sphere == pytest.approx(25.0)
     # One degree of meridian at the equator: 110.574 km on WGS84, 111.195 km on the sphere.
     assert ellipsoid == pytest.approx(25.0 * 110.574 / 111.195, abs=1e-3)
@@ -122,9 +160,17 @@ def test_geodesic_differs_from_the_great_circle() -> None:
 
 def test_by_place_and_right_country() -> None:
     truth = truths([(48.86, 2.35), (48.86, 2.35), (-33.87, 151.21), (0.0, -30.0)])
-    guesses = {"0.jpg": located(48.86, 2.35), "1.jpg": located(51.5, -0.12), "3.jpg": located(0.0, -30.0)}
+    guesses = {
+        "0.jpg": located(48.86, 2.35),
+        "1.jpg": located(51.5, -0.12),
+        "3.jpg": located(0.0, -30.0),
+    }
     scores = score(outcomes(truth, guesses), units=())
-    assert {name: held["n"] for name, held in scores["continents"].items()} == {"Europe": 2, "Oceania": 1, "unknown": 1}
+    assert {name: held["n"] for name, held in scores["continents"].items()} == {
+        "Europe": 2,
+        "Oceania": 1,
+        "unknown": 1,
+    }
     assert scores["countries"]["FR"]["accuracy"]["25"] == 50.0
     assert scores["countries"]["AU"]["answered"] == 0
     assert scores["right_country"] == {"n": 1, "share": 25.0}
@@ -137,10 +183,17 @@ def test_every_country_of_the_towns_has_one_continent() -> None:
     assert {town["country_code"] for town in towns} <= set(continents())
     assert Counter(continents().values())["Antarctica"] <= 5
     assert {continents()[code] for code in ("FR", "RU", "GB")} == {"Europe"}
-    assert (continents()["EG"], continents()["JP"], continents()["CU"], continents()["BR"], continents()["NZ"]) == (
-        *("Africa", "Asia", "North America", "South America", "Oceania"),
-    )
-    assert set(countries) - set(continents()) == {"AP", "EU"}  # GeoNames has these two for no country at all.
+    assert (
+        continents()["EG"],
+        continents()["JP"],
+        continents()["CU"],
+        continents()["BR"],
+        continents()["NZ"],
+    ) == (*("Africa", "Asia", "North America", "South America", "Oceania"),)
+    assert set(countries) - set(continents()) == {
+        "AP",
+        "EU",
+    }  # GeoNames has these two for no country at all.
 
 
 def test_near_duplicates_are_scored_apart() -> None:
@@ -151,7 +204,10 @@ def test_near_duplicates_are_scored_apart() -> None:
         located(50.0, 10.0, top_similarity=None, excluded=None),
         {"status": "refused", "top_similarity": 0.99, "excluded": 1},
     ]
-    leaks = score(outcomes(truth, {row.id: record for row, record in zip(truth, records, strict=True)}), units=())["leaks"]
+    leaks = score(
+        outcomes(truth, {row.id: record for row, record in zip(truth, records, strict=True)}),
+        units=(),
+    )["leaks"]
     assert leaks["near_duplicates"] == {"n": 2, "share": 50.0}
     assert leaks["unchecked"] == {"n": 1, "share": 25.0}
     assert leaks["scores_near_duplicates"]["accuracy"]["1"] == 50.0
@@ -159,9 +215,13 @@ def test_near_duplicates_are_scored_apart() -> None:
     assert (leaks["rows_excluded"], leaks["exclusion_unchecked"]["n"]) == (3, 1)
 
 
-def leak_lines(records: list[dict[str, Any]], authors: tuple[str, ...] = (), **about: Any) -> list[str]:
+def leak_lines(
+    records: list[dict[str, Any]], authors: tuple[str, ...] = (), **about: Any
+) -> list[str]:
     truth = truths([(10.0, 10.0)] * len(records), authors)
-    made = outcomes(truth, {row.id: record for row, record in zip(truth, records, strict=True)}, **about)
+    made = outcomes(
+        truth, {row.id: record for row, record in zip(truth, records, strict=True)}, **about
+    )
     lines = score_table(score(made)).splitlines()
     assert max(map(len, lines)) <= 80
     return lines[next(number for number, line in enumerate(lines) if line.startswith("Leaks")) :]
@@ -181,8 +241,12 @@ def test_the_table_says_whose_photographer_could_not_be_checked() -> None:
 
 
 def test_a_run_that_kept_nothing_out_says_so() -> None:
-    lines = leak_lines([located(10.0, 10.0, top_similarity=0.5, excluded=None)], leaks={"exclude": False})
-    assert lines[1:] == ["  Rows of the photo's own id and photographer were searched (--no-exclude)."]
+    lines = leak_lines(
+        [located(10.0, 10.0, top_similarity=0.5, excluded=None)], leaks={"exclude": False}
+    )
+    assert lines[1:] == [
+        "  Rows of the photo's own id and photographer were searched (--no-exclude)."
+    ]
 
 
 @pytest.mark.parametrize(
@@ -207,7 +271,9 @@ def test_where_no_photos_are_searched_there_are_no_leaks(about: dict[str, Any], 
         (("a", "b", "b"), "over 2 photographers"),
     ],
 )
-def test_intervals_are_over_photographers_only_where_these_are_known(authors: tuple[str, ...], says: str) -> None:
+def test_intervals_are_over_photographers_only_where_these_are_known(
+    authors: tuple[str, ...], says: str
+) -> None:
     truth = truths([(10.0, 10.0)] * 3, authors)
     assert f"intervals {says} Per cent" in " ".join(score_table(score(outcomes(truth, {}))).split())
 
@@ -223,14 +289,20 @@ def test_calibration_counts_truths_inside_the_radius() -> None:
     assert [group["n"] for group in many["groups"]] == [100] * 10
     assert [group["inside"] for group in many["groups"]] == [0.0] * 5 + [100.0] * 5
     tied = calibration(np.array([7.0] * 50 + [9.0] * 50), np.full(100, 8.0))
-    assert [(group["from_km"], group["to_km"], group["inside"]) for group in tied["groups"]] == [(7, 7, 0), (9, 9, 100)]
+    assert [(group["from_km"], group["to_km"], group["inside"]) for group in tied["groups"]] == [
+        (7, 7, 0),
+        (9, 9, 100),
+    ]
 
 
 def test_risk_and_coverage_by_hand() -> None:
     right = np.array([[True], [False], [True], [False], [False]])
-    found = risk_coverage(np.array([1.0, 2.0, 2.0, np.nan, 0.1]), np.array([1, 1, 1, 1, 0], dtype=bool), right, [25])
+    found = risk_coverage(
+        np.array([1.0, 2.0, 2.0, np.nan, 0.1]), np.array([1, 1, 1, 1, 0], dtype=bool), right, [25]
+    )
     curve = found["thresholds"]["25"]
-    # The two of radius 2 count as half wrong each; the one without a radius comes last; the unanswered never.
+    # The two of radius 2 count as half wrong each; the one without a radius comes last; the
+    # unanswered never.
     assert curve["risk"] == pytest.approx([0.0, 25.0, 100 / 3, 50.0])
     assert found["coverage"] == pytest.approx([20.0, 40.0, 60.0, 80.0])
     assert curve["area"] == pytest.approx((0 + 25 + 100 / 3 + 50) / 4)
@@ -269,7 +341,9 @@ TRUTH = "file,lat,lon,author\na/1.jpg,10,20,x\nb/2.jpg,-10,179.5,y\nc/3.jpg,0,1,
 def test_usual_columns_and_ids_are_recognised(header: str, ids: list[str], tmp_path: Path) -> None:
     mark = ";" if ";" in header else ","
     rows = [mark.join([ids[0], "10", "20"]), mark.join([ids[1], "-10", "-179.5"])]
-    matched = match(write(tmp_path / "p.csv", "\n".join([header, *rows])), write(tmp_path / "t.csv", TRUTH))
+    matched = match(
+        write(tmp_path / "p.csv", "\n".join([header, *rows])), write(tmp_path / "t.csv", TRUTH)
+    )
     assert matched.outcomes.status == ("located", "located", "missing")
     assert matched.outcomes.errors_km()[:2] == pytest.approx([0.0, 109.5], abs=0.1)
     assert (matched.rows, matched.without_row, matched.unknown) == (2, 1, ())
@@ -291,11 +365,28 @@ def test_rows_without_a_point_on_earth_are_unanswered_and_counted(tmp_path: Path
     truth = write(tmp_path / "t.csv", "id,lat,lon\n" + "".join(f"{n},1,1\n" for n in range(8)))
     text = "id,lat,lon\n0,,\n1,NaN,nan\n2,91,0\n3,0,180.1\n4,north,5\n5,0,0\n6,1,1\nother,1,1\n"
     matched = match(write(tmp_path / "p.csv", text), truth)
-    assert (matched.empty, matched.not_numbers, matched.out_of_range, matched.at_zero, matched.without_row) == (2, 1, 2, 1, 1)
+    assert (
+        matched.empty,
+        matched.not_numbers,
+        matched.out_of_range,
+        matched.at_zero,
+        matched.without_row,
+    ) == (2, 1, 2, 1, 1)
     assert matched.unknown == ("other",)
     scores = score(matched.outcomes, units=())
     assert (scores["n"], scores["answered"], scores["accuracy"]["1"]) == (8, 2, 12.5)
-    told = CliRunner().invoke(app, ["bench", "score", "--predictions", str(tmp_path / "p.csv"), "--truth", str(truth), "--json"])
+    told = CliRunner().invoke(
+        app,
+        [
+            "bench",
+            "score",
+            "--predictions",
+            str(tmp_path / "p.csv"),
+            "--truth",
+            str(truth),
+            "--json",
+        ],
+    )
     printed = json.loads(told.stdout)
     assert (printed["n"], printed["answered"], printed["accuracy"]["1"]) == (8, 2, 12.5)
     assert len(printed["notes"]) == 6
@@ -325,11 +416,19 @@ def test_what_cannot_be_matched_is_a_sentence(text: str, says: str, tmp_path: Pa
 def test_ambiguous_names_are_not_matched(tmp_path: Path) -> None:
     truth = write(tmp_path / "t.csv", "file,lat,lon\na/1.jpg,1,1\nb/1.jpg,2,2\nb/2.jpg,2,2\n")
     matched = match(write(tmp_path / "p.csv", "id,lat,lon\n1.jpg,1,1\n2.jpg,2,2\n"), truth)
-    assert (matched.unknown, matched.outcomes.status) == (("1.jpg",), ("missing", "missing", "located"))
+    assert (matched.unknown, matched.outcomes.status) == (
+        ("1.jpg",),
+        ("missing", "missing", "located"),
+    )
 
 
 @pytest.mark.parametrize(
-    ("text", "says"), [("id,lat,lon\n1,95,1\n", "no point"), ("id,lat,lon\n1,0,0\n", "placeholder"), ("id,lat,lon\n", "no rows")]
+    ("text", "says"),
+    [
+        ("id,lat,lon\n1,95,1\n", "no point"),
+        ("id,lat,lon\n1,0,0\n", "placeholder"),
+        ("id,lat,lon\n", "no rows"),
+    ],
 )
 def test_a_damaged_truth_is_a_sentence(text: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=says):
@@ -341,9 +440,13 @@ def test_a_truth_is_read_by_the_rules_of_a_run(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", text)
     rows, left_out = read_truth(path)
     run_rows, run_left_out = find(str(path)).load()
-    assert [(row.id, row.location, row.author) for row in rows] == [(row.id, row.location, row.author) for row in run_rows]
+    assert [(row.id, row.location, row.author) for row in rows] == [
+        (row.id, row.location, row.author) for row in run_rows
+    ]
     assert [row.id for row in rows] == ["a/1.jpg", "c.jpg"]
-    assert [line.split(":")[0] for line in left_out] == [line.split(":")[0] for line in run_left_out]
+    assert [line.split(":")[0] for line in left_out] == [
+        line.split(":")[0] for line in run_left_out
+    ]
     matched = match(write(tmp_path / "p.csv", "id,lat,lon\na/1.jpg,1,1\n"), path)
     assert matched.notes()[0].startswith("3 rows of the truth cannot be used; the first: a_1.jpg")
 
@@ -365,7 +468,9 @@ def test_the_names_of_a_flickr_photo_match(ours: str, theirs: str, tmp_path: Pat
 @pytest.mark.parametrize("header", ["id,file", "id,photo_id", "id,image_name", "id,img_name"])
 def test_a_row_number_as_id_gives_way_to_the_photos_name(header: str, tmp_path: Path) -> None:
     truth = write(tmp_path / "t.csv", TRUTH)
-    matched = match(write(tmp_path / "p.csv", f"{header},lat,lon\n7,1.jpg,10,20\n8,2.jpg,1,1\n"), truth)
+    matched = match(
+        write(tmp_path / "p.csv", f"{header},lat,lon\n7,1.jpg,10,20\n8,2.jpg,1,1\n"), truth
+    )
     assert matched.outcomes.status == ("located", "located", "missing")
     assert matched.outcomes.guess[0].tolist() == [10.0, 20.0]
     numbered = write(tmp_path / "n.csv", "id,file,lat,lon\n0,a/1.jpg,10,20\n1,b/2.jpg,1,1\n")
@@ -376,9 +481,15 @@ def test_a_row_number_as_id_gives_way_to_the_photos_name(header: str, tmp_path: 
 def test_decimal_commas_are_told_from_points_that_are_not_on_earth(tmp_path: Path) -> None:
     text = "id;lat;lon\n1.jpg;10,5;20,1\n2.jpg;91;0\n"
     notes = match(write(tmp_path / "p.csv", text), write(tmp_path / "t.csv", TRUTH)).notes()
-    assert "1 rows have coordinates that are no numbers, such as lat '10,5', lon '20,1' of 1.jpg: unanswered." in notes[1]
+    assert (
+        "1 rows have coordinates that are no numbers, such as lat '10,5', lon '20,1' of 1.jpg:"
+        " unanswered." in notes[1]
+    )
     assert "decimal comma" in notes[1]
-    assert "1 rows have coordinates that are no point on Earth, such as lat '91', lon '0' of 2.jpg" in notes[2]
+    assert (
+        "1 rows have coordinates that are no point on Earth, such as lat '91', lon '0' of 2.jpg"
+        in notes[2]
+    )
 
 
 def test_nothing_to_score_is_a_sentence() -> None:
@@ -387,6 +498,9 @@ def test_nothing_to_score_is_a_sentence() -> None:
         outcomes(empty, {})
 
 
-@pytest.mark.parametrize("arguments", [[], ["--predictions", "p.csv"], ["run", "--predictions", "p.csv", "--truth", "t.csv"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--predictions", "p.csv"], ["run", "--predictions", "p.csv", "--truth", "t.csv"]],
+)
 def test_score_wants_a_run_or_two_files(arguments: list[str]) -> None:
     assert CliRunner().invoke(app, ["bench", "score", *arguments]).exit_code == 2

@@ -17,7 +17,18 @@ from tests.conftest import Cli, MakePhoto, picture
 from tests.server import ChatServer, fails, hangs, says, sends
 
 KEYS = [
-    *("photo", "status", "lat", "lon", "radius_km", "nearest", "farthest", "prompts", "replies", "detail"),
+    *(
+        "photo",
+        "status",
+        "lat",
+        "lon",
+        "radius_km",
+        "nearest",
+        "farthest",
+        "prompts",
+        "replies",
+        "detail",
+    ),
     *("place", "locator", "encoder", "gallery"),
 ]
 
@@ -31,13 +42,25 @@ def toy(tmp_path: Path, make_photo: MakePhoto, run: Cli) -> tuple[Path, Path]:
     """A configuration with a quick encoder, and a gallery that it built over 12 photographs."""
     config = tmp_path / "toy.toml"
     config.write_text(
-        '[encoder.toy]\nkind = "tests.toys:PixelEncoder"\n[lmm.gpt]\ntimeout = 60.0\nretries = 0\nconcurrency = 1\n'
+        '[encoder.toy]\nkind = "tests.toys:PixelEncoder"\n[lmm.gpt]\ntimeout = 60.0\nretries ='
+        " 0\nconcurrency = 1\n"
     )
     places = ["48.8584,2.2945", "51.5007,-0.1246", "40.6892,-74.0445", "-33.8568,151.2153"] * 3
-    rows = [f"{make_photo(f'gallery/{n}.jpg', n).name},{place},place {n}" for n, place in enumerate(places)]
+    rows = [
+        f"{make_photo(f'gallery/{n}.jpg', n).name},{place},place {n}"
+        for n, place in enumerate(places)
+    ]
     (tmp_path / "gallery" / "all.csv").write_text("file,lat,lon,label\n" + "\n".join(rows))
     code, out, err = run(
-        "index", "build", tmp_path / "gallery" / "all.csv", "--out", tmp_path / "g", "--encoder", "toy", "--config", config
+        "index",
+        "build",
+        tmp_path / "gallery" / "all.csv",
+        "--out",
+        tmp_path / "g",
+        "--encoder",
+        "toy",
+        "--config",
+        config,
     )
     assert (code, out) == (0, ""), err
     assert "12 photos" in err
@@ -56,19 +79,38 @@ def test_ask_answers_out_of_the_box(run: Cli, make_photo: MakePhoto) -> None:
     assert len(err.splitlines()) == 2
 
 
-def test_json_is_one_object_a_photo_and_alone(run: Cli, toy: tuple[Path, Path], make_photo: MakePhoto) -> None:
+def test_json_is_one_object_a_photo_and_alone(
+    run: Cli, toy: tuple[Path, Path], make_photo: MakePhoto
+) -> None:
     config, gallery = toy
     photos = [make_photo(f"gallery/{n}.jpg", n) for n in (1, 3)]
-    code, out, _ = run("ask", *photos, "--gallery", gallery, "--config", config, "--json", "-k", "3")
+    code, out, _ = run(
+        "ask", *photos, "--gallery", gallery, "--config", config, "--json", "-k", "3"
+    )
     first, second = records(out)
     assert code == 0
     assert list(first) == KEYS
-    assert (first["photo"], first["status"], first["lat"], first["lon"]) == (str(photos[0]), "located", 51.5007, -0.1246)
+    assert (first["photo"], first["status"], first["lat"], first["lon"]) == (
+        str(photos[0]),
+        "located",
+        51.5007,
+        -0.1246,
+    )
     assert first["place"]["country_code"] == "GB"
     assert list(first["place"]) == ["name", "region", "country", "country_code", "distance_km"]
     assert len(first["nearest"]) == 3
-    assert first["nearest"][0] == {"lat": 51.5007, "lon": -0.1246, "similarity": 1.0, "id": "1.jpg", "label": "place 1"}
-    assert (first["locator"], first["encoder"], first["gallery"]) == ("retrieval", "pixels/6", str(gallery))
+    assert first["nearest"][0] == {
+        "lat": 51.5007,
+        "lon": -0.1246,
+        "similarity": 1.0,
+        "id": "1.jpg",
+        "label": "place 1",
+    }
+    assert (first["locator"], first["encoder"], first["gallery"]) == (
+        "retrieval",
+        "pixels/6",
+        str(gallery),
+    )
     assert second["place"]["country_code"] == "AU"
 
 
@@ -80,7 +122,9 @@ def test_img2loc_sends_both_ends_and_the_pixels(
     exif[271] = "SECRET"
     photo = make_photo("holiday.jpg", 5, exif=exif, comment=b"SECRET")
     chat.script(says('```json\n{"latitude": 51.5, "longitude": -0.12}\n```'))
-    code, out, err = run("ask", photo, "--locator", "img2loc", "--gallery", gallery, "--config", config, "--json")
+    code, out, err = run(
+        "ask", photo, "--locator", "img2loc", "--gallery", gallery, "--config", config, "--json"
+    )
     (record,) = records(out)
     assert code == 0, err
     assert (record["lat"], record["lon"], record["locator"]) == (51.5, -0.12, "img2loc")
@@ -89,7 +133,11 @@ def test_img2loc_sends_both_ends_and_the_pixels(
         assert f"({entry['lat']:.4f}, {entry['lon']:.4f})" in chat.text()
     assert b"SECRET" not in chat.jpeg()
     assert "holiday" not in str(chat.requests)
-    assert record["replies"][0]["usage"] == {"input_tokens": 321, "output_tokens": 12, "cost_usd": 0.0009225}
+    assert record["replies"][0]["usage"] == {
+        "input_tokens": 321,
+        "output_tokens": 12,
+        "cost_usd": 0.0009225,
+    }
 
 
 def test_a_plain_ask_uses_the_better_parts_and_names_them(
@@ -118,7 +166,12 @@ def test_a_plain_ask_uses_the_better_parts_and_names_them(
     ],
 )
 def test_one_bad_answer_does_not_disturb_the_others(
-    run: Cli, toy: tuple[Path, Path], make_photo: MakePhoto, chat: ChatServer, answer: Any, status: str
+    run: Cli,
+    toy: tuple[Path, Path],
+    make_photo: MakePhoto,
+    chat: ChatServer,
+    answer: Any,
+    status: str,
 ) -> None:
     config, _gallery = toy
     if answer is hangs:  # Long enough for the healthy replies on a busy machine.
@@ -162,7 +215,9 @@ def files_of_all_kinds(folder: Path) -> list[Path]:
         "rotated.jpg",
         "bomb.png",
     ]
-    good, truncated, text, empty, _, cmyk, grey16, palette, rotated, bomb = (folder / name for name in names)
+    good, truncated, text, empty, _, cmyk, grey16, palette, rotated, bomb = (
+        folder / name for name in names
+    )
     large = picture(1, (640, 480))
     large.save(good)
     truncated.write_bytes(good.read_bytes()[: good.stat().st_size // 2])
@@ -194,20 +249,30 @@ def test_ten_files_five_answers_five_clear_lines(run: Cli, tmp_path: Path) -> No
         *("truncated.jpg", "text.jpg", "empty.jpg", "missing.jpg", "bomb.png")
     ]
     assert sum(status == "located" for status in statuses.values()) == 5
-    located = {Path(record["photo"]).name: record["nearest"] for record in records(done.stdout) if record["nearest"]}
-    same = {entry["id"] for entry in located["rotated.jpg"]} & {entry["id"] for entry in located["good.jpg"]}
+    located = {
+        Path(record["photo"]).name: record["nearest"]
+        for record in records(done.stdout)
+        if record["nearest"]
+    }
+    same = {entry["id"] for entry in located["rotated.jpg"]} & {
+        entry["id"] for entry in located["good.jpg"]
+    }
     assert len(same) >= 12  # of 16: seen upright, it is the same picture
     assert int(done.stderr.splitlines()[-1]) * 1024 < 3e9
     _, plain, _ = run("ask", *files)
     assert sum("cannot be read" in line for line in plain.splitlines()) == 5
 
 
-def test_folders_and_stdin(run: Cli, toy: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_and_stdin(
+    run: Cli, toy: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config, gallery = toy
     options = ("--gallery", gallery, "--config", config, "--json")
     code, out, _ = run("ask", tmp_path / "gallery", *options)
     assert code == 0
-    assert [Path(record["photo"]).name for record in records(out)] == sorted(f"{n}.jpg" for n in range(12))
+    assert [Path(record["photo"]).name for record in records(out)] == sorted(
+        f"{n}.jpg" for n in range(12)
+    )
 
     class Stdin:
         buffer = io.BytesIO((tmp_path / "gallery" / "2.jpg").read_bytes())
@@ -222,7 +287,19 @@ def test_explain_shows_neighbours_prompt_and_reply(
 ) -> None:
     config, gallery = toy
     chat.script(says("51.5, -0.12 I say"))
-    _, out, _ = run("ask", make_photo(), "--locator", "img2loc", "--gallery", gallery, "--config", config, "--explain", "-k", "2")
+    _, out, _ = run(
+        "ask",
+        make_photo(),
+        "--locator",
+        "img2loc",
+        "--gallery",
+        gallery,
+        "--config",
+        config,
+        "--explain",
+        "-k",
+        "2",
+    )
     for words in (
         "nearest:",
         "farthest:",
@@ -245,7 +322,9 @@ def test_index_info_and_query(run: Cli, toy: tuple[Path, Path], tmp_path: Path) 
         {"AU": 3, "FR": 3, "GB": 3, "US": 3},
     )
     assert info["bytes"] > 0
-    code, out, _ = run("index", "query", gallery, tmp_path / "gallery" / "4.jpg", "-k", "2", "--config", config)
+    code, out, _ = run(
+        "index", "query", gallery, tmp_path / "gallery" / "4.jpg", "-k", "2", "--config", config
+    )
     found = records(out)
     assert [entry["end"] for entry in found] == ["nearest", "nearest", "farthest", "farthest"]
     assert (found[0]["id"], found[0]["similarity"]) == ("4.jpg", 1.0)
@@ -260,11 +339,16 @@ def test_doctor_config_and_setup(run: Cli, tmp_path: Path) -> None:
     assert "img2loc: lacks\n    lmm gpt" in out
     (tmp_path / "c.toml").write_text('[lmm.gpt]\nmodel = "gpt-5"')
     code, out, _ = run("config", "show", "--config", tmp_path / "c.toml")
-    assert f'[lmm.gpt]\nkind = "openai"  # defaults\nmodel = "gpt-5"  # {tmp_path / "c.toml"}' in out
+    assert (
+        f'[lmm.gpt]\nkind = "openai"  # defaults\nmodel = "gpt-5"  # {tmp_path / "c.toml"}' in out
+    )
     import tomllib
 
     assert tomllib.loads(out)["lmm"]["gpt"]["model"] == "gpt-5"
-    odd = '[lmm."a b"]\nkind = "langchain"\nmodel = "x\\u007f"\noptions = { a = [1, { b = true }], "c d" = "e" }'
+    odd = (
+        '[lmm."a b"]\nkind = "langchain"\nmodel = "x\\u007f"\noptions = { a = [1, { b = true }], "c'
+        ' d" = "e" }'
+    )
     (tmp_path / "c.toml").write_text(odd)
     _, out, _ = run("config", "show", "--config", tmp_path / "c.toml")
     assert tomllib.loads(out)["lmm"]["a b"] == tomllib.loads(odd)["lmm"]["a b"]
@@ -283,7 +367,11 @@ def test_doctor_config_and_setup(run: Cli, tmp_path: Path) -> None:
         (["ask"], 2, "Name photos"),
         (["ask", "x.jpg", "--nonsense"], 2, "No such option"),
         (["ask", "x.jpg", "-k", "0"], 2, "greater than or equal to 1"),
-        (["ask", "x.jpg", "--locator", "nonsense"], 1, "no locator named 'nonsense'. Known: clip-hierarchy, ensemble"),
+        (
+            ["ask", "x.jpg", "--locator", "nonsense"],
+            1,
+            "no locator named 'nonsense'. Known: clip-hierarchy, ensemble",
+        ),
         (["ask", "x.jpg", "--gallery", "nonsense"], 1, "no gallery named 'nonsense'"),
         (["ask", "x.jpg", "--gallery", "."], 1, "img2loc index build"),
         (["ask", "x.jpg", "--locator", "img2loc"], 1, "OPENAI_API_KEY is not set"),
@@ -291,21 +379,29 @@ def test_doctor_config_and_setup(run: Cli, tmp_path: Path) -> None:
         (["ask", "."], 1, "holds no photographs"),
         (["ask", "x.jpg", "--config", "absent.toml"], 1, "no configuration file"),
         (["index", "build", "absent.csv", "--out", "g"], 1, "no file or folder absent.csv"),
-        (["index", "build", "nonsense", "--out", "g"], 1, "Known: cities, cities-us-states, countries"),
+        (
+            ["index", "build", "nonsense", "--out", "g"],
+            1,
+            "Known: cities, cities-us-states, countries",
+        ),
         (["index", "build", "mp16"], 1, "Jia-py/MP16-Pro"),
         (["index", "build", ".", "--out", "g", "--encoder", "clip-l14"], 1, "holds no photographs"),
         (["index", "info", "absent/g"], 1, "no gallery at absent/g"),
         (["setup", "nonsense"], 1, "no locator named 'nonsense'"),
     ],
 )
-def test_mistakes_are_sentences_with_a_remedy(run: Cli, words: list[str], code: int, message: str) -> None:
+def test_mistakes_are_sentences_with_a_remedy(
+    run: Cli, words: list[str], code: int, message: str
+) -> None:
     got, out, err = run(*words)
     assert (got, out) == (code, "")
     assert message in err
     assert "Traceback" not in err
 
 
-def test_a_wrong_encoder_names_both(run: Cli, toy: tuple[Path, Path], tmp_path: Path, make_photo: MakePhoto) -> None:
+def test_a_wrong_encoder_names_both(
+    run: Cli, toy: tuple[Path, Path], tmp_path: Path, make_photo: MakePhoto
+) -> None:
     config, gallery = toy
     config.write_text('[encoder.toy]\nkind = "tests.toys:PixelEncoder"\nside = 4')
     code, _, err = run("ask", make_photo(), "--gallery", gallery, "--config", config)
@@ -319,7 +415,10 @@ def test_a_gallery_names_no_code_to_run(run: Cli, toy: tuple[Path, Path], tmp_pa
     _, gallery = toy
     code, _, err = run("ask", tmp_path / "gallery" / "3.jpg", "--gallery", gallery)
     assert code == 1
-    assert "built by the class 'tests.toys:PixelEncoder'. Put it into your configuration as [encoder.toy]" in err
+    assert (
+        "built by the class 'tests.toys:PixelEncoder'. Put it into your configuration as"
+        " [encoder.toy]" in err
+    )
 
 
 def test_a_gallery_brings_its_encoder_without_any_configuration(
@@ -329,12 +428,27 @@ def test_a_gallery_brings_its_encoder_without_any_configuration(
     config.write_text(f'[encoder.tiny]\nkind = "transformers"\nmodel = "{tiny_clip}"\n')
     rows = [f"{make_photo(f'album/{n}.jpg', n).name},{n + 1},{n + 2}" for n in range(4)]
     (tmp_path / "album" / "all.csv").write_text("file,lat,lon\n" + "\n".join(rows))
-    built = run("index", "build", tmp_path / "album" / "all.csv", "--out", "G", "--encoder", "tiny", "--config", config)
+    built = run(
+        "index",
+        "build",
+        tmp_path / "album" / "all.csv",
+        "--out",
+        "G",
+        "--encoder",
+        "tiny",
+        "--config",
+        config,
+    )
     assert built[0] == 0, built[2]
     code, out, err = run("ask", tmp_path / "album" / "3.jpg", "--gallery", "G", "--json")
     assert (code, records(out)[0]["lat"]) == (0, 4.0), err
-    config.write_text('[encoder.tiny]\nkind = "lite0"\n')  # another encoder of that name: the gallery knows better
-    assert run("ask", tmp_path / "album" / "3.jpg", "--gallery", "G", "--json", "--config", config)[0] == 0
+    config.write_text(
+        '[encoder.tiny]\nkind = "lite0"\n'
+    )  # another encoder of that name: the gallery knows better
+    assert (
+        run("ask", tmp_path / "album" / "3.jpg", "--gallery", "G", "--json", "--config", config)[0]
+        == 0
+    )
 
 
 def test_odd_names_do_not_stop_the_others(run: Cli, toy: tuple[Path, Path], tmp_path: Path) -> None:
@@ -345,7 +459,9 @@ def test_odd_names_do_not_stop_the_others(run: Cli, toy: tuple[Path, Path], tmp_
     odd = ["x" * 300 + ".jpg", "a\nb\x1b[31m.jpg", good, empty]
     code, out, err = run("ask", *odd, "--gallery", gallery, "--config", config)
     assert code == 3
-    assert len(out.splitlines()) == 7  # one line for each that cannot be read, five for the good one
+    assert (
+        len(out.splitlines()) == 7
+    )  # one line for each that cannot be read, five for the good one
     assert "\x1b" not in out
     assert "holds no photographs" in err
 
@@ -358,7 +474,9 @@ def test_with_few_neighbours_there_is_no_false_certainty(run: Cli, make_photo: M
     assert records(one)[0]["radius_km"] == records(many)[0]["radius_km"] > 100
 
 
-def test_a_damaged_gallery_of_ones_own_does_not_stop_a_plain_ask(run: Cli, make_photo: MakePhoto, tmp_path: Path) -> None:
+def test_a_damaged_gallery_of_ones_own_does_not_stop_a_plain_ask(
+    run: Cli, make_photo: MakePhoto, tmp_path: Path
+) -> None:
     for name, content in {"a": '{"format": 1}', "b": "[]", "c": "junk"}.items():
         folder = tmp_path / "home" / "galleries" / name
         folder.mkdir(parents=True)
@@ -369,30 +487,56 @@ def test_a_damaged_gallery_of_ones_own_does_not_stop_a_plain_ask(run: Cli, make_
 
 
 def test_output_that_nobody_reads_on(make_photo: MakePhoto) -> None:
-    command = f"{sys.executable} -m img2loc ask {make_photo()} {make_photo('b.jpg', 2)} --explain 2>errors | head -c 1"
-    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, check=False)
+    command = (
+        f"{sys.executable} -m img2loc ask {make_photo()} {make_photo('b.jpg', 2)} --explain"
+        " 2>errors | head -c 1"
+    )
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, check=False
+    )
     assert done.returncode == 0
     assert "Traceback" not in Path("errors").read_text()
 
 
 def test_a_thread_that_is_stuck_does_not_hold_the_process_back() -> None:
-    stuck = "import threading; threading.Thread(target=threading.Event().wait).start(); from img2loc.cli import main; main()"
-    done = subprocess.run([sys.executable, "-c", stuck, "--version"], capture_output=True, text=True, check=True, timeout=60)
+    stuck = (
+        "import threading; threading.Thread(target=threading.Event().wait).start(); from"
+        " img2loc.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", stuck, "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
     assert done.stdout.strip()
 
 
-# A shell ignores the interrupt for what it starts with `&`, and so do all processes below it: also those of `make test &`.
+# A shell ignores the interrupt for what it starts with `&`, and so do all processes below it: also
+# those of `make test &`.
 AS_IN_THE_FOREGROUND = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from img2loc.cli import main; main()"
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from img2loc.cli"
+    " import main; main()"
 )
 
 
-def test_an_interrupt_does_not_wait_for_the_request_in_flight(make_photo: MakePhoto, chat: ChatServer) -> None:
+def test_an_interrupt_does_not_wait_for_the_request_in_flight(
+    make_photo: MakePhoto, chat: ChatServer
+) -> None:
     import signal
     import time
 
     chat.script(hangs)
-    command = [sys.executable, "-c", AS_IN_THE_FOREGROUND, "ask", str(make_photo()), "--locator", "zeroshot"]
+    command = [
+        sys.executable,
+        "-c",
+        AS_IN_THE_FOREGROUND,
+        "ask",
+        str(make_photo()),
+        "--locator",
+        "zeroshot",
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     while not chat.requests:
         assert process.poll() is None
@@ -402,7 +546,9 @@ def test_an_interrupt_does_not_wait_for_the_request_in_flight(make_photo: MakePh
     assert (process.returncode, b"Interrupted" in err) == (130, True)
 
 
-def test_interrupted_is_130(run: Cli, monkeypatch: pytest.MonkeyPatch, make_photo: MakePhoto) -> None:
+def test_interrupted_is_130(
+    run: Cli, monkeypatch: pytest.MonkeyPatch, make_photo: MakePhoto
+) -> None:
     from img2loc.locators.retrieval import Retrieval
 
     def interrupted(self: Retrieval, photos: object) -> object:
@@ -449,12 +595,18 @@ def test_the_python_way_in(toy: tuple[Path, Path], tmp_path: Path) -> None:
 def test_the_module_runs_too() -> None:
     environment = {**os.environ, "COLUMNS": "80"}
     done = subprocess.run(
-        [sys.executable, "-m", "img2loc", "--version"], capture_output=True, text=True, check=True, env=environment
+        [sys.executable, "-m", "img2loc", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
     )
     assert done.stdout == "0.1.0\n"
 
 
-def test_the_lists_of_commands_are_whole_sentences_in_80_columns(run: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lists_of_commands_are_whole_sentences_in_80_columns(
+    run: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "80")
 
     def listed(*group: str) -> dict[str, str]:
@@ -467,7 +619,14 @@ def test_the_lists_of_commands_are_whole_sentences_in_80_columns(run: Cli, monke
 
     root = listed()
     assert next(iter(root)) == "ask"
-    assert {name: next(iter(listed(name))) for name in ("index", "bench")} == {"index": "build", "bench": "run"}
+    assert {name: next(iter(listed(name))) for name in ("index", "bench")} == {
+        "index": "build",
+        "bench": "run",
+    }
     for group in ((), *((name,) for name in root)):
-        cut = {name: told for name, told in listed(*group).items() if not told.endswith(".") or told.endswith("..")}
+        cut = {
+            name: told
+            for name, told in listed(*group).items()
+            if not told.endswith(".") or told.endswith("..")
+        }
         assert cut == {}, group

@@ -55,8 +55,9 @@ def hostile(attacker: ChatServer) -> str:
     """A configuration that runs a program, sends OpenAI's key elsewhere, and asks with a secret file as the prompt."""
     Path("secret.txt").write_text(SECRET)
     return (
-        f'[ask]\nlocator = "x"\n[locator.x]\nkind = "subprocess:run"\nargs = ["touch", "{TOUCHED}"]\n'
-        f'[lmm.gpt]\nbase_url = "{attacker.url}"\nkey_env = "OPENAI_API_KEY"\n[locator.zeroshot]\nprompt = "secret.txt"\n'
+        '[ask]\nlocator = "x"\n[locator.x]\nkind = "subprocess:run"\nargs = ["touch",'
+        f' "{TOUCHED}"]\n[lmm.gpt]\nbase_url = "{attacker.url}"\nkey_env ='
+        ' "OPENAI_API_KEY"\n[locator.zeroshot]\nprompt = "secret.txt"\n'
     )
 
 
@@ -77,18 +78,27 @@ def test_a_file_in_the_working_directory_is_not_obeyed(
     assert not any(SECRET in chat.text(number) for number in range(2))
 
 
-def test_the_same_file_by_name_runs_no_function(hostile: str, attacker: ChatServer, run: Cli, make_photo: MakePhoto) -> None:
+def test_the_same_file_by_name_runs_no_function(
+    hostile: str, attacker: ChatServer, run: Cli, make_photo: MakePhoto
+) -> None:
     Path("img2loc.toml").write_text(hostile)
     code, out, err = run("ask", make_photo(), "--config", "img2loc.toml")
     assert (code, out, NOTICE in err) == (1, "", False)
-    assert "[locator.x]: 'subprocess:run' is no class with the method locate, so it was not called." in err
+    assert (
+        "[locator.x]: 'subprocess:run' is no class with the method locate, so it was not called."
+        in err
+    )
     assert not TOUCHED.exists()
     assert attacker.requests == []
 
 
 @pytest.mark.parametrize("key_env", ["", 'key_env = "SERVER_KEY"\n'])
 def test_another_server_gets_nothing_that_is_for_openai(
-    attacker: ChatServer, run: Cli, make_photo: MakePhoto, monkeypatch: pytest.MonkeyPatch, key_env: str
+    attacker: ChatServer,
+    run: Cli,
+    make_photo: MakePhoto,
+    monkeypatch: pytest.MonkeyPatch,
+    key_env: str,
 ) -> None:
     monkeypatch.setenv("SERVER_KEY", "its-own")
     Path("c.toml").write_text(f'[lmm.gpt]\nbase_url = "{attacker.url}"\n{key_env}')
@@ -98,12 +108,19 @@ def test_another_server_gets_nothing_that_is_for_openai(
     assert "secret" not in str(attacker.headers)
 
 
-def test_openais_key_goes_elsewhere_only_where_one_table_says_both(attacker: ChatServer, run: Cli, make_photo: MakePhoto) -> None:
+def test_openais_key_goes_elsewhere_only_where_one_table_says_both(
+    attacker: ChatServer, run: Cli, make_photo: MakePhoto
+) -> None:
     configure(f'[lmm.gpt]\nbase_url = "{attacker.url}"\nkey_env = "OPENAI_API_KEY"\n')
     assert run("ask", make_photo(), "--locator", "zeroshot")[0] == 0
     assert attacker.headers[0]["Authorization"] == "Bearer secret-API_KEY"
     configure('[lmm.server]\nkey_env = "openai_admin_key"\n')
-    with pytest.raises(ConfigError, match=r"\[lmm.server\]: key_env = 'openai_admin_key' is from .*, and base_url from defaults"):
+    with pytest.raises(
+        ConfigError,
+        match=(
+            r"\[lmm.server\]: key_env = 'openai_admin_key' is from .*, and base_url from defaults"
+        ),
+    ):
         factory.lmm(plan_lmm(Config.load(), "server"))
 
 
@@ -119,15 +136,25 @@ def test_langchain_sends_no_key_of_the_environment_to_a_server_in_its_options(
     with pytest.raises(ConfigError, match="takes no option model_provider"):
         factory.lmm(plan_lmm(Config.load(), "x"))
     configure(table.format("base_url", attacker.url, ', api_key = "its-own"'))
-    (reply,) = factory.lmm(plan_lmm(Config.load(), "x")).ask([Prompt("Where?", Photo(make_photo()))])
+    (reply,) = factory.lmm(plan_lmm(Config.load(), "x")).ask(
+        [Prompt("Where?", Photo(make_photo()))]
+    )
     assert (reply.status, attacker.headers[0]["Authorization"]) == ("answered", "Bearer its-own")
     assert "secret" not in str(attacker.headers)
 
 
-@pytest.mark.parametrize("kind", ["subprocess:run", "subprocess:Popen", "os:system", "tests.cli.test_door:Beacon", "os:environ"])
+@pytest.mark.parametrize(
+    "kind",
+    ["subprocess:run", "subprocess:Popen", "os:system", "tests.cli.test_door:Beacon", "os:environ"],
+)
 @pytest.mark.parametrize("role", KINDS)
-def test_what_is_no_class_of_the_role_is_not_called(run: Cli, make_photo: MakePhoto, role: str, kind: str) -> None:
-    configure(f'[{role}.geoclip]\nkind = "{kind}"\nargs = ["touch", "{TOUCHED}"]\ncommand = "touch {TOUCHED}"\n')
+def test_what_is_no_class_of_the_role_is_not_called(
+    run: Cli, make_photo: MakePhoto, role: str, kind: str
+) -> None:
+    configure(
+        f'[{role}.geoclip]\nkind = "{kind}"\nargs = ["touch", "{TOUCHED}"]\ncommand = "touch'
+        f' {TOUCHED}"\n'
+    )
     commands = {
         "encoder": ("embed", make_photo(), "--encoder", "geoclip", "--out", "x.npy"),
         "lmm": ("lmm", "check", "geoclip"),
@@ -155,7 +182,13 @@ def test_a_kind_that_names_no_module_says_so(kind: str) -> None:
 
 def test_every_command_says_that_the_file_is_not_used(run: Cli) -> None:
     Path("img2loc.toml").write_text("not even TOML")
-    for words in (("doctor",), ("config", "show"), ("lmm", "list"), ("index", "info", "starter"), ("setup", "lite0")):
+    for words in (
+        ("doctor",),
+        ("config", "show"),
+        ("lmm", "list"),
+        ("index", "info", "starter"),
+        ("setup", "lite0"),
+    ):
         code, _, err = run(*words)
         assert (code, err.count(NOTICE)) == (0, 1), words
     commands = Path(settings.__file__).parent.glob("*.py")
@@ -175,13 +208,18 @@ def test_a_gallery_or_folder_that_lies_here_does_not_take_a_known_name(gallery: 
     shutil.copytree(gallery.folder, "mp16")
     assert len(galleries.open_gallery(Config.load(), "auto")) != len(gallery)
     assert len(galleries.open_gallery(Config.load(), "./starter")) == len(gallery)
-    assert len(galleries.open_gallery(Config.load(), "mp16")) == len(gallery)  # Not built elsewhere.
+    assert len(galleries.open_gallery(Config.load(), "mp16")) == len(
+        gallery
+    )  # Not built elsewhere.
     assert recipes.find("mp16").path is None
     assert recipes.find("./mp16").path == Path("mp16")
 
 
 def test_a_gallery_names_our_own_kinds_of_encoder_only(gallery: Gallery) -> None:
-    for table in ({"kind": "subprocess:Popen", "args": ["touch", str(TOUCHED)]}, {"kind": "tests.cli.test_door:Beacon"}):
+    for table in (
+        {"kind": "subprocess:Popen", "args": ["touch", str(TOUCHED)]},
+        {"kind": "tests.cli.test_door:Beacon"},
+    ):
         manifest = json.loads((gallery.folder / "manifest.json").read_text())
         manifest["encoder"]["table"] = table
         (gallery.folder / "manifest.json").write_text(json.dumps(manifest))
@@ -195,9 +233,14 @@ def test_no_code_of_a_models_folder_runs_even_if_the_user_says_yes(
 ) -> None:
     folder = shutil.copytree(tiny_clip, tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
-    config |= {"model_type": "theirs", "auto_map": {"AutoConfig": "theirs.Theirs", "AutoModel": "theirs.Theirs"}}
+    config |= {
+        "model_type": "theirs",
+        "auto_map": {"AutoConfig": "theirs.Theirs", "AutoModel": "theirs.Theirs"},
+    }
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "theirs.py").write_text(f"open({str(TOUCHED.resolve())!r}, 'w')\nclass Theirs: pass\n")
+    (folder / "theirs.py").write_text(
+        f"open({str(TOUCHED.resolve())!r}, 'w')\nclass Theirs: pass\n"
+    )
     monkeypatch.setattr("builtins.input", lambda *_: "y")
     with pytest.raises(MissingWeights):
         TransformersClip(str(folder))

@@ -16,7 +16,11 @@ from tests.server import fails, says
 EVIL = "\x1b[2J\x1b]52;c;AAAA\x07\x9b2J\u202egpj\u2066\x7f\x08\r"
 """Clears the screen, writes the clipboard, clears it by one byte, turns the reading order, goes back over what is there."""
 SHOWN = "52;c;AAAA"
-CONTROLS = {*map(chr, range(0x20)), *map(chr, range(0x7F, 0xA0)), *"\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068"}
+CONTROLS = {
+    *map(chr, range(0x20)),
+    *map(chr, range(0x7F, 0xA0)),
+    *"\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068",
+}
 
 
 @pytest.fixture
@@ -67,7 +71,9 @@ def test_names_of_photos_in_a_folder(shows: Cli, make_photo: MakePhoto) -> None:
     assert json.loads(out)["photo"] == str(folder / f"{EVIL}.jpg")
 
 
-def test_replies_and_errors_of_a_server(shows: Cli, make_photo: MakePhoto, chat: ChatServer) -> None:
+def test_replies_and_errors_of_a_server(
+    shows: Cli, make_photo: MakePhoto, chat: ChatServer
+) -> None:
     photo = make_photo()
     chat.script(says(f"1.5, 2.5 {EVIL}"))
     shows("ask", photo, "--locator", "zeroshot", "--explain")
@@ -85,7 +91,8 @@ def test_values_of_a_configuration(shows: Cli, make_photo: MakePhoto) -> None:
     config = Path("img2loc-evil.toml")
     value = json.dumps(EVIL)
     config.write_text(
-        f'[lmm.evil]\nkind = "openai"\nmodel = {value}\nbase_url = {value}\n[locator.{value}]\nkind = "retrieval"\n'
+        f'[lmm.evil]\nkind = "openai"\nmodel = {value}\nbase_url = {value}\n[locator.{value}]\nkind'
+        ' = "retrieval"\n'
     )
     for words in (("config", "show"), ("lmm", "list"), ("doctor",)):
         shows(*words, "--config", config)
@@ -104,7 +111,9 @@ def test_cells_of_a_table(shows: Cli, make_photo: MakePhoto) -> None:
     shows("index", "build", table, "--out", "out")
 
 
-def test_manifests_and_labels_of_galleries(shows: Cli, gallery: Gallery, make_photo: MakePhoto) -> None:
+def test_manifests_and_labels_of_galleries(
+    shows: Cli, gallery: Gallery, make_photo: MakePhoto
+) -> None:
     manifest = gallery.folder / "manifest.json"
     facts = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**facts, "encoder": {**facts["encoder"], "alias": EVIL}}))
@@ -135,6 +144,8 @@ def test_answers_go_where_they_should_while_a_bar_is_drawn(make_photo: MakePhoto
     except OSError:  # So Linux says that the last one has closed the terminal.
         pass
     assert process.wait() == 0
-    assert [json.loads(line)["photo"] for line in Path("answers").read_text().splitlines()] == list(map(str, photos))
+    assert [json.loads(line)["photo"] for line in Path("answers").read_text().splitlines()] == list(
+        map(str, photos)
+    )
     assert b"\x1b[2K" in drawn
     assert b"\x1b]52" not in drawn

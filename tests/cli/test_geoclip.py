@@ -23,15 +23,22 @@ def configured(tiny_clip: Path, tmp_path: Path, run: Cli) -> Path:
     torch.manual_seed(1)
     geoclip_towers.save(geoclip_towers.GeoClipParts(width=24), tmp_path / "parts", {})
     configure(
-        f'[encoder.clip-l14-hf]\nmodel = "{tiny_clip}"\n[encoder.geoclip]\nweights = "{tmp_path / "parts"}"\n'
-        f'[encoder.geoclip-ten-crop]\nweights = "{tmp_path / "parts"}"\n'
+        f'[encoder.clip-l14-hf]\nmodel = "{tiny_clip}"\n[encoder.geoclip]\nweights ='
+        f' "{tmp_path / "parts"}"\n[encoder.geoclip-ten-crop]\nweights = "{tmp_path / "parts"}"\n'
     )
     random = np.random.default_rng(2)
-    rows = [f"{lat},{lon}" for lat, lon in zip(random.uniform(-60, 70, 300), random.uniform(-180, 180, 300), strict=True)]
+    rows = [
+        f"{lat},{lon}"
+        for lat, lon in zip(
+            random.uniform(-60, 70, 300), random.uniform(-180, 180, 300), strict=True
+        )
+    ]
     points = tmp_path / "points.csv"
     points.write_text("LAT,LON\n" + "\n".join(rows) + "\n")
     folder = tmp_path / "home" / "galleries" / "gps-100k"
-    code, _, err = run("index", "build", points, "--of", "points", "--encoder", "geoclip", "--out", folder)
+    code, _, err = run(
+        "index", "build", points, "--of", "points", "--encoder", "geoclip", "--out", folder
+    )
     assert code == 0, err
     assert "300 points by geoclip/512d-32px" in err
     return points
@@ -52,7 +59,9 @@ def test_without_weights_it_is_said_what_is_missing(run: Cli, make_photo: MakePh
     assert "missing  gallery gps-100k" in err
 
 
-def test_with_weights_it_is_the_default_and_answers_like_the_others(configured: Path, run: Cli, make_photo: MakePhoto) -> None:
+def test_with_weights_it_is_the_default_and_answers_like_the_others(
+    configured: Path, run: Cli, make_photo: MakePhoto
+) -> None:
     code, out, err = run("ask", "--json", make_photo())
     assert code == 0, err
     assert "Using geoclip: the gallery gps-100k (300 points)" in err
@@ -70,7 +79,9 @@ def test_with_weights_it_is_the_default_and_answers_like_the_others(configured: 
     assert "%" in out
 
 
-def test_img2loc_runs_over_a_gallery_of_points(configured: Path, run: Cli, make_photo: MakePhoto, chat: ChatServer) -> None:
+def test_img2loc_runs_over_a_gallery_of_points(
+    configured: Path, run: Cli, make_photo: MakePhoto, chat: ChatServer
+) -> None:
     chat.script(says("48.8584, 2.2945"))
     code, out, err = run("ask", "--json", "--locator", "img2loc", "--lmm", "gpt", make_photo())
     assert code == 0, err
@@ -79,7 +90,9 @@ def test_img2loc_runs_over_a_gallery_of_points(configured: Path, run: Cli, make_
 
 
 def test_texts_rank_the_gallery(configured: Path, run: Cli, make_photo: MakePhoto) -> None:
-    code, out, err = run("ask", "--text", "a desert with red rocks", "--locator", "geoclip", "--json")
+    code, out, err = run(
+        "ask", "--text", "a desert with red rocks", "--locator", "geoclip", "--json"
+    )
     assert code == 0, err
     told = json.loads(out)
     assert told["text"] == "a desert with red rocks"
@@ -92,7 +105,11 @@ def test_texts_rank_the_gallery(configured: Path, run: Cli, make_photo: MakePhot
     (whole,) = search.rank(["a desert with red rocks"], k=300)
     assert whole.density is not None
     lat, lon, mass = whole.density[0]
-    inside = [e for e in whole.nearest if abs(e.location.lat - lat) <= 2.5 and abs(e.location.lon - lon) <= 2.5]
+    inside = [
+        e
+        for e in whole.nearest
+        if abs(e.location.lat - lat) <= 2.5 and abs(e.location.lon - lon) <= 2.5
+    ]
     assert sum(e.probability or 0 for e in inside) == pytest.approx(mass, rel=1e-4)
     code, out, _ = run("ask", "--text", "a desert with red rocks", "-k", "3")
     assert code == 0
@@ -112,7 +129,9 @@ def test_points_are_embedded_by_the_location_tower(configured: Path, run: Cli) -
     assert np.linalg.norm(rows, axis=1) == pytest.approx(1, abs=1e-5)
     tower = geoclip_towers.load(str(configured.parent / "parts"))[0].location_encoder
     with torch.inference_mode():
-        degrees = torch.from_numpy(np.loadtxt(configured, delimiter=",", skiprows=1).astype(np.float32))
+        degrees = torch.from_numpy(
+            np.loadtxt(configured, delimiter=",", skiprows=1).astype(np.float32)
+        )
         expected = torch.nn.functional.normalize(tower(degrees), dim=1).numpy()
     assert rows == pytest.approx(expected, abs=1e-5)
 
@@ -132,7 +151,9 @@ def test_the_encoder_from_python(configured: Path) -> None:
         img2loc.load_encoder("nonsense")
 
 
-def test_newer_weights_are_not_answered_for_by_an_old_gallery(configured: Path, run: Cli, make_photo: MakePhoto) -> None:
+def test_newer_weights_are_not_answered_for_by_an_old_gallery(
+    configured: Path, run: Cli, make_photo: MakePhoto
+) -> None:
     torch.manual_seed(2)
     geoclip_towers.save(geoclip_towers.GeoClipParts(width=24), configured.parent / "parts", {})
     code, out, err = run("ask", "--locator", "geoclip", make_photo())
@@ -140,7 +161,9 @@ def test_newer_weights_are_not_answered_for_by_an_old_gallery(configured: Path, 
     assert "their vectors do not compare" in err
 
 
-def test_ten_crops_are_other_embeddings_of_unit_length(configured: Path, run: Cli, make_photo: MakePhoto) -> None:
+def test_ten_crops_are_other_embeddings_of_unit_length(
+    configured: Path, run: Cli, make_photo: MakePhoto
+) -> None:
     photo = make_photo()
     assert run("embed", photo, "--encoder", "geoclip", "--out", "x.npy")[0] == 0
     code, _, err = run("embed", photo, "--encoder", "geoclip-ten-crop", "--out", "x.npy")
@@ -151,7 +174,10 @@ def test_ten_crops_are_other_embeddings_of_unit_length(configured: Path, run: Cl
     assert not np.allclose(single, ten, atol=1e-4)
 
 
-@pytest.mark.parametrize("option", [["--max-radius", "5"], ["--explain"], ["--local-only"], ["--cache"], ["--lmm", "gpt"]])
+@pytest.mark.parametrize(
+    "option",
+    [["--max-radius", "5"], ["--explain"], ["--local-only"], ["--cache"], ["--lmm", "gpt"]],
+)
 def test_options_that_mean_nothing_for_texts_are_refused(run: Cli, option: list[str]) -> None:
     code, _, err = run("ask", "--text", "ice", *option)
     assert code == 2

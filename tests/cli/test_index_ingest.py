@@ -26,7 +26,9 @@ def toy(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("toy")
-def test_from_download_to_gallery_in_parts_with_additions_and_out_again(run: Cli, tmp_path: Path) -> None:
+def test_from_download_to_gallery_in_parts_with_additions_and_out_again(
+    run: Cli, tmp_path: Path
+) -> None:
     import pyarrow.parquet as pq
 
     folder = make_mp16(tmp_path / "MP16-Pro", range(1, 131), table_only=[200, 201])
@@ -35,7 +37,10 @@ def test_from_download_to_gallery_in_parts_with_additions_and_out_again(run: Cli
         code, _, err = run(*build, "--part", part, "--out", tmp_path / part[0])
         assert (code, f"part {part}" in err) == (0, True), err
     code, _, err = run("index", "merge", tmp_path / "1", "--out", tmp_path / "g")
-    assert (code, err) == (1, "Error: Of 2 parts these are missing: 2/2. Embed them, and name all.\n")
+    assert (code, err) == (
+        1,
+        "Error: Of 2 parts these are missing: 2/2. Embed them, and name all.\n",
+    )
     code, _, err = run("index", "merge", tmp_path / "1", tmp_path / "2", "--out", tmp_path / "g")
     assert code == 0
     assert "130 photos by pixels/6" in err
@@ -50,13 +55,28 @@ def test_from_download_to_gallery_in_parts_with_additions_and_out_again(run: Cli
     assert (code, "140 rows" in err) == (0, True), err
     rows = pq.read_table(tmp_path / "rows.parquet").to_pylist()
     assert rows[129]["author"] == "1@N00"
-    assert [{row["source"] for row in part} for part in (rows[:130], rows[130:])] == [{"MP16_Pro_filtered"}, {"more"}]
+    assert [{row["source"] for row in part} for part in (rows[:130], rows[130:])] == [
+        {"MP16_Pro_filtered"},
+        {"more"},
+    ]
     assert json.loads(run("index", "info", tmp_path / "g")[1])["rows"] == 140
 
-    code, _, err = run("index", "import", tmp_path / "g", "--encoder", "toy", "--out", tmp_path / "again", "--photos", folder)
+    code, _, err = run(
+        "index",
+        "import",
+        tmp_path / "g",
+        "--encoder",
+        "toy",
+        "--out",
+        tmp_path / "again",
+        "--photos",
+        folder,
+    )
     assert code == 0, err
     assert "32 photos encoded again: cosine 1.0000" in err
-    code, _, err = run("index", "import", tmp_path / "g", "--encoder", "toy", "--out", tmp_path / "again2")
+    code, _, err = run(
+        "index", "import", tmp_path / "g", "--encoder", "toy", "--out", tmp_path / "again2"
+    )
     assert "taken on your word" in err
 
 
@@ -66,12 +86,30 @@ def test_mistakes_are_sentences(run: Cli, tmp_path: Path) -> None:
     build = ("index", "build", tmp_path / "t.tar", "--encoder", "toy")
     (tmp_path / "grid.toml").write_text('of = "points"\ngrid = 9\n')
     for words, message in [
-        (("index", "add", "starter", tmp_path / "grid.toml"), f"Error: {tmp_path / 'grid.toml'} is of points, and only photos"),
-        ((*build, "--part", "1/2"), "Error: A part needs a folder of its own: say which with --out."),
-        ((*build, "--part", "3/2", "--out", tmp_path / "p"), "Error: --part 3/2: say which of how many, as in 1/4"),
-        ((*build, "--device", "cuda:0"), "Error: The encoder 'toy' takes no device. Leave --device out."),
-        ((*build[:3], "--encoder", "lite0", "--device", "cuda:77"), "Error: The device 'cuda:77' cannot be used here"),
-        (("index", "add", tmp_path / "nowhere", tmp_path / "t.tar"), "Error: There is no gallery at"),
+        (
+            ("index", "add", "starter", tmp_path / "grid.toml"),
+            f"Error: {tmp_path / 'grid.toml'} is of points, and only photos",
+        ),
+        (
+            (*build, "--part", "1/2"),
+            "Error: A part needs a folder of its own: say which with --out.",
+        ),
+        (
+            (*build, "--part", "3/2", "--out", tmp_path / "p"),
+            "Error: --part 3/2: say which of how many, as in 1/4",
+        ),
+        (
+            (*build, "--device", "cuda:0"),
+            "Error: The encoder 'toy' takes no device. Leave --device out.",
+        ),
+        (
+            (*build[:3], "--encoder", "lite0", "--device", "cuda:77"),
+            "Error: The device 'cuda:77' cannot be used here",
+        ),
+        (
+            ("index", "add", tmp_path / "nowhere", tmp_path / "t.tar"),
+            "Error: There is no gallery at",
+        ),
         (("index", "import", tmp_path, "--encoder", "toy", "--out", tmp_path / "i"), "Error: "),
         (("index", "export", "starter", tmp_path / "absent" / "x.parquet"), "Error: "),
     ]:
@@ -84,7 +122,17 @@ def test_a_gallery_that_cannot_be_written_is_tuned_with_a_sentence(
     run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_pairs(tmp_path / "t.tar", range(160))
-    words = ("index", "build", tmp_path / "t.tar", "--encoder", "toy", "--spec", "IVF4,SQfp16", "--out", tmp_path / "g")
+    words = (
+        "index",
+        "build",
+        tmp_path / "t.tar",
+        "--encoder",
+        "toy",
+        "--spec",
+        "IVF4,SQfp16",
+        "--out",
+        tmp_path / "g",
+    )
     assert run(*words)[0] == 0
 
     def read_only(*_: object) -> None:
@@ -103,7 +151,9 @@ def test_a_gallery_that_cannot_be_written_is_tuned_with_a_sentence(
     assert not (paths.folder("index") / "starter" / ".lock").exists()
 
 
-def test_a_file_that_ends_early_is_no_interruption(run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_ends_early_is_no_interruption(
+    run: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Click takes the error for the end of the input."""
 
     def ends(folder: Path) -> None:
@@ -111,7 +161,10 @@ def test_a_file_that_ends_early_is_no_interruption(run: Cli, tmp_path: Path, mon
 
     monkeypatch.setattr(verify, "problems", ends)
     code, _, err = run("index", "verify", "starter")
-    assert (code, err.strip()) == (1, "Error: EOFError: No data left in file. This is a fault of img2loc; --debug shows where.")
+    assert (code, err.strip()) == (
+        1,
+        "Error: EOFError: No data left in file. This is a fault of img2loc; --debug shows where.",
+    )
 
 
 @pytest.mark.usefixtures("toy")
@@ -142,7 +195,9 @@ def test_sigkill_in_the_middle_of_a_tar_and_again(tmp_path: Path) -> None:
     )
     assert not (folder / "manifest.json").exists()
     for out in (folder, tmp_path / "whole"):
-        gallery = pipeline.build(open_source(tmp_path / "tars"), PixelEncoder(), out, alias="toy", table=TABLE)
+        gallery = pipeline.build(
+            open_source(tmp_path / "tars"), PixelEncoder(), out, alias="toy", table=TABLE
+        )
     assert contents(folder) == contents(tmp_path / "whole")
     assert 190 < len(gallery) < 210
     (line,) = pipeline.commonest_reasons(folder)

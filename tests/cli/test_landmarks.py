@@ -19,12 +19,21 @@ COMMAND = [sys.executable, "-m", "img2loc"]
 def ask(run: Cli, gallery: Path, folder: Path, name: str) -> list[tuple[float, float | None]]:
     """(error in km, radius in km) of every photograph of a list."""
     with (folder / name).open(newline="") as file:
-        truth = {str(folder / row["file"]): Location(float(row["lat"]), float(row["lon"])) for row in csv.DictReader(file)}
+        truth = {
+            str(folder / row["file"]): Location(float(row["lat"]), float(row["lon"]))
+            for row in csv.DictReader(file)
+        }
     code, out, err = run("ask", *truth, "--json", "--gallery", gallery, "--locator", "retrieval")
     assert code == 0, err
     guesses = [json.loads(line) for line in out.splitlines()]
     assert [guess["photo"] for guess in guesses] == list(truth)
-    return [(distance_km(Location(guess["lat"], guess["lon"]), truth[guess["photo"]]), guess["radius_km"]) for guess in guesses]
+    return [
+        (
+            distance_km(Location(guess["lat"], guess["lon"]), truth[guess["photo"]]),
+            guess["radius_km"],
+        )
+        for guess in guesses
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -33,31 +42,45 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not source.exists():
         pytest.skip(f"the real photographs are not at {source}")
     folder = tmp_path_factory.mktemp("landmarks") / "G"
-    subprocess.run([*COMMAND, "index", "build", source, "--out", folder, "--encoder", "lite0"], check=True, capture_output=True)
+    subprocess.run(
+        [*COMMAND, "index", "build", source, "--out", folder, "--encoder", "lite0"],
+        check=True,
+        capture_output=True,
+    )
     return folder
 
 
-def test_wonders_are_found_and_wrong_answers_are_mostly_unsure(run: Cli, built: Path, landmarks: Path) -> None:
+def test_wonders_are_found_and_wrong_answers_are_mostly_unsure(
+    run: Cli, built: Path, landmarks: Path
+) -> None:
     """Of photographs that show no recognisable place too, few get an answer that is both sure and wrong."""
     queries = ask(run, built, landmarks, "queries.csv")
     assert len(queries) == 32
     assert sum(error <= 25 for error, _ in queries) / len(queries) >= 0.35
     for found in (queries, ask(run, built, landmarks, "no-scene.csv")):
-        pretended = sum(radius is not None and radius <= COUNTRY_KM < error for error, radius in found)
+        pretended = sum(
+            radius is not None and radius <= COUNTRY_KM < error for error, radius in found
+        )
         assert pretended / len(found) <= 0.15
 
 
-def test_killed_half_way_and_run_again(run: Cli, built: Path, landmarks: Path, tmp_path: Path) -> None:
+def test_killed_half_way_and_run_again(
+    run: Cli, built: Path, landmarks: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "G"
     words = ["index", "build", landmarks / "gallery.csv", "--out", folder, "--encoder", "lite0"]
-    kill_when(lambda: list(folder.glob("img_emb/*.npy")), [*COMMAND, *words], stderr=subprocess.DEVNULL)
+    kill_when(
+        lambda: list(folder.glob("img_emb/*.npy")), [*COMMAND, *words], stderr=subprocess.DEVNULL
+    )
     assert not (folder / "manifest.json").exists()
     assert run(*words)[0] == 0
     for name in ("gallery.faiss", "rows.arrow", "manifest.json", "skipped.csv"):
         assert (folder / name).read_bytes() == (built / name).read_bytes()
 
 
-def test_a_folder_of_photos_taken_with_gps_becomes_a_gallery(run: Cli, landmarks: Path, tmp_path: Path) -> None:
+def test_a_folder_of_photos_taken_with_gps_becomes_a_gallery(
+    run: Cli, landmarks: Path, tmp_path: Path
+) -> None:
     """Real photographs, given back their positions as EXIF, then asked for."""
     from PIL import Image
 

@@ -7,7 +7,14 @@ import pytest
 from img2loc.config import factory, galleries, registry
 from img2loc.config.config import Config
 from img2loc.config.plan import Plan, plan_lmm
-from img2loc.core.errors import ConfigError, GalleryError, Img2LocError, MissingPackage, MissingWeights, UnknownName
+from img2loc.core.errors import (
+    ConfigError,
+    GalleryError,
+    Img2LocError,
+    MissingPackage,
+    MissingWeights,
+    UnknownName,
+)
 from img2loc.lmm.scripted import Scripted
 from tests.conftest import configure
 
@@ -24,12 +31,18 @@ def test_the_tables_that_must_exist() -> None:
     assert settings.table("lmm", "gpt")["kind"] == "openai"
     for name in ("img2loc", "zeroshot", "retrieval"):
         assert settings.table("locator", name)["kind"] == name
-    assert settings.table("locator", "img2loc")["nearest"] == settings.table("locator", "img2loc")["farthest"] == 16
+    assert (
+        settings.table("locator", "img2loc")["nearest"]
+        == settings.table("locator", "img2loc")["farthest"]
+        == 16
+    )
     registry.check(settings)
 
 
 def test_the_users_keys_lie_over_the_defaults(tmp_path: Path) -> None:
-    settings = config(tmp_path, '[lmm.gpt]\nmodel = "gpt-5"\n[lmm.mine]\nkind = "scripted"\nreplies = ["1, 2"]')
+    settings = config(
+        tmp_path, '[lmm.gpt]\nmodel = "gpt-5"\n[lmm.mine]\nkind = "scripted"\nreplies = ["1, 2"]'
+    )
     assert settings.table("lmm", "gpt") == {"kind": "openai", "model": "gpt-5"}
     assert settings.origin("lmm", "gpt", "model").endswith("c.toml")
     assert settings.origin("lmm", "gpt", "kind") == "defaults"
@@ -53,11 +66,16 @@ def test_which_file_is_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert Config.load().ask == {"locator": "named"}
     assert config(tmp_path, text.format("given")).ask == {"locator": "given"}
     monkeypatch.setenv("IMG2LOC_CONFIG", "absent.toml")
-    with pytest.raises(ConfigError, match=r"no configuration file absent.toml. Create it, or name another by --config"):
+    with pytest.raises(
+        ConfigError,
+        match=r"no configuration file absent.toml. Create it, or name another by --config",
+    ):
         Config.load()
 
 
-def test_without_a_home_the_working_directory_is_no_configuration_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_home_the_working_directory_is_no_configuration_folder(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def unknown(user: int) -> None:
         raise KeyError(user)
 
@@ -73,11 +91,20 @@ def test_without_a_home_the_working_directory_is_no_configuration_folder(monkeyp
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[locator.img2loc]\nneerest = 3", r"\[locator.img2loc\] has no key 'neerest'. Known: kind, .*nearest, farthest"),
+        (
+            "[locator.img2loc]\nneerest = 3",
+            r"\[locator.img2loc\] has no key 'neerest'. Known: kind, .*nearest, farthest",
+        ),
         ("[locator.retrieval]\nnearest = '16'", r"\[locator.retrieval\] nearest = '16'"),
         ("[locator.retrieval]\ndecide = 'best'", r"decide = 'best'"),
-        ("[encoder.lite0]\nbatchsize = 3", r"no key 'batchsize'. Known: kind, device, dtype, batch_size"),
-        ("[encoder.mine]\nkind = 'nonsense'", r"unknown kind 'nonsense'. Known: geoclip, lite0, open_clip"),
+        (
+            "[encoder.lite0]\nbatchsize = 3",
+            r"no key 'batchsize'. Known: kind, device, dtype, batch_size",
+        ),
+        (
+            "[encoder.mine]\nkind = 'nonsense'",
+            r"unknown kind 'nonsense'. Known: geoclip, lite0, open_clip",
+        ),
         ("[encoder.mine]\nmodel = 'x'", r"has no kind"),
         ("[lmms.gpt]\nmodel = 'x'", r"no role \[lmms\]"),
         ("[lmm]\ngpt = 'x'", r"must hold named tables"),
@@ -99,7 +126,9 @@ def test_a_missing_configuration_file_says_so(tmp_path: Path) -> None:
 
 
 def test_unknown_names_list_the_known_ones() -> None:
-    with pytest.raises(UnknownName, match=r"no locator named 'nonsense'. Known: clip-hierarchy, ensemble, geoclip"):
+    with pytest.raises(
+        UnknownName, match=r"no locator named 'nonsense'. Known: clip-hierarchy, ensemble, geoclip"
+    ):
         Plan(Config.load(), "nonsense")
     with pytest.raises(GalleryError, match=r"no gallery named 'nonsense'. Known: starter"):
         galleries.open_gallery(Config.load(), "nonsense")
@@ -108,7 +137,13 @@ def test_unknown_names_list_the_known_ones() -> None:
 def test_missing_weights_say_which_how_large_and_how_to_get_them() -> None:
     with pytest.raises(MissingWeights) as caught:
         factory.encoder(Config.load(), "clip-l14")
-    for words in ("[encoder.clip-l14]", "timm/vit_large_patch14_clip_224.openai", "1.7 GB", "MIT", "img2loc setup clip-l14"):
+    for words in (
+        "[encoder.clip-l14]",
+        "timm/vit_large_patch14_clip_224.openai",
+        "1.7 GB",
+        "MIT",
+        "img2loc setup clip-l14",
+    ):
         assert words in str(caught.value)
 
 
@@ -128,7 +163,9 @@ def test_a_third_partys_class_needs_no_registration(tmp_path: Path) -> None:
     settings = config(tmp_path, '[encoder.toy]\nkind = "tests.toys:PixelEncoder"\nside = 4')
     assert factory.encoder(settings, "toy").name == "pixels/4"
     with pytest.raises(ConfigError, match=r"no key 'sides'. Known: kind, side"):
-        factory.encoder(config(tmp_path, '[encoder.toy]\nkind = "tests.toys:PixelEncoder"\nsides = 4'), "toy")
+        factory.encoder(
+            config(tmp_path, '[encoder.toy]\nkind = "tests.toys:PixelEncoder"\nsides = 4'), "toy"
+        )
     with pytest.raises(MissingPackage, match="needs the module absent"):
         factory.encoder(config(tmp_path, '[encoder.toy]\nkind = "absent:X"'), "toy")
     with pytest.raises(ConfigError, match="has no Nonsense"):
@@ -138,11 +175,18 @@ def test_a_third_partys_class_needs_no_registration(tmp_path: Path) -> None:
 def test_command_line_options_only_where_they_apply() -> None:
     settings = Config.load()
     factory.override(settings, "img2loc", k=3)
-    assert (settings.table("locator", "img2loc")["nearest"], settings.table("locator", "img2loc")["farthest"]) == (3, 3)
+    assert (
+        settings.table("locator", "img2loc")["nearest"],
+        settings.table("locator", "img2loc")["farthest"],
+    ) == (3, 3)
     assert settings.origin("locator", "img2loc", "nearest") == "command line"
     factory.override(settings, "retrieval", k=3)
     assert settings.table("locator", "retrieval")["nearest"] == 3
-    for name, option in (("retrieval", {"lmm": "gpt"}), ("zeroshot", {"gallery": "starter"}), ("zeroshot", {"k": 3})):
+    for name, option in (
+        ("retrieval", {"lmm": "gpt"}),
+        ("zeroshot", {"gallery": "starter"}),
+        ("zeroshot", {"k": 3}),
+    ):
         with pytest.raises(ConfigError, match=r"leave|does not apply"):
             factory.override(settings, name, **option)
 
@@ -157,7 +201,11 @@ def test_the_rule_of_a_plain_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     assert factory.default_locator(Config.load()) == "retrieval"
     monkeypatch.setenv("OPENAI_API_KEY", "x")
     assert factory.default_locator(Config.load()) == "zeroshot"
-    assert factory.default_locator(Config.load(), gallery="starter") == factory.default_locator(Config.load(), k=3) == "img2loc"
+    assert (
+        factory.default_locator(Config.load(), gallery="starter")
+        == factory.default_locator(Config.load(), k=3)
+        == "img2loc"
+    )
     monkeypatch.delenv("OPENAI_API_KEY")
     assert factory.default_locator(Config.load(), lmm="scripted") == "zeroshot"
     assert factory.default_locator(Config.load(), gallery="starter", lmm="scripted") == "img2loc"
@@ -178,7 +226,10 @@ def test_every_shipped_table_can_be_made_or_says_why_not(monkeypatch: pytest.Mon
         try:
             factory.lmm(plan_lmm(settings, name))
         except Img2LocError as error:
-            assert any(words in str(error) for words in ("pip install", "not on this machine", "img2loc ask"))
+            assert any(
+                words in str(error)
+                for words in ("pip install", "not on this machine", "img2loc ask")
+            )
     for name in settings.names("encoder"):
         try:
             factory.encoder(settings, name)

@@ -29,7 +29,9 @@ def test_distance_across_the_antimeridian_is_short() -> None:
 
 
 def test_densest_place_outvotes_a_nearer_loner() -> None:
-    points = degrees([Location(10, 10), Location(48.85, 2.29), Location(48.86, 2.30), Location(48.84, 2.31)])
+    points = degrees(
+        [Location(10, 10), Location(48.85, 2.29), Location(48.86, 2.30), Location(48.84, 2.31)]
+    )
     assert densest(points, np.array([0.3, 0.25, 0.25, 0.2]), 25.0) in (1, 2, 3)
     assert densest(points, np.array([0.9, 0.04, 0.03, 0.03]), 25.0) == 0
 
@@ -53,14 +55,20 @@ def test_spread_holds_the_share_of_weight() -> None:
     assert spread_km(centre, points, weights, 0.71) == pytest.approx(1111.95, abs=0.1)
 
 
-@pytest.mark.parametrize(("lat", "lon"), [(91, 0), (-90.1, 0), (0, 180.1), (0, -181), (float("nan"), 0), (0, float("inf"))])
+@pytest.mark.parametrize(
+    ("lat", "lon"),
+    [(91, 0), (-90.1, 0), (0, 180.1), (0, -181), (float("nan"), 0), (0, float("inf"))],
+)
 def test_a_location_is_a_point_on_earth(lat: float, lon: float) -> None:
     with pytest.raises(ValueError, match="is not between"):
         Location(lat, lon)
 
 
 def test_distances_broadcast() -> None:
-    a, b = degrees([Location(0, 0), Location(1, 1)]), degrees([Location(0, 0), Location(0, 90), Location(0, 180)])
+    a, b = (
+        degrees([Location(0, 0), Location(1, 1)]),
+        degrees([Location(0, 0), Location(0, 90), Location(0, 180)]),
+    )
     table = distances_km(a[:, None], b[None])
     assert table.shape == (2, 3)
     assert table[0, 2] == pytest.approx(np.pi * 6371.0088)

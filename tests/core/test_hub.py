@@ -24,7 +24,11 @@ SHARDS = [f"model-0000{number}-of-00003.safetensors" for number in (1, 2, 3)]
 INDEX = "model.safetensors.index.json"
 FILES = {
     "config.json": b"{}",
-    INDEX: json.dumps({"weight_map": {f"layer.{at}": shard for at, shard in enumerate(SHARDS)}}).encode(),
+    INDEX: (
+        json.dumps(
+            {"weight_map": {f"layer.{at}": shard for at, shard in enumerate(SHARDS)}}
+        ).encode()
+    ),
     **{shard: shard.encode() for shard in SHARDS},
 }
 
@@ -70,7 +74,10 @@ def test_a_download_that_was_cut_off_is_not_ready() -> None:
 def test_weights_that_cannot_be_loaded_are_fetched_again() -> None:
     """They are all there, so `setup` would not fetch them."""
     snapshot(Path(HF_HUB_CACHE), "org/damaged", list(FILES))
-    with pytest.raises(MissingWeights, match=r"cannot load .*\. Get the files again: hf download org/damaged --force-download\."):
+    with pytest.raises(
+        MissingWeights,
+        match=r"cannot load .*\. Get the files again: hf download org/damaged --force-download\.",
+    ):
         factory.lmm(plan_lmm(llava("org/damaged"), "big"))
 
 
@@ -79,13 +86,19 @@ def test_setup_goes_on_where_a_download_was_cut_off(httpserver: HTTPServer, tmp_
 
     def answer(request: Request) -> Response:
         if request.path in ("/api/models/org/resumed", "/api/models/org/resumed/revision/main"):
-            siblings = [{"rfilename": name, "size": len(content)} for name, content in FILES.items()]
+            siblings = [
+                {"rfilename": name, "size": len(content)} for name, content in FILES.items()
+            ]
             return Response(
-                json.dumps({"id": "org/resumed", "sha": COMMIT, "siblings": siblings}), content_type="application/json"
+                json.dumps({"id": "org/resumed", "sha": COMMIT, "siblings": siblings}),
+                content_type="application/json",
             )
         name = request.path.rpartition("/")[2]
         if request.path.startswith("/api/models/org/resumed/tree"):
-            files = [{"type": "file", "path": name, "size": len(content), "oid": COMMIT} for name, content in FILES.items()]
+            files = [
+                {"type": "file", "path": name, "size": len(content), "oid": COMMIT}
+                for name, content in FILES.items()
+            ]
             return Response(json.dumps(files), content_type="application/json")
         if name not in FILES:
             return Response(status=404)
@@ -97,7 +110,11 @@ def test_setup_goes_on_where_a_download_was_cut_off(httpserver: HTTPServer, tmp_
     httpserver.expect_request(re.compile("/.*")).respond_with_handler(answer)
     folder = snapshot(tmp_path / "hub", "org/resumed", ["config.json", INDEX, SHARDS[0]])
     llava("org/resumed")
-    here = {"HF_ENDPOINT": httpserver.url_for("").rstrip("/"), "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+    here = {
+        "HF_ENDPOINT": httpserver.url_for("").rstrip("/"),
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+    }
     done = subprocess.run(
         [sys.executable, "-m", "img2loc", "setup", "big", "--yes", "--config", "llava.toml"],
         env={**os.environ, **here, "HF_HOME": str(tmp_path)},

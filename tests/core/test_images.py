@@ -114,7 +114,9 @@ try: upright(saved(Image.new("1", (10000, 10000)), "PNG")); raise SystemExit("de
 except UnreadablePhoto: pass
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=True
+    )
     assert int(done.stdout) < 900
 
 
@@ -149,7 +151,9 @@ def test_the_small_jpeg_carries_nothing_of_the_original(make_photo: MakePhoto) -
     exif = Image.Exif()
     exif[271] = "SECRETMAKER"
     exif.get_ifd(0x8825)[2] = (48.0, 51.0, 30.0)
-    path = make_photo(exif=exif, comment=b"SECRETCOMMENT", icc_profile=b"SECRETPROFILE" * 20, size=(2000, 1000))
+    path = make_photo(
+        exif=exif, comment=b"SECRETCOMMENT", icc_profile=b"SECRETPROFILE" * 20, size=(2000, 1000)
+    )
     assert b"SECRET" in path.read_bytes()
     small = Photo(path).jpeg(512)
     assert b"SECRET" not in small

@@ -30,7 +30,11 @@ print(held() - before)
 @pytest.mark.skipif(sys.platform != "linux", reason="RssAnon and mallopt are of Linux's glibc")
 def test_memory_is_what_is_used() -> None:
     held = {
-        asked: int(subprocess.run([sys.executable, "-c", _SCRIPT, asked], capture_output=True, text=True, check=True).stdout)
+        asked: int(
+            subprocess.run(
+                [sys.executable, "-c", _SCRIPT, asked], capture_output=True, text=True, check=True
+            ).stdout
+        )
         for asked in ("yes", "no")
     }
     assert held["yes"] < 60  # 20 MB are kept.
@@ -57,7 +61,10 @@ print(return_large_blocks.cache_info().currsize)
 
 def test_the_command_line_asks_for_it_and_the_library_does_not(tmp_path: Path) -> None:
     """The allocator of a program that imports us is its own."""
-    for script, words, asked in ((_BUILDS, [str(tmp_path)], "0"), (_ASKS, ["index", "info", "starter"], "1")):
+    for script, words, asked in (
+        (_BUILDS, [str(tmp_path)], "0"),
+        (_ASKS, ["index", "info", "starter"], "1"),
+    ):
         command = [sys.executable, "-c", script, *words]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == asked

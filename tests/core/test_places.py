@@ -30,7 +30,8 @@ def test_nothing_in_mid_ocean() -> None:
 
 
 def test_nearest_across_the_antimeridian_and_up_north() -> None:
-    # Taveuni, Fiji, from just west and just east of 180°: the same town, though the degrees differ by 360.
+    # Taveuni, Fiji, from just west and just east of 180°: the same town, though the degrees differ
+    # by 360.
     west, east = place_at(Location(-16.80, 179.999)), place_at(Location(-16.80, -179.999))
     assert west is not None
     assert east is not None
@@ -39,4 +40,6 @@ def test_nearest_across_the_antimeridian_and_up_north() -> None:
     svalbard = place_at(Location(78.246, 15.466))
     assert svalbard is not None
     assert svalbard.name == "Longyearbyen"
-    assert svalbard.distance_km == pytest.approx(distance_km(Location(78.246, 15.466), Location(78.22334, 15.64689)), abs=0.1)
+    assert svalbard.distance_km == pytest.approx(
+        distance_km(Location(78.246, 15.466), Location(78.22334, 15.64689)), abs=0.1
+    )

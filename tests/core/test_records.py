@@ -14,11 +14,30 @@ def test_a_guess_survives_json() -> None:
     )
     near = Neighbour(Location(1, 2), 0.5, "a", "town", probability=0.25)
     far = Neighbour(Location(-1, -2), -0.5, "b")
-    guess = Guess(Photo(Path("x.jpg")), "located", Location(3, 4), 5.0, Neighbours((near,), (far,)), ("words",), replies, "why")
+    guess = Guess(
+        Photo(Path("x.jpg")),
+        "located",
+        Location(3, 4),
+        5.0,
+        Neighbours((near,), (far,)),
+        ("words",),
+        replies,
+        "why",
+    )
     record = json.loads(json.dumps(guess_record(guess), allow_nan=False))
-    assert (record["photo"], record["status"], record["lat"], record["lon"], record["radius_km"]) == ("x.jpg", "located", 3, 4, 5)
-    assert record["nearest"] == [{"lat": 1, "lon": 2, "similarity": 0.5, "id": "a", "label": "town", "probability": 0.25}]
-    assert record["farthest"] == [{"lat": -1, "lon": -2, "similarity": -0.5, "id": "b", "label": ""}]
+    assert (
+        record["photo"],
+        record["status"],
+        record["lat"],
+        record["lon"],
+        record["radius_km"],
+    ) == ("x.jpg", "located", 3, 4, 5)
+    assert record["nearest"] == [
+        {"lat": 1, "lon": 2, "similarity": 0.5, "id": "a", "label": "town", "probability": 0.25}
+    ]
+    assert record["farthest"] == [
+        {"lat": -1, "lon": -2, "similarity": -0.5, "id": "b", "label": ""}
+    ]
     assert record["prompts"] == ["words"]
     assert tuple(map(reply_from, record["replies"])) == replies
     assert record["detail"] == "why"
@@ -26,4 +45,9 @@ def test_a_guess_survives_json() -> None:
 
 def test_no_answer_has_no_coordinates() -> None:
     record = guess_record(Guess(Photo(Path("x.jpg")), "refused", detail="declined"))
-    assert (record["lat"], record["lon"], record["radius_km"], record["status"]) == (None, None, None, "refused")
+    assert (record["lat"], record["lon"], record["radius_km"], record["status"]) == (
+        None,
+        None,
+        None,
+        "refused",
+    )

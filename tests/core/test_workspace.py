@@ -31,12 +31,18 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path, f
     )
     workspace = Workspace(tmp_path / "run", "run", RunError, file=file)
     command = [sys.executable, "-c", script, str(workspace.folder), file]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
         assert other.stdout is not None
         assert other.stdout.readline().strip() == "held"
         with pytest.raises(RunError) as raised, workspace.locked():
             pass
-        assert str(raised.value) == f"Another process is writing the run {workspace.path}. Wait for it, or choose another --out."
+        assert (
+            str(raised.value)
+            == f"Another process is writing the run {workspace.path}. Wait for it, or choose"
+            " another --out."
+        )
         with Workspace(tmp_path / "run", "run", RunError, file="y.npy").locked():
             pass  # Another file of the folder is free.
         other.kill()
@@ -48,18 +54,25 @@ def test_a_file_size_limit_is_a_message_and_the_old_file_stays(tmp_path: Path) -
     """In a process of its own, because the limit holds for the process."""
     write_json(tmp_path / "note.json", {"done": 1})
     script = (
-        "import resource, sys; from pathlib import Path\n"
-        "from img2loc.core.errors import Img2LocError; from img2loc.core.files import write_json\n"
-        "from img2loc.core.workspace import Workspace\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
-        "try:\n"
-        "    with Workspace(Path(sys.argv[1]), 'features', Img2LocError, 'set IMG2LOC_HOME').locked():\n"
-        "        write_json(Path(sys.argv[1], 'note.json'), {'done': 'x' * 9000})\n"
-        "except Img2LocError as error:\n"
-        "    print(error)"
+        "import resource, sys; from pathlib import Path\nfrom img2loc.core.errors import"
+        " Img2LocError; from img2loc.core.files import write_json\nfrom img2loc.core.workspace"
+        " import Workspace\nresource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\ntry:\n    with"
+        " Workspace(Path(sys.argv[1]), 'features', Img2LocError, 'set IMG2LOC_HOME').locked():\n   "
+        "     write_json(Path(sys.argv[1], 'note.json'), {'done': 'x' * 9000})\nexcept Img2LocError"
+        " as error:\n    print(error)"
     )
-    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == f"The features {tmp_path} cannot be written (File too large). Mend that, or set IMG2LOC_HOME."
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (
+        done.stdout.strip()
+        == f"The features {tmp_path} cannot be written (File too large). Mend that, or set"
+        " IMG2LOC_HOME."
+    )
     assert gallery(tmp_path).read_note("note.json") == {"done": 1}
     assert not list(tmp_path.glob("*.tmp"))
 
@@ -67,7 +80,10 @@ def test_a_file_size_limit_is_a_message_and_the_old_file_stays(tmp_path: Path) -
 def test_a_full_disk_is_named(tmp_path: Path) -> None:
     """The device that is always full stands where the draft is written."""
     (tmp_path / "x.npy.tmp").symlink_to("/dev/full")
-    with pytest.raises(GalleryError, match=r"The disk of .* is full. Make room") as raised, gallery(tmp_path).locked():
+    with (
+        pytest.raises(GalleryError, match=r"The disk of .* is full. Make room") as raised,
+        gallery(tmp_path).locked(),
+    ):
         write_bytes(tmp_path / "x.npy", b"vectors")
     assert isinstance(raised.value.__cause__, OSError)
     assert raised.value.__cause__.errno == errno.ENOSPC
@@ -76,7 +92,9 @@ def test_a_full_disk_is_named(tmp_path: Path) -> None:
     assert (tmp_path / "x.npy").read_bytes() == b"vectors"
 
 
-def test_a_full_disk_is_known_where_a_library_does_not_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_known_where_a_library_does_not_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     usage = namedtuple("usage", "total used free")
     for free, message in ((4096, "is full. Make room"), (1 << 40, "cannot be written")):
         monkeypatch.setattr("shutil.disk_usage", lambda _, free=free: usage(1 << 41, 1 << 40, free))
@@ -94,7 +112,10 @@ def test_a_disk_without_locks_is_a_message(tmp_path: Path, monkeypatch: pytest.M
         raise NotImplementedError("FileSystem does not appear to support flock")
 
     monkeypatch.setattr("filelock.FileLock.acquire", none)
-    with pytest.raises(GalleryError, match=r"has no file locks, .*choose another --out"), gallery(tmp_path).locked():
+    with (
+        pytest.raises(GalleryError, match=r"has no file locks, .*choose another --out"),
+        gallery(tmp_path).locked(),
+    ):
         pass
 
 
@@ -104,9 +125,11 @@ def test_what_differs_is_said_with_both_values_and_the_remedy(tmp_path: Path) ->
     workspace.require_same({"data": "a" * 64, "lr": 1e-6, "sigma": [1, 2]}, plan)
     with pytest.raises(ConfigError) as raised:
         workspace.require_same(plan, {**plan, "lr": 0.1, "seed": 3, "data": "b" * 64})
-    assert str(raised.value) == (
-        f'The model {tmp_path} was begun differently: data is "{"a" * 58}… there and "{"b" * 58}… now; lr is 1e-06 there and '
-        f"0.1 now; seed is not set there and 3 now. Run the first command again, choose another --out, or delete {tmp_path}."
+    assert (
+        str(raised.value)
+        == f'The model {tmp_path} was begun differently: data is "{"a" * 58}… there and'
+        f' "{"b" * 58}… now; lr is 1e-06 there and 0.1 now; seed is not set there and 3 now. Run'
+        f" the first command again, choose another --out, or delete {tmp_path}."
     )
 
 
@@ -114,7 +137,10 @@ def test_what_differs_is_said_with_both_values_and_the_remedy(tmp_path: Path) ->
 def test_a_note_that_cannot_be_read_is_a_message(tmp_path: Path, content: str) -> None:
     assert read_plan(tmp_path) is None
     (tmp_path / "build.json").write_text(content)
-    with pytest.raises(GalleryError, match=r"build\.json cannot be read. Restore it, choose another --out, or delete"):
+    with pytest.raises(
+        GalleryError,
+        match=r"build\.json cannot be read. Restore it, choose another --out, or delete",
+    ):
         read_plan(tmp_path)
 
 

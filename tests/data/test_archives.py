@@ -11,7 +11,9 @@ from img2loc.data import archive_scan
 from img2loc.data.archives import Archive, find_archives
 from tests.archives import photo_bytes, split, write_tar, write_zip
 
-FILES = {f"images/{seed}.jpg": photo_bytes(seed) for seed in range(5)} | {f"long/{'x' * 150}.jpg": b"no photo at all"}
+FILES = {f"images/{seed}.jpg": photo_bytes(seed) for seed in range(5)} | {
+    f"long/{'x' * 150}.jpg": b"no photo at all"
+}
 
 
 def contents(archive: Archive) -> dict[str, bytes]:
@@ -19,7 +21,9 @@ def contents(archive: Archive) -> dict[str, bytes]:
 
 
 def test_a_tar_is_read_in_place(tmp_path: Path) -> None:
-    (archive,) = find_archives(write_tar(tmp_path / "a.tar", {f"./{name}": content for name, content in FILES.items()}))
+    (archive,) = find_archives(
+        write_tar(tmp_path / "a.tar", {f"./{name}": content for name, content in FILES.items()})
+    )
     assert (contents(archive), archive.torn, len(archive)) == (FILES, "", 6)
 
 
@@ -48,8 +52,14 @@ def test_a_missing_piece_is_told_and_what_is_before_it_is_used(tmp_path: Path) -
 
 def test_several_tars_with_numbers_for_names_stay_several(tmp_path: Path) -> None:
     for number in range(3):
-        write_tar(tmp_path / "a.tar", {f"{number}.jpg": photo_bytes(number)}).rename(tmp_path / f"part{number:02}")
-    assert [list(archive.names()) for archive in find_archives(tmp_path)] == [["0.jpg"], ["1.jpg"], ["2.jpg"]]
+        write_tar(tmp_path / "a.tar", {f"{number}.jpg": photo_bytes(number)}).rename(
+            tmp_path / f"part{number:02}"
+        )
+    assert [list(archive.names()) for archive in find_archives(tmp_path)] == [
+        ["0.jpg"],
+        ["1.jpg"],
+        ["2.jpg"],
+    ]
 
 
 def test_wherever_a_tar_is_cut_the_whole_files_before_are_there(tmp_path: Path) -> None:
@@ -61,7 +71,9 @@ def test_wherever_a_tar_is_cut_the_whole_files_before_are_there(tmp_path: Path) 
         (archive,) = find_archives(path)
         found = contents(archive)
         assert found == dict(list(FILES.items())[: len(found)])
-        complete = [name for name, photo in FILES.items() if 0 <= content.find(photo) <= cut - len(photo)]
+        complete = [
+            name for name, photo in FILES.items() if 0 <= content.find(photo) <= cut - len(photo)
+        ]
         assert list(found) == complete
         assert f"the {len(found):,} files before" in archive.torn
 
@@ -70,12 +82,16 @@ def test_garbage_and_nothing_are_torn_archives(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(b"garbage" * 1000)
     (tmp_path / "b.tar").touch()
     (tmp_path / "c.zip").write_bytes(b"PK\x03\x04 garbage")
-    assert [(len(archive), bool(archive.torn)) for archive in find_archives(tmp_path)] == [(0, True)] * 3
+    assert [(len(archive), bool(archive.torn)) for archive in find_archives(tmp_path)] == [
+        (0, True)
+    ] * 3
 
 
 def test_headers_that_no_reader_of_tars_can_make_sense_of_end_the_archive(tmp_path: Path) -> None:
     """A size beyond all numbers, and one below zero, in a header whose checksum is right."""
-    content = write_tar(tmp_path / "a.tar", {"a.jpg": b"1", "b.jpg": b"2", "c.jpg": b"3"}).read_bytes()
+    content = write_tar(
+        tmp_path / "a.tar", {"a.jpg": b"1", "b.jpg": b"2", "c.jpg": b"3"}
+    ).read_bytes()
     for number, size in enumerate((b"\x80" + b"\x7f" * 11, b"\xff" * 10 + b"\xf0\x00")):
         header = bytearray(content[1024:1536])
         header[124:136], header[148:156] = size, b" " * 8
@@ -90,7 +106,9 @@ def test_headers_that_no_reader_of_tars_can_make_sense_of_end_the_archive(tmp_pa
 def test_a_zip_whose_directory_is_damaged_is_torn(tmp_path: Path) -> None:
     content = write_zip(tmp_path / "a.zip", {"ü.jpg": b"1", "b.jpg": b"2"}).read_bytes()
     at = content.index(b"PK\x01\x02")
-    for number, (place, value) in enumerate([(at + 6, 230), (content.index("ü".encode(), at), 0xFF)]):
+    for number, (place, value) in enumerate(
+        [(at + 6, 230), (content.index("ü".encode(), at), 0xFF)]
+    ):
         damaged = bytearray(content)
         damaged[place] = value
         (tmp_path / f"{number}.zip").write_bytes(damaged)
@@ -107,11 +125,16 @@ def test_a_torn_note_of_an_archive_is_made_again(tmp_path: Path, content: bytes)
     assert contents(find_archives(path)[0]) == FILES
 
 
-def test_where_no_note_can_be_kept_the_message_names_that_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_no_note_can_be_kept_the_message_names_that_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("IMG2LOC_HOME", str(tmp_path / "file"))
     with pytest.raises(
-        SourceError, match=r"What lies in a\.tar is noted in .*catalogues, which cannot be written .* IMG2LOC_HOME"
+        SourceError,
+        match=(
+            r"What lies in a\.tar is noted in .*catalogues, which cannot be written .* IMG2LOC_HOME"
+        ),
     ):
         find_archives(write_tar(tmp_path / "a.tar", FILES))
 
@@ -127,7 +150,9 @@ def test_an_archive_is_gone_through_once(tmp_path: Path, monkeypatch: pytest.Mon
 def test_its_digest_is_of_its_content_not_of_its_place(tmp_path: Path) -> None:
     one = find_archives(write_tar(tmp_path / "one" / "a.tar", FILES))[0].digest()
     assert find_archives(write_tar(tmp_path / "two" / "b.tar", FILES))[0].digest() == one
-    assert find_archives(write_tar(tmp_path / "c.tar", {**FILES, "more.jpg": b"x"}))[0].digest() != one
+    assert (
+        find_archives(write_tar(tmp_path / "c.tar", {**FILES, "more.jpg": b"x"}))[0].digest() != one
+    )
 
 
 def test_an_archive_that_vanishes_stops_the_work(tmp_path: Path) -> None:

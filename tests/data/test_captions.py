@@ -57,7 +57,11 @@ def test_cities_name_town_region_and_country(places: Path) -> None:
     assert found["FR/Paris"].location == Location(48.8534, 2.3488)
     assert found["GE/Tbilisi"].text == "Tbilisi/Georgia/Georgia"
     assert found["GE/Tbilisi"].label == "Tbilisi, Georgia"
-    assert [key for key in found if key.startswith("US/")] == ["US/Chicago", "US/Atlanta", "US/Springfield"]
+    assert [key for key in found if key.startswith("US/")] == [
+        "US/Chicago",
+        "US/Atlanta",
+        "US/Springfield",
+    ]
 
 
 def test_two_towns_of_one_name_in_one_country_have_two_ids(places: Path) -> None:
@@ -67,7 +71,11 @@ def test_two_towns_of_one_name_in_one_country_have_two_ids(places: Path) -> None
 
 
 def test_most_takes_the_most_populous_of_each_unit(places: Path) -> None:
-    assert list(items(CaptionSource(places, "{city}", "city", most=1))) == ["FR/Paris", "GE/Tbilisi", "US/Chicago"]
+    assert list(items(CaptionSource(places, "{city}", "city", most=1))) == [
+        "FR/Paris",
+        "GE/Tbilisi",
+        "US/Chicago",
+    ]
     split = items(CaptionSource(places, "{city}", "city", most=1, split=["US"]))
     assert list(split) == ["FR/Paris", "GE/Tbilisi", "US-GA/Atlanta", "US-IL/Chicago"]
     assert split["US-GA/Atlanta"].label == "Atlanta, Georgia, United States"
@@ -86,7 +94,9 @@ def test_most_takes_the_most_populous_of_each_unit(places: Path) -> None:
         ("A photo in {city}.", "town", "level is 'town'"),
     ],
 )
-def test_a_template_names_places_and_nothing_else(places: Path, template: str, level: str, said: str) -> None:
+def test_a_template_names_places_and_nothing_else(
+    places: Path, template: str, level: str, said: str
+) -> None:
     with pytest.raises(SourceError, match=said):
         CaptionSource(places, template, level)
 
@@ -109,20 +119,47 @@ def test_mistakes_are_said(places: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "old", "new", "said"),
     [
-        ("cities.csv", "2138551", '"1,000"', r"cities\.csv, line 2: population is '1,000'.*digits alone"),
-        ("cities.csv", "2138551", "", r"cities\.csv, line 2: population is ''.*0 where it is not known"),
+        (
+            "cities.csv",
+            "2138551",
+            '"1,000"',
+            r"cities\.csv, line 2: population is '1,000'.*digits alone",
+        ),
+        (
+            "cities.csv",
+            "2138551",
+            "",
+            r"cities\.csv, line 2: population is ''.*0 where it is not known",
+        ),
         ("cities.csv", "2138551", "1_000", r"cities\.csv, line 2: population is '1_000'"),
         ("cities.csv", ",498715,6", "", r"cities\.csv, line 7: population is ''"),
-        ("cities.csv", "Tbilisi,", "Tbilisi,,", r"cities\.csv, line 5: more cells than columns.*[Qq]uote"),
+        (
+            "cities.csv",
+            "Tbilisi,",
+            "Tbilisi,,",
+            r"cities\.csv, line 5: more cells than columns.*[Qq]uote",
+        ),
         ("cities.csv", "Tbilisi", " ", r"cities\.csv, line 5: city is empty"),
         ("cities.csv", "41.6941", "north", r"cities\.csv, line 5: .*'north'.*degrees"),
-        ("cities.csv", "GE,,", "XX,,", r"cities\.csv, line 5: country_code 'XX' is not in countries\.csv"),
+        (
+            "cities.csv",
+            "GE,,",
+            "XX,,",
+            r"cities\.csv, line 5: country_code 'XX' is not in countries\.csv",
+        ),
         ("countries.csv", "GE,", "FR,", r"countries\.csv, line 3: code 'FR' is in .*line 2 too"),
         ("countries.csv", "Georgia,,", ",,", r"countries\.csv, line 3: country is empty"),
-        ("countries.csv", COUNTRIES.partition("\n")[2], "", r"countries\.csv has a header and no line"),
+        (
+            "countries.csv",
+            COUNTRIES.partition("\n")[2],
+            "",
+            r"countries\.csv has a header and no line",
+        ),
     ],
 )
-def test_a_line_that_cannot_be_used_is_named(places: Path, name: str, old: str, new: str, said: str) -> None:
+def test_a_line_that_cannot_be_used_is_named(
+    places: Path, name: str, old: str, new: str, said: str
+) -> None:
     text = (places / name).read_text(encoding="utf-8")
     assert old in text
     (places / name).write_text(text.replace(old, new, 1), encoding="utf-8")
@@ -170,14 +207,20 @@ def test_the_recipes_that_ship(states: str, units: int) -> None:
     listed = items(second)
     assert {key.partition("/")[0] for key in listed} == set(items(first))
     assert items(first)["FR"].text == "A Street View photo in France."
-    assert listed["FR/Paris"].text == "A Street View photo close to the town of Paris in the region of Île-de-France in France."
+    assert (
+        listed["FR/Paris"].text
+        == "A Street View photo close to the town of Paris in the region of Île-de-France in"
+        " France."
+    )
     texts = [item.text for item in listed.values()]
     assert len(set(texts)) == len(texts)
 
 
 def test_recipes_say_what_is_wrong(tmp_path: Path) -> None:
     recipe = tmp_path / "mine.toml"
-    recipe.write_text(f'of = "texts"\npath = "{paths.folder("index") / "places"}"\ntemplate = "{{nowhere}}"\n')
+    recipe.write_text(
+        f'of = "texts"\npath = "{paths.folder("index") / "places"}"\ntemplate = "{{nowhere}}"\n'
+    )
     with pytest.raises(SourceError, match="nowhere"):
         recipes.find(str(recipe)).source()
     recipe.write_text("most = 'all'\n")

@@ -14,7 +14,15 @@ from img2loc.data.open_source import Mixture, open_source
 from img2loc.data.photo_names import Seen
 from img2loc.data.tables import open_table
 from img2loc.data.webdataset import PairsSource
-from tests.archives import make_mp16, make_pairs, mp16_name, photo_bytes, write_table, write_tar, write_zip
+from tests.archives import (
+    make_mp16,
+    make_pairs,
+    mp16_name,
+    photo_bytes,
+    write_table,
+    write_tar,
+    write_zip,
+)
 
 
 def test_an_id_is_seen_once_however_it_is_written() -> None:
@@ -36,10 +44,17 @@ def test_pairs_give_items(tmp_path: Path) -> None:
     found = list(open_source(tmp_path))
     items = [entry for entry in found if isinstance(entry, Item)]
     assert [item.id for item in items] == [f"{n:09}" for n in range(5)]
-    assert (items[2].location, items[2].label, items[2].author, items[2].licence) == (Location(0.2, 1.5), "place 2", "me", "CC0")
+    assert (items[2].location, items[2].label, items[2].author, items[2].licence) == (
+        Location(0.2, 1.5),
+        "place 2",
+        "me",
+        "CC0",
+    )
     assert callable(items[4].photo.data)
     assert items[4].photo.data() == photo_bytes(4)
-    assert [entry for entry in found if isinstance(entry, Rejected)] == [Rejected("000000002", "duplicate id")]
+    assert [entry for entry in found if isinstance(entry, Rejected)] == [
+        Rejected("000000002", "duplicate id")
+    ]
 
 
 def test_pairs_that_are_none_say_why(tmp_path: Path) -> None:
@@ -60,8 +75,17 @@ def test_pairs_that_are_none_say_why(tmp_path: Path) -> None:
 def test_a_description_that_is_damaged_costs_its_own_photo_only(tmp_path: Path) -> None:
     good = b'{"lat": 1, "lon": 2}'
     cut_off = b'{"lat": 1, "lon": 2, "title": "Z\\u00fcrich \\ud83d"}'
-    files = {"a.jpg": b"", "a.json": b"[" * 100_000, "b.jpg": b"", "b.json": cut_off, "c.jpg": b"", "c.json": b" " * 500 + good}
-    path = write_zip(tmp_path / "t.zip", {**files, "d.jpg": b"", "d.json": good}, zipfile.ZIP_DEFLATED)
+    files = {
+        "a.jpg": b"",
+        "a.json": b"[" * 100_000,
+        "b.jpg": b"",
+        "b.json": cut_off,
+        "c.jpg": b"",
+        "c.json": b" " * 500 + good,
+    }
+    path = write_zip(
+        tmp_path / "t.zip", {**files, "d.jpg": b"", "d.json": good}, zipfile.ZIP_DEFLATED
+    )
     content = bytearray(path.read_bytes())
     at = content.index(b"c.json") + len("c.json")
     content[at : at + 8] = b"\xff" * 8
@@ -70,18 +94,31 @@ def test_a_description_that_is_damaged_costs_its_own_photo_only(tmp_path: Path) 
     assert [entry for entry in found if isinstance(entry, Rejected)] == [
         Rejected("a", "its .json cannot be read"), Rejected("c", "its .json cannot be read"),
     ]  # fmt: skip
-    assert [(entry.id, entry.label) for entry in found if isinstance(entry, Item)] == [("b", "Zürich ?"), ("d", "")]
+    assert [(entry.id, entry.label) for entry in found if isinstance(entry, Item)] == [
+        ("b", "Zürich ?"),
+        ("d", ""),
+    ]
 
 
 def test_photographs_that_share_a_key_are_not_lost_in_silence(tmp_path: Path) -> None:
     good = b'{"lat": 1, "lon": 2}'
-    files = {"IMG.1.jpg": b"1", "IMG.2.jpg": b"2", "IMG.json": good, "x.mask.png": b"", "x.jpg": b"3", "x.json": good}
+    files = {
+        "IMG.1.jpg": b"1",
+        "IMG.2.jpg": b"2",
+        "IMG.json": good,
+        "x.mask.png": b"",
+        "x.jpg": b"3",
+        "x.json": good,
+    }
     first, second, third = PairsSource(write_tar(tmp_path / "t.tar", files))
     assert isinstance(first, Item)
     assert isinstance(second, Rejected)
     assert isinstance(third, Item)
     assert (second.id, second.reason[:29]) == ("IMG.2.jpg", "a second photograph of the ke")
-    assert [item.photo.data() for item in (first, third) if callable(item.photo.data)] == [b"1", b"3"]
+    assert [item.photo.data() for item in (first, third) if callable(item.photo.data)] == [
+        b"1",
+        b"3",
+    ]
 
 
 def test_a_torn_tar_of_pairs_is_told(tmp_path: Path) -> None:
@@ -96,9 +133,15 @@ def test_a_torn_tar_of_pairs_is_told(tmp_path: Path) -> None:
 def test_of_two_sources_the_first_has_the_photo_and_each_row_its_source(tmp_path: Path) -> None:
     """MP-16's ids with folders in one source, with underscores in the other: the same photographs."""
     folder = make_mp16(tmp_path / "mp16", range(1, 6))
-    more = write_table(tmp_path / "more.csv", ["file", "lat", "lon"], [(mp16_name(n).replace("/", "_"), 1, n) for n in (4, 5, 6)])
+    more = write_table(
+        tmp_path / "more.csv",
+        ["file", "lat", "lon"],
+        [(mp16_name(n).replace("/", "_"), 1, n) for n in (4, 5, 6)],
+    )
     first = CsvSource(folder / "metadata" / "MP16_Pro_filtered.csv", folder)
-    mixture = Mixture([("mp16", first), ("more", CsvSource(more))], but=lambda: [[mp16_name(1).replace("/", "_")]])
+    mixture = Mixture(
+        [("mp16", first), ("more", CsvSource(more))], but=lambda: [[mp16_name(1).replace("/", "_")]]
+    )
     found = list(mixture)
     assert [(entry.id, entry.source) for entry in found if isinstance(entry, Item)] == [
         *((mp16_name(n), "mp16") for n in (5, 4, 3, 2)), (mp16_name(6).replace("/", "_"), "more"),
@@ -115,9 +158,18 @@ def test_a_parquet_table_reads_like_the_csv(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     rows = [("a.jpg", 1.5, -2.0, 7), ("b.jpg", None, 3.0, 8), ("", 1.0, 1.0, 9)]
-    write_table(tmp_path / "t.csv", ["file", "lat", "lon", "id"], [["" if v is None else v for v in row] for row in rows])
+    write_table(
+        tmp_path / "t.csv",
+        ["file", "lat", "lon", "id"],
+        [["" if v is None else v for v in row] for row in rows],
+    )
     table = pa.table(
-        {name: list(column) for name, column in zip(("file", "lat", "lon", "id"), zip(*rows, strict=True), strict=True)}
+        {
+            name: list(column)
+            for name, column in zip(
+                ("file", "lat", "lon", "id"), zip(*rows, strict=True), strict=True
+            )
+        }
     )
     pq.write_table(table, tmp_path / "t.parquet")
     parquet, csv = (list(CsvSource(tmp_path / f"t.{kind}")) for kind in ("parquet", "csv"))
@@ -127,7 +179,10 @@ def test_a_parquet_table_reads_like_the_csv(tmp_path: Path) -> None:
     (tmp_path / "bad.parquet").write_text("no")
     with pytest.raises(SourceError, match="cannot be read as Parquet"):
         CsvSource(tmp_path / "bad.parquet")
-    with pytest.raises(SourceError, match=r"absent\.parquet cannot be read: No such file or directory\. Name a CSV or Parquet"):
+    with pytest.raises(
+        SourceError,
+        match=r"absent\.parquet cannot be read: No such file or directory\. Name a CSV or Parquet",
+    ):
         CsvSource(tmp_path / "absent.parquet")
 
 
@@ -145,7 +200,9 @@ def test_a_parquet_tables_odd_types_are_text_as_a_csv_has_it(tmp_path: Path) -> 
         "title": pa.array(["x", "x"]).dictionary_encode(),
     }
     pq.write_table(pa.table(columns), tmp_path / "t.parquet")
-    first, second = (entry for entry in CsvSource(tmp_path / "t.parquet") if isinstance(entry, Item))
+    first, second = (
+        entry for entry in CsvSource(tmp_path / "t.parquet") if isinstance(entry, Item)
+    )
     assert (first.id, first.author, first.label) == ("4763369508", "", "x")
     assert first.location.lat == pytest.approx(48.8584, abs=1e-5)
     assert first.location.lon == 2
@@ -157,7 +214,10 @@ def test_a_parquet_table_whose_pages_are_damaged_is_a_sentence(tmp_path: Path) -
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    pq.write_table(pa.table({"file": ["a.jpg"] * 50, "lat": [1.0] * 50, "lon": [2.0] * 50}), tmp_path / "t.parquet")
+    pq.write_table(
+        pa.table({"file": ["a.jpg"] * 50, "lat": [1.0] * 50, "lon": [2.0] * 50}),
+        tmp_path / "t.parquet",
+    )
     content = (tmp_path / "t.parquet").read_bytes()
     (tmp_path / "t.parquet").write_bytes(content[:4] + b"\xff" * 60 + content[64:])
     with pytest.raises(SourceError, match=r"t\.parquet is damaged"):
@@ -181,10 +241,20 @@ def test_a_long_csv_is_counted_and_read_without_being_held(tmp_path: Path) -> No
 def test_what_is_no_source_is_told_before_anything_is_embedded(tmp_path: Path) -> None:
     import gzip
 
-    whole = write_tar(tmp_path / "a.tar", {"a.jpg": photo_bytes(1), "a.json": b'{"lat": 1, "lon": 2}'}).read_bytes()
+    whole = write_tar(
+        tmp_path / "a.tar", {"a.jpg": photo_bytes(1), "a.json": b'{"lat": 1, "lon": 2}'}
+    ).read_bytes()
     for name, content, message in [
-        ("b.tar.gz", gzip.compress(whole), "is compressed, so that nothing in it can be read in place. Unpack it"),
-        ("c.tar", gzip.compress(whole), r"c\.tar breaks off at byte 0: .* may be empty, compressed or no tar file"),
+        (
+            "b.tar.gz",
+            gzip.compress(whole),
+            "is compressed, so that nothing in it can be read in place. Unpack it",
+        ),
+        (
+            "c.tar",
+            gzip.compress(whole),
+            r"c\.tar breaks off at byte 0: .* may be empty, compressed or no tar file",
+        ),
         ("d.tar", b"", r"d\.tar breaks off at byte 0: .* may be empty, compressed or no tar file"),
         ("e.zip", b"", r"e\.zip breaks off or is damaged"),
     ]:
@@ -202,8 +272,8 @@ def test_recipes_of_several_sources(tmp_path: Path) -> None:
     make_mp16(tmp_path / "mp16", range(1, 5))
     make_pairs(tmp_path / "pairs" / "0.tar", range(20, 23))
     (tmp_path / "both.toml").write_text(
-        '[[source]]\npath = "mp16"\ntable = "metadata/MP16_Pro_filtered.csv"\ncolumns = { photo = "IMG_ID" }\n'
-        '[[source]]\nname = "street"\npath = "pairs"\n'
+        '[[source]]\npath = "mp16"\ntable = "metadata/MP16_Pro_filtered.csv"\ncolumns = { photo ='
+        ' "IMG_ID" }\n[[source]]\nname = "street"\npath = "pairs"\n'
     )
     recipe = recipes.find(str(tmp_path / "both.toml"))
     assert recipe.is_whole
@@ -230,7 +300,9 @@ def test_wrong_recipes_of_sources_are_named(tmp_path: Path, text: str, message: 
         recipes.find(str(tmp_path / "r.toml"))
 
 
-@pytest.mark.parametrize("name", ["no.such:thing.csv", "mp16:v2.csv", ":x.csv", "/data/2024:09/x.csv"])
+@pytest.mark.parametrize(
+    "name", ["no.such:thing.csv", "mp16:v2.csv", ":x.csv", "/data/2024:09/x.csv"]
+)
 def test_a_colon_in_a_path_names_no_package(tmp_path: Path, name: str) -> None:
     (tmp_path / "mp16:v2.csv").touch()
     (tmp_path / "r.toml").write_text(f'path = "{name}"\n')

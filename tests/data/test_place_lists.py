@@ -1,4 +1,7 @@
-"""The place list: every country, each city where it is, homonyms apart. Truth: ISO, reverse look-ups, known coordinates."""
+"""The place list: every country, each city where it is, homonyms apart.
+
+Truth: ISO, reverse look-ups, known coordinates.
+"""
 
 import csv
 import re
@@ -90,7 +93,9 @@ def test_every_city_is_in_its_country_by_another_table() -> None:
         if code not in (row["country_code"], "??")
     ]
     assert len(wrong) <= 0.004 * len(CITIES), wrong
-    assert not {(country, city) for country, city, _ in wrong} & {(row["code"], row["city"]) for row in COUNTRIES}
+    assert not {(country, city) for country, city, _ in wrong} & {
+        (row["code"], row["city"]) for row in COUNTRIES
+    }
     assert found.count("??") < 0.01 * len(CITIES)  # Stations, islands, oases.
 
 
@@ -138,10 +143,14 @@ HOMONYMS = [
 
 
 @pytest.mark.parametrize(("unit", "city", "lat", "lon"), HOMONYMS)
-def test_homonyms_have_their_own_countrys_coordinates(unit: str, city: str, lat: float, lon: float) -> None:
+def test_homonyms_have_their_own_countrys_coordinates(
+    unit: str, city: str, lat: float, lon: float
+) -> None:
     rows = [row for row in units()[unit] if row["city"] == city]
     assert rows
-    assert distance_km(at(rows[0]), Location(lat, lon)) < 15  # The first is the most populous of that name.
+    assert (
+        distance_km(at(rows[0]), Location(lat, lon)) < 15
+    )  # The first is the most populous of that name.
 
 
 def test_sections_of_cities_are_no_cities() -> None:
@@ -177,13 +186,17 @@ def test_what_is_no_town_or_has_anothers_population_is_left_out(unit: str, name:
      ("IL", "Petah Tiqva", 32.09, 34.89),
      ("GH", "Sekondi-Takoradi", 4.93, -1.75), ("US-WA", "Sammamish", 47.62, -122.04), ("US-VA", "Hampton", 37.03, -76.35)],
 )  # fmt: skip
-def test_towns_are_where_they_are_by_the_name_that_english_has(unit: str, name: str, lat: float, lon: float) -> None:
+def test_towns_are_where_they_are_by_the_name_that_english_has(
+    unit: str, name: str, lat: float, lon: float
+) -> None:
     assert distance_km(at(names_in(unit)[name]), Location(lat, lon)) < 15
 
 
 def test_washington_and_bangkok_are_one_city_each() -> None:
     assert list(names_in("US-DC")) == ["Washington"]
-    assert [row["city"] for row in CITIES if row["country_code"] == "TH" and row["region"] == "Bangkok"] == ["Bangkok"]
+    assert [
+        row["city"] for row in CITIES if row["country_code"] == "TH" and row["region"] == "Bangkok"
+    ] == ["Bangkok"]
 
 
 def test_no_town_is_listed_twice() -> None:
@@ -195,7 +208,9 @@ def test_no_town_is_listed_twice() -> None:
         points = degrees([at(row) for row in rows])
         between = distances_km(points[:, None], points[None, :])
         for (i, a), (j, b) in combinations(enumerate(rows), 2):
-            same = (a["city"], a["population"]) == (b["city"], b["population"]) and a["population"] != "0"
+            same = (a["city"], a["population"]) == (b["city"], b["population"]) and a[
+                "population"
+            ] != "0"
             if between[i, j] < 1.99 or same:
                 twice.append((unit, a["city"], b["city"]))
     assert twice == [("MV", "Guraidhoo", "Guraidhoo")]
@@ -205,7 +220,11 @@ def test_towns_of_one_population_are_known_to_be_two() -> None:
     """A population that is not rounded and stands twice is often copied from elsewhere: each pair here was looked at."""
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
     for row in CITIES:
-        if row["country_code"] != "US" and int(row["population"]) >= 5000 and not row["population"].endswith("00"):
+        if (
+            row["country_code"] != "US"
+            and int(row["population"]) >= 5000
+            and not row["population"].endswith("00")
+        ):
             found[row["country_code"], row["population"]].append(row["city"])
     assert sorted(tuple(sorted(names)) for names in found.values() if len(names) > 1) == [
         ("Ajdovščina", "Brežice"),
@@ -222,12 +241,25 @@ def test_towns_of_one_population_are_known_to_be_two() -> None:
 
 def test_names_are_what_a_caption_would_say() -> None:
     for row in CITIES:
-        assert not re.search(r"[()/]|^City of | Parish$|balance|[\u2018\u2019\u02bb\u02bc`]", row["city"]), row
+        assert not re.search(
+            r"[()/]|^City of | Parish$|balance|[\u2018\u2019\u02bb\u02bc`]", row["city"]
+        ), row
         assert not re.search(r"^(City|State|Region) of |[()0-9]", row["region"]), row
         for name in (row["city"], row["region"]):
             marks = unicodedata.normalize("NFD", name)
-            assert not re.search("[\u0304\u0323\u0331]", marks) or row["country_code"] in ("LV", "VN", "NZ"), row
-            assert not re.search("[sStT]\u0327", marks) or row["country_code"] in ("AZ", "CY", "MD", "RO", "TM", "TR"), row
+            assert not re.search("[\u0304\u0323\u0331]", marks) or row["country_code"] in (
+                "LV",
+                "VN",
+                "NZ",
+            ), row
+            assert not re.search("[sStT]\u0327", marks) or row["country_code"] in (
+                "AZ",
+                "CY",
+                "MD",
+                "RO",
+                "TM",
+                "TR",
+            ), row
             assert not re.search("[\u0400-\u04ff]", marks), row
 
 

@@ -20,7 +20,13 @@ def csv(tmp_path: Path, text: str) -> Path:
 
 @pytest.mark.parametrize(
     "header",
-    ["file,lat,lon", "IMG_ID,LAT,LON", "name,latitude,longitude", "image_path,Lat,lng", "IMG_FILE,lat,Long"],
+    [
+        "file,lat,lon",
+        "IMG_ID,LAT,LON",
+        "name,latitude,longitude",
+        "image_path,Lat,lng",
+        "IMG_FILE,lat,Long",
+    ],
 )
 def test_columns_are_found_by_their_usual_names(tmp_path: Path, header: str) -> None:
     items = list(CsvSource(csv(tmp_path, f"{header}\na.jpg,48.5,2.25\n")))
@@ -46,12 +52,24 @@ def test_ambiguity_is_refused_and_can_be_settled(tmp_path: Path) -> None:
 
 
 def test_missing_columns_are_named(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"no column for the lon: none of lon, lng, long, longitude. It has: file, lat, x"):
+    with pytest.raises(
+        SourceError,
+        match=r"no column for the lon: none of lon, lng, long, longitude. It has: file, lat, x",
+    ):
         CsvSource(csv(tmp_path, "file,lat,x\n"))
 
 
 def test_bad_rows_are_rejected_with_their_line(tmp_path: Path) -> None:
-    rows = ["a.jpg,91,0", "b.jpg,,", ",1,1", "c.jpg,nan,1", "d.jpg,0.0,0.0", "e.jpg,1,1", "e.jpg,2,2", "short"]
+    rows = [
+        "a.jpg,91,0",
+        "b.jpg,,",
+        ",1,1",
+        "c.jpg,nan,1",
+        "d.jpg,0.0,0.0",
+        "e.jpg,1,1",
+        "e.jpg,2,2",
+        "short",
+    ]
     found = list(CsvSource(csv(tmp_path, "file,lat,lon\n" + "\n".join(rows))))
     assert [type(entry) for entry in found] == [Rejected] * 5 + [Item] + [Rejected] * 2
     reasons = [entry.reason for entry in found if isinstance(entry, Rejected)]
@@ -108,7 +126,7 @@ def test_odd_layouts(tmp_path: Path) -> None:
 
 
 def test_what_would_shift_or_swallow_rows_is_not_taken(tmp_path: Path) -> None:
-    (rejected, good) = CsvSource(csv(tmp_path, "file,lat,lon\na,b.jpg,1,2\nc.jpg,3,4\n"))
+    rejected, good = CsvSource(csv(tmp_path, "file,lat,lon\na,b.jpg,1,2\nc.jpg,3,4\n"))
     assert isinstance(rejected, Rejected)
     assert "more cells than columns" in rejected.reason
     assert isinstance(good, Item)
@@ -149,7 +167,11 @@ def test_an_empty_folder_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "bad",
-    [{2: (0.0, 0.0, 0.0), 4: (0.0, 0.0, 0.0)}, {2: (400.0, 0.0, 0.0), 4: (1.0, 0.0, 0.0)}, {2: (1.0,), 4: (200.0, 0.0, 0.0)}],
+    [
+        {2: (0.0, 0.0, 0.0), 4: (0.0, 0.0, 0.0)},
+        {2: (400.0, 0.0, 0.0), 4: (1.0, 0.0, 0.0)},
+        {2: (1.0,), 4: (200.0, 0.0, 0.0)},
+    ],
 )
 def test_damaged_positions_are_no_positions(make_photo: MakePhoto, bad: dict[int, object]) -> None:
     exif = Image.Exif()

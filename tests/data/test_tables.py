@@ -30,7 +30,10 @@ def write(request: pytest.FixtureRequest, tmp_path: Path) -> Write:
             path.write_text("".join(",".join(map(str, row)) + "\n" for row in (names, *rows)))
         else:
             columns = zip(*rows, strict=True)
-            pq.write_table(pa.table({name: list(column) for name, column in zip(names, columns, strict=True)}), path)
+            pq.write_table(
+                pa.table({name: list(column) for name, column in zip(names, columns, strict=True)}),
+                path,
+            )
         return path
 
     return call
@@ -41,7 +44,9 @@ def test_columns_of_roles_that_are_not_asked_for_may_be_there_twice(write: Write
     path = write(header, ("a.jpg", 1.5, 2.5, "r", "s", "c", "n", "x", "y"))
     (item,) = CsvSource(path)
     assert isinstance(item, Item)
-    with pytest.raises(SourceError, match=r"2 columns for the city: city, town\. Rename all but one"):
+    with pytest.raises(
+        SourceError, match=r"2 columns for the city: city, town\. Rename all but one"
+    ):
         list(placed_photos(path))
 
 
@@ -51,13 +56,19 @@ def test_what_cannot_be_used_is_found_again_by_its_number(write: Write, tmp_path
     for source in (CsvSource(path), PointsSource(path)):
         reasons = [entry.reason for entry in source if isinstance(entry, Rejected)]
         assert [reason.partition(": no point on Earth")[0] for reason in reasons] == where
-    (tmp_path / "skipped.csv").write_text("id,reason\n" + "".join(f"b.jpg,{at}: odd\n" for at in where))
+    (tmp_path / "skipped.csv").write_text(
+        "id,reason\n" + "".join(f"b.jpg,{at}: odd\n" for at in where)
+    )
     assert commonest_reasons(tmp_path) == ["2 × odd"]
 
 
 def test_points_are_read(write: Write) -> None:
     path = write("latitude,lng,title", (1.5, 2.5, "one"), (3.5, 4.5, "two"))
-    assert [(item.id, item.label) for item in Recipe("p", of="points", path=path).source() if isinstance(item, Item)] == [
+    assert [
+        (item.id, item.label)
+        for item in Recipe("p", of="points", path=path).source()
+        if isinstance(item, Item)
+    ] == [
         ("0", "one"),
         ("1", "two"),
     ]
@@ -67,40 +78,60 @@ def test_inputs_of_an_embedding_are_read(write: Write, tmp_path: Path) -> None:
     photos = Inputs(write("image,id", ("a.jpg", "x"), ("", "y")))
     assert photos.of == "photos"
     (_, photo), (_, missing) = photos
-    assert photo == next(iter(CsvSource(write("image,lat,lon", ("a.jpg", 1.5, 2.5), name="same")))).photo  # type: ignore[union-attr]
+    assert (
+        photo
+        == next(iter(CsvSource(write("image,lat,lon", ("a.jpg", 1.5, 2.5), name="same")))).photo
+    )  # type: ignore[union-attr]
     assert isinstance(missing, Rejected)
     assert missing.reason.endswith("no photo is named")
     points = Inputs(write("lat,lon", (1.5, 2.5), (91.5, 2.5)))
     assert (points.of, len(points)) == ("points", 2)
-    assert "no point on Earth" in next(content.reason for _, content in points if isinstance(content, Rejected))
+    assert "no point on Earth" in next(
+        content.reason for _, content in points if isinstance(content, Rejected)
+    )
 
 
 def test_places_of_training_photos_are_read(write: Write) -> None:
-    path = write("file,lat,lon,town,country", ("a.jpg", 48.85, 2.35, "Paris", "France"), ("b.jpg", 0.5, 91.5, "", "Nowhere"))
+    path = write(
+        "file,lat,lon,town,country",
+        ("a.jpg", 48.85, 2.35, "Paris", "France"),
+        ("b.jpg", 0.5, 91.5, "", "Nowhere"),
+    )
     found = [(row.city, row.country) for row in placed_photos(path) if isinstance(row, PlacedPhoto)]
     assert found == [("Paris", "France"), ("", "Nowhere")]
 
 
 def test_predictions_and_truth_are_read(write: Write) -> None:
-    truth = write("file,lat,lon", ("a.jpg", 1.5, 2.5), ("b.jpg", 0, 0), ("c.jpg", 3.5, 4.5), name="truth")
-    predictions = write("IMG_ID,LAT,LON,pred_lat,pred_lon", ("a.jpg", 9.5, 9.5, 1.5, 2.5), name="predictions")
+    truth = write(
+        "file,lat,lon", ("a.jpg", 1.5, 2.5), ("b.jpg", 0, 0), ("c.jpg", 3.5, 4.5), name="truth"
+    )
+    predictions = write(
+        "IMG_ID,LAT,LON,pred_lat,pred_lon", ("a.jpg", 9.5, 9.5, 1.5, 2.5), name="predictions"
+    )
     matched = match(predictions, truth)
     assert matched.outcomes.status == ("located", "missing")
     assert matched.outcomes.guess[0].tolist() == [1.5, 2.5]
     (left_out,) = matched.truth_left_out
-    assert left_out.startswith("b.jpg: row 2: 0, 0" if truth.suffix == ".parquet" else "b.jpg: line 3: 0, 0")
+    assert left_out.startswith(
+        "b.jpg: row 2: 0, 0" if truth.suffix == ".parquet" else "b.jpg: line 3: 0, 0"
+    )
     with pytest.raises(SourceError, match=r"no column for the lon: .*\. It has: id, lat\."):
         match(write("id,lat", ("a.jpg", 1.5)), truth)
 
 
 def test_a_table_that_is_not_there_or_empty_is_told(tmp_path: Path) -> None:
     for name in ("x.csv", "x.parquet"):
-        with pytest.raises(SourceError, match=rf"{name} cannot be read: No such file or directory\. Name a CSV or Parquet file"):
+        with pytest.raises(
+            SourceError,
+            match=rf"{name} cannot be read: No such file or directory\. Name a CSV or Parquet file",
+        ):
             open_table(tmp_path / name, ())
     (tmp_path / "x.csv").write_text("\n")
     pq.write_table(pa.table({}), tmp_path / "x.parquet")
     for name in ("x.csv", "x.parquet"):
-        with pytest.raises(SourceError, match=rf"{name} is empty\. Name a file with a header and rows"):
+        with pytest.raises(
+            SourceError, match=rf"{name} is empty\. Name a file with a header and rows"
+        ):
             open_table(tmp_path / name, ("photo",))
     (tmp_path / "x.parquet").write_text("file,lat,lon\n")
     with pytest.raises(SourceError, match=r"x\.parquet cannot be read as Parquet"):
@@ -123,7 +154,11 @@ def test_a_column_chosen_for_one_role_is_not_taken_for_another(write: Write) -> 
 
 def test_a_long_parquet_table_is_read_without_being_held(tmp_path: Path) -> None:
     count = 200_000
-    columns = {"file": [f"folder/{n}.jpg" for n in range(count)], "lat": [1.5] * count, "lon": [2.5] * count}
+    columns = {
+        "file": [f"folder/{n}.jpg" for n in range(count)],
+        "lat": [1.5] * count,
+        "lon": [2.5] * count,
+    }
     pq.write_table(pa.table(columns), tmp_path / "t.parquet", row_group_size=10_000)
     del columns
     table = open_table(tmp_path / "t.parquet", ("photo",))

@@ -89,13 +89,17 @@ class Broken(Compass):
 def test_a_model_that_gives_nothing_is_told(tmp_path: Path) -> None:
     points(tmp_path / "points.csv", 5)
     skipped = embed(Inputs(tmp_path / "points.csv"), Broken(), tmp_path / "x.npy")
-    assert [(row, reason) for row, _, reason in skipped] == [(row, "the model gives it no vector") for row in range(5)]
+    assert [(row, reason) for row, _, reason in skipped] == [
+        (row, "the model gives it no vector") for row in range(5)
+    ]
 
 
 def test_photos_of_a_csv_or_a_folder(tmp_path: Path, make_photo: MakePhoto) -> None:
     paths = [make_photo(f"photos/{n}.jpg", n) for n in range(5)]
     (tmp_path / "photos" / "3.jpg").write_bytes(b"torn")
-    (tmp_path / "list.csv").write_text("file\n" + "\n".join(f"photos/{path.name}" for path in reversed(paths)) + "\n")
+    (tmp_path / "list.csv").write_text(
+        "file\n" + "\n".join(f"photos/{path.name}" for path in reversed(paths)) + "\n"
+    )
     encoder = PixelEncoder()
     skipped = embed(Inputs(tmp_path / "list.csv"), encoder, tmp_path / "a.npy")
     assert [row for row, _, _ in skipped] == [1]
@@ -120,7 +124,10 @@ def test_what_is_refused(tmp_path: Path, make_photo: MakePhoto) -> None:
     assert np.load(tmp_path / "mine.npy").shape == (3,)
     embed(inputs, Compass(), tmp_path / "x.npy")
     points(tmp_path / "points.csv", 21)
-    with pytest.raises(SourceError, match=r"rows is 20 there and 21 now; source is .* delete .*x\.npy and the \.json beside it"):
+    with pytest.raises(
+        SourceError,
+        match=r"rows is 20 there and 21 now; source is .* delete .*x\.npy and the \.json beside it",
+    ):
         embed(Inputs(tmp_path / "points.csv"), Compass(), tmp_path / "x.npy")
     (tmp_path / "x.json").write_text("[]")
     with pytest.raises(SourceError, match=r"x\.json cannot be read"):
@@ -139,11 +146,20 @@ def test_the_command_line(run: Cli, tmp_path: Path, make_photo: MakePhoto) -> No
     config.write_text('[encoder.toy]\nkind = "tests.toys:PixelEncoder"\n')
     make_photo("photos/a.jpg", 1)
     (tmp_path / "photos" / "b.jpg").write_bytes(b"")
-    code, out, err = run("embed", tmp_path / "photos", "--encoder", "toy", "--out", "x.npy", "--config", config)
+    code, out, err = run(
+        "embed", tmp_path / "photos", "--encoder", "toy", "--out", "x.npy", "--config", config
+    )
     assert (code, out) == (3, "")
     assert "2 rows of 108 by pixels/6" in err
     assert "0 bytes" in err
     assert json.loads(Path("x.json").read_text())["encoder"] == "pixels/6"
-    assert run("embed", tmp_path / "photos", "--encoder", "toy", "--out", "x.txt", "--config", config)[0] == 1
-    code, _, err = run("embed", tmp_path / "absent.csv", "--encoder", "toy", "--out", "y.npy", "--config", config)
+    assert (
+        run("embed", tmp_path / "photos", "--encoder", "toy", "--out", "x.txt", "--config", config)[
+            0
+        ]
+        == 1
+    )
+    code, _, err = run(
+        "embed", tmp_path / "absent.csv", "--encoder", "toy", "--out", "y.npy", "--config", config
+    )
     assert (code, "No such file" in err) == (1, True)

@@ -40,12 +40,16 @@ def agree(ours: Embeddings, theirs: torch.Tensor, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", LEAST)
-def test_open_clip_rows_are_open_clips_own(tiny_open_clip: Path, photos: list[Photo], dtype: str) -> None:
+def test_open_clip_rows_are_open_clips_own(
+    tiny_open_clip: Path, photos: list[Photo], dtype: str
+) -> None:
     import open_clip
 
     model, _, transform = open_clip.create_model_and_transforms(f"local-dir:{tiny_open_clip}")
     with torch.inference_mode():
-        theirs = model.eval().encode_image(torch.stack([transform(photo.image()) for photo in photos]))
+        theirs = model.eval().encode_image(
+            torch.stack([transform(photo.image()) for photo in photos])
+        )
     encoder = OpenClip(f"local-dir:{tiny_open_clip}", dtype=dtype, device="cpu", batch_size=4)
     agree(rows(encoder, photos), theirs, dtype)
     assert encoder.dim == 24
@@ -53,7 +57,9 @@ def test_open_clip_rows_are_open_clips_own(tiny_open_clip: Path, photos: list[Ph
 
 
 @pytest.mark.parametrize("dtype", LEAST)
-def test_transformers_rows_are_transformers_own(tiny_clip: Path, photos: list[Photo], dtype: str) -> None:
+def test_transformers_rows_are_transformers_own(
+    tiny_clip: Path, photos: list[Photo], dtype: str
+) -> None:
     from transformers import AutoImageProcessor, CLIPVisionModelWithProjection
 
     model = CLIPVisionModelWithProjection.from_pretrained(tiny_clip, dtype=torch.float32).eval()
@@ -94,12 +100,16 @@ def encoders(lite0: Lite0, tiny_open_clip: Path, tiny_clip: Path) -> Iterator[To
     yield TransformersClip(str(tiny_clip), device="cpu", dtype="float32")
 
 
-def test_batch_equals_singles_in_order(lite0: Lite0, tiny_open_clip: Path, tiny_clip: Path, photos: list[Photo]) -> None:
+def test_batch_equals_singles_in_order(
+    lite0: Lite0, tiny_open_clip: Path, tiny_clip: Path, photos: list[Photo]
+) -> None:
     for encoder in encoders(lite0, tiny_open_clip, tiny_clip):
         together = rows(encoder, photos)
         singles = np.concatenate([rows(encoder, [photo]) for photo in photos])
         assert (together * singles).sum(axis=1).min() >= 0.9999
-        assert (together[:5] * together[5:]).sum(axis=1).max() < 0.99999  # different photographs do differ
+        assert (together[:5] * together[5:]).sum(
+            axis=1
+        ).max() < 0.99999  # different photographs do differ
 
 
 def test_a_broken_photo_keeps_its_place(lite0: Lite0, photos: list[Photo], tmp_path: Path) -> None:
@@ -115,7 +125,9 @@ def test_a_broken_photo_keeps_its_place(lite0: Lite0, photos: list[Photo], tmp_p
     assert list(lite0.encode([])) == []
 
 
-def test_a_large_jpeg_decoded_at_a_fraction_gives_nearly_the_same_vector(lite0: Lite0, tmp_path: Path) -> None:
+def test_a_large_jpeg_decoded_at_a_fraction_gives_nearly_the_same_vector(
+    lite0: Lite0, tmp_path: Path
+) -> None:
     """The photograph that ships with the package geoclip, four times enlarged; the oracle decodes all of it."""
     from importlib.util import find_spec
 
@@ -125,7 +137,9 @@ def test_a_large_jpeg_decoded_at_a_fraction_gives_nearly_the_same_vector(lite0: 
     package = find_spec("geoclip")  # Importing it warns, and takes seconds.
     assert package is not None
     assert package.submodule_search_locations is not None
-    picture = Image.open(Path(package.submodule_search_locations[0]) / "images" / "Kauai.png").convert("RGB")
+    picture = Image.open(
+        Path(package.submodule_search_locations[0]) / "images" / "Kauai.png"
+    ).convert("RGB")
     large = picture.resize((2048, 1536), Image.Resampling.BICUBIC)
     large.save(tmp_path / "large.jpg", quality=92)
     photo = Photo(tmp_path / "large.jpg")
@@ -179,7 +193,9 @@ def test_the_name_follows_the_weights_not_their_place(tiny_clip: Path, tmp_path:
     assert TransformersClip(str(moved), device="cpu", dtype="float32").name != first.name
 
 
-def test_never_random_weights_in_silence(tiny_clip: Path, tiny_open_clip: Path, tmp_path: Path) -> None:
+def test_never_random_weights_in_silence(
+    tiny_clip: Path, tiny_open_clip: Path, tmp_path: Path
+) -> None:
     import shutil
 
     from safetensors.torch import load_file, save_file
@@ -204,7 +220,10 @@ def test_never_random_weights_in_silence(tiny_clip: Path, tiny_open_clip: Path, 
     import timm
 
     whole = timm.create_model("test_vit", pretrained=False).state_dict()
-    for kept in ({}, {name: tensor for name, tensor in whole.items() if not name.startswith("blocks.1")}):
+    for kept in (
+        {},
+        {name: tensor for name, tensor in whole.items() if not name.startswith("blocks.1")},
+    ):
         torch.save(kept, empty / "partial.pth")
         with pytest.raises(MissingWeights, match="cannot load"):
             Timm("test_vit", str(empty / "partial.pth"))
@@ -217,9 +236,21 @@ def test_the_same_weights_in_another_architecture_are_another_encoder(
     import shutil
 
     changes: list[tuple[Path, str, Callable[[Any], None]]] = [
-        (tiny_open_clip, "open_clip_config.json", lambda config: config["model_cfg"].update(quick_gelu=False)),
-        (tiny_open_clip, "open_clip_config.json", lambda config: config["model_cfg"]["vision_cfg"].update(head_width=64)),
-        (tiny_clip, "config.json", lambda config: config["vision_config"].update(hidden_act="gelu")),
+        (
+            tiny_open_clip,
+            "open_clip_config.json",
+            lambda config: config["model_cfg"].update(quick_gelu=False),
+        ),
+        (
+            tiny_open_clip,
+            "open_clip_config.json",
+            lambda config: config["model_cfg"]["vision_cfg"].update(head_width=64),
+        ),
+        (
+            tiny_clip,
+            "config.json",
+            lambda config: config["vision_config"].update(hidden_act="gelu"),
+        ),
     ]
     for source, file, change in changes:
         other = tmp_path / "other"
@@ -229,7 +260,11 @@ def test_the_same_weights_in_another_architecture_are_another_encoder(
         (other / file).write_text(json.dumps(config))
 
         def made(folder: Path, file: str = file) -> TorchEncoder:
-            return OpenClip(f"local-dir:{folder}") if file.startswith("open_clip") else TransformersClip(str(folder))
+            return (
+                OpenClip(f"local-dir:{folder}")
+                if file.startswith("open_clip")
+                else TransformersClip(str(folder))
+            )
 
         assert made(other).name != made(source).name
         shutil.rmtree(other)
@@ -245,21 +280,45 @@ def test_the_same_weights_in_another_architecture_are_another_encoder(
             "timm/vit_large_patch14_clip_224.openai",
         ),
         (OpenClip, {"model": "hf-hub:org/model"}, MissingWeights, "org/model"),
-        (OpenClip, {"model": "ViT-L-14", "pretrained": "nonsense"}, ConfigError, "no such file or tag"),
+        (
+            OpenClip,
+            {"model": "ViT-L-14", "pretrained": "nonsense"},
+            ConfigError,
+            "no such file or tag",
+        ),
         (OpenClip, {"model": "ViT-L-14"}, ConfigError, "no such file or tag"),
-        (OpenClip, {"model": "ViT-Nonsense", "pretrained": "openai"}, ConfigError, "knows no model"),
-        (TransformersClip, {"model": "openai/clip-vit-large-patch14"}, MissingWeights, "openai/clip-vit-large-patch14"),
+        (
+            OpenClip,
+            {"model": "ViT-Nonsense", "pretrained": "openai"},
+            ConfigError,
+            "knows no model",
+        ),
+        (
+            TransformersClip,
+            {"model": "openai/clip-vit-large-patch14"},
+            MissingWeights,
+            "openai/clip-vit-large-patch14",
+        ),
         (TransformersClip, {"model": "./absent"}, ConfigError, "neither a folder nor a hub id"),
-        (Timm, {"model": "vit_base_patch14_dinov2.lvd142m"}, MissingWeights, "timm/vit_base_patch14_dinov2.lvd142m"),
+        (
+            Timm,
+            {"model": "vit_base_patch14_dinov2.lvd142m"},
+            MissingWeights,
+            "timm/vit_base_patch14_dinov2.lvd142m",
+        ),
         (Timm, {"model": "nonsense"}, ConfigError, "no weights for a model"),
     ],
 )
-def test_what_is_not_here_is_named(make: type, arguments: dict[str, Any], error: type[Exception], words: str) -> None:
+def test_what_is_not_here_is_named(
+    make: type, arguments: dict[str, Any], error: type[Exception], words: str
+) -> None:
     with pytest.raises(error, match=words):
         make(**arguments)
 
 
-def test_a_checkpoint_file_with_a_built_in_architecture(tmp_path: Path, photos: list[Photo]) -> None:
+def test_a_checkpoint_file_with_a_built_in_architecture(
+    tmp_path: Path, photos: list[Photo]
+) -> None:
     import open_clip
 
     torch.manual_seed(4)
@@ -267,12 +326,16 @@ def test_a_checkpoint_file_with_a_built_in_architecture(tmp_path: Path, photos: 
     checkpoint = tmp_path / "rn50.pt"
     torch.save(model.state_dict(), checkpoint)
     with torch.inference_mode():
-        theirs = model.eval().encode_image(torch.stack([transform(photo.image()) for photo in photos[:2]]))
+        theirs = model.eval().encode_image(
+            torch.stack([transform(photo.image()) for photo in photos[:2]])
+        )
     encoder = OpenClip("RN50-quickgelu", str(checkpoint), device="cpu", dtype="float32")
     agree(rows(encoder, photos[:2]), theirs, "float32")
 
 
-def test_a_tag_brings_its_activation_and_preprocessing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_tag_brings_its_activation_and_preprocessing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """`ViT-L-14` with OpenAI's weights gets QuickGELU although its name does not say so."""
     from img2loc.core import hub
     from img2loc.encoders import open_clip as module
@@ -281,7 +344,11 @@ def test_a_tag_brings_its_activation_and_preprocessing(monkeypatch: pytest.Monke
     weights.touch()
     monkeypatch.setattr(hub.HubFiles, "cached", lambda self: weights)
     name, options = module._resolve("ViT-L-14", "openai")
-    assert (name, options["force_quick_gelu"], options["pretrained"]) == ("ViT-L-14", True, str(weights))
+    assert (name, options["force_quick_gelu"], options["pretrained"]) == (
+        "ViT-L-14",
+        True,
+        str(weights),
+    )
     assert options["image_interpolation"] == "bicubic"
     _, laion = module._resolve("ViT-B-32", "laion2b_s34b_b79k")
     assert laion["force_quick_gelu"] is False
@@ -304,7 +371,9 @@ def test_dtypes_and_devices() -> None:
     assert resolve_dtype("auto", "cpu") in (torch.float32, torch.bfloat16)
     with pytest.raises(ConfigError, match="no dtype 'half'"):
         resolve_dtype("half", "cpu")
-    with pytest.raises(ConfigError, match=r"device 'nonsense' .* Use auto, cpu, cuda, cuda:N .* or mps"):
+    with pytest.raises(
+        ConfigError, match=r"device 'nonsense' .* Use auto, cpu, cuda, cuda:N .* or mps"
+    ):
         Lite0(device="nonsense")
     with pytest.raises(ConfigError, match="batch_size is 0"):
         Lite0(batch_size=0)
@@ -319,7 +388,9 @@ def test_transformers_texts_are_transformers_own(tiny_clip: Path) -> None:
     model = CLIPTextModelWithProjection.from_pretrained(tiny_clip, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(tiny_clip)
     with torch.inference_mode():
-        theirs = torch.cat([model(**tokenizer([text], return_tensors="pt")).text_embeds for text in TEXTS])
+        theirs = torch.cat(
+            [model(**tokenizer([text], return_tensors="pt")).text_embeds for text in TEXTS]
+        )
     encoder = TransformersClip(str(tiny_clip), dtype="float32", device="cpu", batch_size=2)
     agree(encoder.encode_texts(TEXTS), theirs, "float32")
     assert encoder.encode_texts([]).shape == (0, 24)
@@ -332,7 +403,9 @@ def test_open_clip_texts_are_open_clips_own(tiny_open_clip: Path) -> None:
 
     model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{tiny_open_clip}")
     with torch.inference_mode():
-        theirs = model.eval().encode_text(open_clip.get_tokenizer(f"local-dir:{tiny_open_clip}")(TEXTS))
+        theirs = model.eval().encode_text(
+            open_clip.get_tokenizer(f"local-dir:{tiny_open_clip}")(TEXTS)
+        )
     encoder = OpenClip(f"local-dir:{tiny_open_clip}", dtype="float32", device="cpu", batch_size=2)
     agree(encoder.encode_texts(TEXTS), theirs, "float32")
     assert encoder.scale == pytest.approx(1 / 0.07, rel=1e-3)
@@ -341,7 +414,9 @@ def test_open_clip_texts_are_open_clips_own(tiny_open_clip: Path) -> None:
 def test_a_model_without_a_tokenizer_says_so(tiny_clip: Path, tmp_path: Path) -> None:
     import shutil
 
-    shutil.copytree(tiny_clip, tmp_path / "mute", ignore=shutil.ignore_patterns("token*", "special*"))
+    shutil.copytree(
+        tiny_clip, tmp_path / "mute", ignore=shutil.ignore_patterns("token*", "special*")
+    )
     with pytest.raises(MissingWeights, match="tokenizer"):
         TransformersClip(str(tmp_path / "mute"), device="cpu").encode_texts(TEXTS)
 
@@ -358,7 +433,18 @@ def test_the_text_side_is_part_of_the_name(tiny_clip: Path, tmp_path: Path) -> N
     shutil.copytree(tiny_clip, tmp_path / "words")
     words = tmp_path / "words" / "tokenizer.json"
     words.write_text(words.read_text().replace('"a": 13', '"a": 14').replace('"b": 14', '"b": 13'))
-    assert len({name, *(TransformersClip(str(tmp_path / folder), device="cpu").name for folder in ("gelu", "words"))}) == 3
+    assert (
+        len(
+            {
+                name,
+                *(
+                    TransformersClip(str(tmp_path / folder), device="cpu").name
+                    for folder in ("gelu", "words")
+                ),
+            }
+        )
+        == 3
+    )
 
 
 def test_siglip_reads_a_text_the_same_in_any_company(tiny_clip: Path, tmp_path: Path) -> None:
@@ -367,12 +453,17 @@ def test_siglip_reads_a_text_the_same_in_any_company(tiny_clip: Path, tmp_path: 
     from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel
 
     folder = tmp_path / "siglip"
-    towers = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    towers = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     torch.manual_seed(0)
     text = {**towers, "vocab_size": 200, "max_position_embeddings": 64, "projection_size": 32}
-    SiglipModel(SiglipConfig(text_config=text, vision_config={**towers, "image_size": 32, "patch_size": 8})).save_pretrained(
-        folder
-    )
+    SiglipModel(
+        SiglipConfig(text_config=text, vision_config={**towers, "image_size": 32, "patch_size": 8})
+    ).save_pretrained(folder)
     SiglipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
     for file in tiny_clip.glob("token*"):
         shutil.copy(file, folder)

@@ -28,7 +28,12 @@ def clip_768(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
     folder = tmp_path_factory.mktemp("clip768")
-    towers = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    towers = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     torch.manual_seed(3)
     config = CLIPConfig(
         text_config={**towers, "vocab_size": 100, "max_position_embeddings": 16},
@@ -60,7 +65,9 @@ def package(clip_768: Path) -> "geoclip.GeoCLIP":  # type: ignore[name-defined] 
 
 @pytest.fixture(scope="session")
 def ours(clip_768: Path) -> GeoClip:
-    return GeoClip(TransformersClip(str(clip_768), device="cpu", dtype="float32", processor="torchvision"))
+    return GeoClip(
+        TransformersClip(str(clip_768), device="cpu", dtype="float32", processor="torchvision")
+    )
 
 
 def points(rows: np.ndarray) -> list[Location]:
@@ -69,19 +76,34 @@ def points(rows: np.ndarray) -> list[Location]:
 
 def worldwide(n: int) -> np.ndarray:
     random = np.random.default_rng(0)
-    return np.stack([np.degrees(np.arcsin(random.uniform(-1, 1, n))), random.uniform(-180, 180, n)], axis=1).astype(np.float32)
+    return np.stack(
+        [np.degrees(np.arcsin(random.uniform(-1, 1, n))), random.uniform(-180, 180, n)], axis=1
+    ).astype(np.float32)
 
 
 def extreme() -> np.ndarray:
     """A thousand points at the poles, on the antimeridian, on the equator and the prime meridian."""
     random = np.random.default_rng(1)
-    edges = [(90, 0), (-90, 0), (90, 180), (-90, -180), (0, 180), (0, -180), (0, 0), (90, -180), (-90, 180), (45, 180)]
+    edges = [
+        (90, 0),
+        (-90, 0),
+        (90, 180),
+        (-90, -180),
+        (0, 180),
+        (0, -180),
+        (0, 0),
+        (90, -180),
+        (-90, 180),
+        (45, 180),
+    ]
     lat, lon = random.uniform(-90, 90, 990), random.uniform(-180, 180, 990)
     lat[:250] = random.choice([-90.0, 90.0], 250)
     lon[250:500] = random.choice([-180.0, 180.0], 250)
     lat[500:750] = 0.0
     lon[750:] = 0.0
-    return np.concatenate([np.array(edges, dtype=np.float64), np.stack([lat, lon], axis=1)]).astype(np.float32)
+    return np.concatenate([np.array(edges, dtype=np.float64), np.stack([lat, lon], axis=1)]).astype(
+        np.float32
+    )
 
 
 @pytest.mark.parametrize("rows", [worldwide(2_000), extreme()], ids=["random", "extreme"])
@@ -108,15 +130,22 @@ def test_fifty_photos_get_the_packages_top_ten(  # type: ignore[no-untyped-def]
             # What the package's own predict computes, with the gallery embedded once.
             from PIL import Image
 
-            features = normalize(package.image_encoder(package.image_encoder.preprocess_image(Image.open(path))), dim=1)
+            features = normalize(
+                package.image_encoder(package.image_encoder.preprocess_image(Image.open(path))),
+                dim=1,
+            )
             theirs = (package.logit_scale.exp() * features @ package_gallery.T).softmax(dim=-1)[0]
             best = torch.topk(theirs, 10)
             assert isinstance(row, np.ndarray)
             found = gps.search(row, 10, scale=ours.scale).nearest
             # By place, not by row: 5,877 rows of the authors' gallery repeat another.
             expected = points[best.indices].tolist()
-            assert [(e.location.lat, e.location.lon) for e in found] == [pytest.approx(tuple(at), abs=1e-5) for at in expected]
-            assert [entry.probability for entry in found] == pytest.approx(best.values.tolist(), abs=1e-5)
+            assert [(e.location.lat, e.location.lon) for e in found] == [
+                pytest.approx(tuple(at), abs=1e-5) for at in expected
+            ]
+            assert [entry.probability for entry in found] == pytest.approx(
+                best.values.tolist(), abs=1e-5
+            )
 
 
 def test_predict_itself_agrees(  # type: ignore[no-untyped-def]
@@ -124,29 +153,51 @@ def test_predict_itself_agrees(  # type: ignore[no-untyped-def]
 ) -> None:
     rows = worldwide(2000)
     monkeypatch.setitem(package._buffers, "gps_gallery", torch.from_numpy(rows))
-    np.savetxt(tmp_path / "points.csv", rows.astype(np.float64), "%.17g", ",", header="LAT,LON", comments="")
-    gallery = build(PointsSource(tmp_path / "points.csv"), ours, tmp_path / "g", alias="geoclip", table={}, of="points")
+    np.savetxt(
+        tmp_path / "points.csv",
+        rows.astype(np.float64),
+        "%.17g",
+        ",",
+        header="LAT,LON",
+        comments="",
+    )
+    gallery = build(
+        PointsSource(tmp_path / "points.csv"),
+        ours,
+        tmp_path / "g",
+        alias="geoclip",
+        table={},
+        of="points",
+    )
     path = make_photo("one.png", 7)
     where, likely = package.predict(str(path), top_k=5)
     (row,) = ours.encode([Photo(path)])
     assert isinstance(row, np.ndarray)
     found = gallery.search(row, 5, scale=ours.scale).nearest
-    assert [(e.location.lat, e.location.lon) for e in found] == [pytest.approx(tuple(at), abs=1e-5) for at in where.tolist()]
+    assert [(e.location.lat, e.location.lon) for e in found] == [
+        pytest.approx(tuple(at), abs=1e-5) for at in where.tolist()
+    ]
     assert [entry.probability for entry in found] == pytest.approx(likely.tolist(), abs=1e-5)
 
 
-def test_ten_crops_average_the_logits(clip_768: Path, package, tmp_path: Path, make_photo: MakePhoto) -> None:  # type: ignore[no-untyped-def]
+def test_ten_crops_average_the_logits(
+    clip_768: Path, package, tmp_path: Path, make_photo: MakePhoto
+) -> None:  # type: ignore[no-untyped-def]
     from torchvision.transforms.functional import ten_crop
 
     tower = TransformersClip(str(clip_768), device="cpu", dtype="float32", processor="torchvision")
     encoder = GeoClip(tower, views="ten-crop")
     assert encoder.name == GeoClip(tower).name  # one gallery serves both
-    photo = Photo(make_photo("wide.png", 3, (146, 73)))  # its shorter side is 64 · 256 / 224 already
+    photo = Photo(
+        make_photo("wide.png", 3, (146, 73))
+    )  # its shorter side is 64 · 256 / 224 already
     rows = worldwide(500)
     (mean,) = encoder.encode([photo])
     assert isinstance(mean, np.ndarray)
     with torch.inference_mode():
-        crops = torch.cat([package.image_encoder.preprocess_image(crop) for crop in ten_crop(photo.image(), 64)])
+        crops = torch.cat(
+            [package.image_encoder.preprocess_image(crop) for crop in ten_crop(photo.image(), 64)]
+        )
         theirs = package(crops, torch.from_numpy(rows)).mean(dim=0)
     ours = (encoder.scale or 0) * (encoder.encode_points(points(rows)) @ mean)
     assert np.abs(ours - theirs.numpy()).max() < 1e-3  # logits of up to 40
@@ -166,7 +217,9 @@ def test_a_folder_of_ours_loads_here_and_there(tmp_path: Path, ours: GeoClip) ->
     geoclip_towers.save(parts, tmp_path / "w", {"encoder": "x"})
     again, about = geoclip_towers.load(str(tmp_path / "w"))
     assert about["encoder"] == "x"
-    assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in parts.state_dict().items())
+    assert all(
+        torch.equal(tensor, again.state_dict()[name]) for name, tensor in parts.state_dict().items()
+    )
     _, config, weights = read_release(tmp_path / "w", "geoclip-geolocation")
     assert config["sigma"] == [1.0, 16.0, 256.0]
     model = GeoCLIP.__new__(GeoCLIP)  # its constructor would make a ViT-L/14
@@ -176,7 +229,9 @@ def test_a_folder_of_ours_loads_here_and_there(tmp_path: Path, ours: GeoClip) ->
     model.logit_scale = torch.nn.Parameter(torch.zeros([]))
     model.location_encoder = LocationEncoder(from_pretrained=False)
     model.image_encoder = torch.nn.Module()
-    model.image_encoder.mlp = torch.nn.Sequential(torch.nn.Linear(768, 768), torch.nn.ReLU(), torch.nn.Linear(768, 512))
+    model.image_encoder.mlp = torch.nn.Sequential(
+        torch.nn.Linear(768, 768), torch.nn.ReLU(), torch.nn.Linear(768, 512)
+    )
     load_geoclip_weights(model, weights)
     assert float(model.logit_scale.detach().exp()) == pytest.approx(ours.scale)
 
@@ -212,14 +267,20 @@ def test_code_in_weights_is_not_run(tmp_path: Path) -> None:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return (Path.touch, (tmp_path / "sprung",))  # type: ignore[return-value]
 
-    for name in ("image_encoder_mlp_weights.pth", "location_encoder_weights.pth", "logit_scale_weights.pth"):
+    for name in (
+        "image_encoder_mlp_weights.pth",
+        "location_encoder_weights.pth",
+        "logit_scale_weights.pth",
+    ):
         torch.save({"0.weight": Trap()}, tmp_path / name)
     with pytest.raises(MissingWeights):
         geoclip_towers.load(str(tmp_path))
     assert not (tmp_path / "sprung").exists()
 
 
-def test_towers_that_do_not_fit_are_refused(tmp_path: Path, clip_768: Path, make_photo: MakePhoto) -> None:
+def test_towers_that_do_not_fit_are_refused(
+    tmp_path: Path, clip_768: Path, make_photo: MakePhoto
+) -> None:
     with pytest.raises(ConfigError, match=r"768 features.*1280"):
         GeoClip(Lite0(device="cpu"))
     parts, _ = geoclip_towers.load("package")
@@ -247,16 +308,27 @@ def test_texts_go_through_the_same_head(tiny_clip: Path, tmp_path: Path) -> None
 
 
 def test_any_csv_of_coordinates_is_a_gallery(ours: GeoClip, tmp_path: Path) -> None:
-    (tmp_path / "mine.csv").write_text("name;latitude;lng;title\n1;48.8584;2.2945;Paris\n2;0;0;Null Island\n3;95;0;nowhere\n")
+    (tmp_path / "mine.csv").write_text(
+        "name;latitude;lng;title\n1;48.8584;2.2945;Paris\n2;0;0;Null Island\n3;95;0;nowhere\n"
+    )
     source = PointsSource(tmp_path / "mine.csv")
-    gallery = build(source, ours, tmp_path / "g", alias="geoclip", table={"kind": "geoclip"}, of="points")
+    gallery = build(
+        source, ours, tmp_path / "g", alias="geoclip", table={"kind": "geoclip"}, of="points"
+    )
     assert (len(gallery), gallery.of, gallery.manifest["skipped"]) == (2, "points", 1)
     query: Embeddings = ours.encode_points([Location(48.8584, 2.2945)])
     found = gallery.search(query[0], 1).nearest[0]
     assert found.label == "Paris"
     assert found.similarity == pytest.approx(1.0, abs=1e-5)
     with pytest.raises(ConfigError, match="'lite0' cannot embed points"):
-        build(source, Lite0(device="cpu"), tmp_path / "h", alias="lite0", table={"kind": "lite0"}, of="points")
+        build(
+            source,
+            Lite0(device="cpu"),
+            tmp_path / "h",
+            alias="lite0",
+            table={"kind": "lite0"},
+            of="points",
+        )
 
 
 def test_every_encoder_of_ours_may_be_a_tower(tmp_path: Path, make_photo: MakePhoto) -> None:

@@ -33,7 +33,11 @@ def items(rows: int) -> list[Item]:
     random = np.random.default_rng(9)
     return [
         Item(
-            f"id{n}", Location(random.uniform(-90, 90), random.uniform(-180, 180)), Photo(Path()), f"label {n}", f"author{n % 7}"
+            f"id{n}",
+            Location(random.uniform(-90, 90), random.uniform(-180, 180)),
+            Photo(Path()),
+            f"label {n}",
+            f"author{n % 7}",
         )
         for n in range(rows)
     ]
@@ -45,14 +49,21 @@ class Batches:
 
     def __iter__(self) -> Iterator[tuple[Embeddings, pa.Table]]:
         for start in range(0, len(self.rows), self.size):
-            yield self.rows[start : start + self.size], table_of(self.named[start : start + self.size])
+            yield (
+                self.rows[start : start + self.size],
+                table_of(self.named[start : start + self.size]),
+            )
 
 
 def build(folder: Path, rows: Embeddings, spec: str = "auto") -> Gallery:
-    return Gallery.build(folder, Batches(rows, items(len(rows))), encoder=ENCODER, rows=len(rows), spec=spec)
+    return Gallery.build(
+        folder, Batches(rows, items(len(rows))), encoder=ENCODER, rows=len(rows), spec=spec
+    )
 
 
-def brute_force(rows: Embeddings, query: Embeddings, k: int, sign: int, keep: np.ndarray | None = None) -> list[str]:
+def brute_force(
+    rows: Embeddings, query: Embeddings, k: int, sign: int, keep: np.ndarray | None = None
+) -> list[str]:
     scores = (rows.astype(np.float64) * query.astype(np.float64)).sum(axis=1) * sign
     order = np.lexsort((np.arange(len(rows)), -scores))
     if keep is not None:
@@ -77,7 +88,9 @@ def test_both_ends_agree_with_brute_force_ties_included(tmp_path: Path, k: int) 
         assert [entry.id for entry in neighbours.nearest] == brute_force(rows, query, k, 1)
         assert [entry.id for entry in neighbours.farthest] == brute_force(rows, query, k, -1)
     assert results[0].nearest[0].similarity == pytest.approx(1.0)
-    assert results[0].farthest[0].similarity == pytest.approx(float((rows @ queries[0]).min()), abs=1e-5)
+    assert results[0].farthest[0].similarity == pytest.approx(
+        float((rows @ queries[0]).min()), abs=1e-5
+    )
 
 
 def test_many_equal_rows_at_the_cut_are_taken_in_order(tmp_path: Path) -> None:
@@ -131,7 +144,11 @@ def test_rows_travel_with_the_vectors(tmp_path: Path) -> None:
     reopened = Gallery.open(tmp_path / "g")
     expected = items(50)[7]
     (first,) = reopened.search(rows[7], 1).nearest
-    assert (first.id, first.label, first.location) == (expected.id, expected.label, expected.location)
+    assert (first.id, first.label, first.location) == (
+        expected.id,
+        expected.label,
+        expected.location,
+    )
     assert (len(reopened), reopened.dim, reopened.encoder_name) == (50, 24, "pixels/6")
 
 
@@ -142,7 +159,17 @@ def test_metadata_of_an_earlier_version_names_the_gallerys_source() -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", ["PQ8", "PCA16,Flat", "OPQ8,IVF16,PQ8", "IVF16,PQ8,RFlat", "PQ16x4fs", "RR16,Flat", "IVF0,Flat", "Nonsense"]
+    "spec",
+    [
+        "PQ8",
+        "PCA16,Flat",
+        "OPQ8,IVF16,PQ8",
+        "IVF16,PQ8,RFlat",
+        "PQ16x4fs",
+        "RR16,Flat",
+        "IVF0,Flat",
+        "Nonsense",
+    ],
 )
 def test_indexes_that_lose_an_end_are_refused(tmp_path: Path, spec: str) -> None:
     with pytest.raises(GalleryError, match="not known to find both"):
@@ -227,20 +254,28 @@ def test_the_streamed_file_is_the_one_that_faiss_writes(tmp_path: Path, spec: st
     index = faiss.index_factory(24, spec, faiss.METRIC_INNER_PRODUCT)
     index.add(rows)
     faiss.write_index(index, str(tmp_path / "theirs.faiss"))
-    assert (tmp_path / "g" / "gallery.faiss").read_bytes() == (tmp_path / "theirs.faiss").read_bytes()
+    assert (tmp_path / "g" / "gallery.faiss").read_bytes() == (
+        tmp_path / "theirs.faiss"
+    ).read_bytes()
 
 
 @pytest.mark.parametrize("spec", ["Flat", "SQfp16"])
-def test_similarities_and_probabilities_are_those_of_the_whole_gallery(tmp_path: Path, spec: str) -> None:
+def test_similarities_and_probabilities_are_those_of_the_whole_gallery(
+    tmp_path: Path, spec: str
+) -> None:
     rows = vectors(900)
     gallery = build(tmp_path / "g", rows, spec)
-    stored = rows.astype(np.float16).astype(np.float64) if spec == "SQfp16" else rows.astype(np.float64)
+    stored = (
+        rows.astype(np.float16).astype(np.float64) if spec == "SQfp16" else rows.astype(np.float64)
+    )
     (query,) = vectors(1, seed=6)
     expected = stored @ query.astype(np.float64)
     assert np.abs(gallery.similarities(query[None])[0] - expected).max() < 1e-6
     share = np.exp(40 * expected) / np.exp(40 * expected).sum()
     found = gallery.search(query, 900, 3, scale=40.0)
-    assert [entry.probability for entry in found.nearest] == pytest.approx(sorted(share, reverse=True), abs=1e-6)
+    assert [entry.probability for entry in found.nearest] == pytest.approx(
+        sorted(share, reverse=True), abs=1e-6
+    )
     assert sum(entry.probability or 0 for entry in found.nearest) == pytest.approx(1.0, abs=1e-5)
     assert found.farthest[0].probability == pytest.approx(share.min(), rel=1e-5)
     without = gallery.search(query, 1, scale=40.0, excluded=np.arange(1, 900, 7)).nearest[0]
@@ -255,7 +290,9 @@ def test_the_mean_of_views_ranks_by_mean_similarity(tmp_path: Path) -> None:
     views = vectors(10, seed=8)
     found = gallery.search(views.mean(axis=0), 20)
     expected = (rows.astype(np.float64) @ views.T.astype(np.float64)).mean(axis=1)
-    assert [entry.similarity for entry in found.nearest] == pytest.approx(sorted(expected, reverse=True)[:20], abs=1e-6)
+    assert [entry.similarity for entry in found.nearest] == pytest.approx(
+        sorted(expected, reverse=True)[:20], abs=1e-6
+    )
 
 
 def test_an_index_that_is_not_exact_gives_no_probabilities(tmp_path: Path) -> None:
@@ -270,4 +307,6 @@ def test_the_automatic_spec_by_size() -> None:
 
     sizes = (100_000, 1_000_000, 4_100_000)
     assert [resolve_spec("auto", rows) for rows in sizes] == ["Flat", "SQfp16", "IVF4096,SQfp16"]
-    assert resolve_spec("auto", 4_100_000, "points") == "SQfp16"  # Its probabilities need every row.
+    assert (
+        resolve_spec("auto", 4_100_000, "points") == "SQfp16"
+    )  # Its probabilities need every row.

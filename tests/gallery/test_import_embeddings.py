@@ -32,7 +32,11 @@ def photos(tmp_path: Path) -> Path:
 @pytest.fixture
 def theirs(photos: Path, tmp_path: Path) -> Path:
     """As clip-retrieval writes it: two files, vectors not of unit length, coordinates among the metadata."""
-    made = [row for row in PixelEncoder().encode(Photo(photos / name) for name in NAMES) if not isinstance(row, Rejected)]
+    made = [
+        row
+        for row in PixelEncoder().encode(Photo(photos / name) for name in NAMES)
+        if not isinstance(row, Rejected)
+    ]
     vectors = 3 * np.stack(made)
     write(tmp_path / "theirs", vectors)
     return tmp_path / "theirs"
@@ -53,25 +57,43 @@ def write(folder: Path, vectors: NDArray[Any], **columns: list[Any]) -> None:
 
 
 def build(folder: Path, out: Path, places: Path | None = None) -> Gallery:
-    return import_embeddings.build(import_embeddings.Embeddings(folder, places), PixelEncoder(), out, alias="toy", table=TABLE)
+    return import_embeddings.build(
+        import_embeddings.Embeddings(folder, places), PixelEncoder(), out, alias="toy", table=TABLE
+    )
 
 
-def test_they_become_a_gallery_that_finds_its_photographs(theirs: Path, photos: Path, tmp_path: Path) -> None:
+def test_they_become_a_gallery_that_finds_its_photographs(
+    theirs: Path, photos: Path, tmp_path: Path
+) -> None:
     gallery = build(theirs, tmp_path / "g")
-    assert (len(gallery), gallery.encoder_name, gallery.manifest["imported"]) == (40, "pixels/6", {"check": None})
+    assert (len(gallery), gallery.encoder_name, gallery.manifest["imported"]) == (
+        40,
+        "pixels/6",
+        {"check": None},
+    )
     (query,) = PixelEncoder().encode([Photo(photos / NAMES[33])])
     found = gallery.search(query, 1).nearest[0]  # type: ignore[arg-type]
-    assert (found.id, found.location.lat, found.label) == (f"/data/images/{NAMES[33]}", 34, "no. 33")
+    assert (found.id, found.location.lat, found.label) == (
+        f"/data/images/{NAMES[33]}",
+        34,
+        "no. 33",
+    )
     assert found.similarity == pytest.approx(1, abs=1e-3)
     assert len(build(theirs, tmp_path / "g")) == 40
 
 
-def test_coordinates_come_from_a_table_by_whichever_name(theirs: Path, photos: Path, tmp_path: Path) -> None:
+def test_coordinates_come_from_a_table_by_whichever_name(
+    theirs: Path, photos: Path, tmp_path: Path
+) -> None:
     vectors = np.concatenate([np.load(path) for path in sorted(theirs.glob("img_emb/*.npy"))])
     write(tmp_path / "bare", vectors, url=[""] * 40)
     with pytest.raises(SourceError, match="no column for the lat"):
         import_embeddings.Embeddings(tmp_path / "bare")
-    places = write_table(tmp_path / "p.csv", ["IMG_ID", "LAT", "LON"], [(mp16_name(n), n + 1, n) for n in reversed(range(38))])
+    places = write_table(
+        tmp_path / "p.csv",
+        ["IMG_ID", "LAT", "LON"],
+        [(mp16_name(n), n + 1, n) for n in reversed(range(38))],
+    )
     gallery = build(tmp_path / "bare", tmp_path / "g", places)
     assert (len(gallery), gallery.manifest["skipped"]) == (38, 2)
     latitudes = dict(zip(gallery.ids(), gallery.locations()[:, 0], strict=True))
@@ -104,17 +126,25 @@ def test_a_spot_check_tells_another_encoder(theirs: Path, photos: Path) -> None:
 def test_files_are_paired_by_number_not_by_order(theirs: Path, tmp_path: Path) -> None:
     for kind, suffix in (("img_emb", "npy"), ("metadata", "parquet")):
         for number, name in ((0, "2"), (1, "10")):
-            (theirs / kind / f"{kind}_{number}.{suffix}").rename(theirs / kind / f"{kind}_{name}.{suffix}")
+            (theirs / kind / f"{kind}_{number}.{suffix}").rename(
+                theirs / kind / f"{kind}_{name}.{suffix}"
+            )
     assert build(theirs, tmp_path / "g").ids() == [f"/data/images/{name}" for name in NAMES]
-    (theirs / "metadata" / "metadata_10.parquet").rename(theirs / "metadata" / "metadata_11.parquet")
+    (theirs / "metadata" / "metadata_10.parquet").rename(
+        theirs / "metadata" / "metadata_11.parquet"
+    )
     with pytest.raises(SourceError, match=r"img_emb_10\.npy has no other half"):
         import_embeddings.Embeddings(theirs)
-    (theirs / "metadata" / "metadata_11.parquet").rename(theirs / "metadata" / "metadata_02.parquet")
+    (theirs / "metadata" / "metadata_11.parquet").rename(
+        theirs / "metadata" / "metadata_02.parquet"
+    )
     with pytest.raises(SourceError, match="several files of one number"):
         import_embeddings.Embeddings(theirs)
 
 
-def test_other_vectors_are_not_taken_for_those_that_were_there(theirs: Path, tmp_path: Path) -> None:
+def test_other_vectors_are_not_taken_for_those_that_were_there(
+    theirs: Path, tmp_path: Path
+) -> None:
     build(theirs, tmp_path / "g")
     path = theirs / "img_emb" / "img_emb_1.npy"
     np.save(path, -np.load(path))
@@ -126,7 +156,9 @@ def test_the_embeddings_themselves_are_never_overwritten(theirs: Path) -> None:
     """Named as our shards are, they would be."""
     for kind, suffix in (("img_emb", "npy"), ("metadata", "parquet")):
         for number in (0, 1):
-            (theirs / kind / f"{kind}_{number}.{suffix}").rename(theirs / kind / f"{kind}_{number:05}.{suffix}")
+            (theirs / kind / f"{kind}_{number}.{suffix}").rename(
+                theirs / kind / f"{kind}_{number:05}.{suffix}"
+            )
     before = contents(theirs)
     with pytest.raises(GalleryError, match="made elsewhere and would be overwritten"):
         build(theirs, theirs)
@@ -134,31 +166,51 @@ def test_the_embeddings_themselves_are_never_overwritten(theirs: Path) -> None:
 
 
 def test_rows_without_a_name_and_huge_vectors(theirs: Path, tmp_path: Path) -> None:
-    vectors = np.concatenate([np.load(path) for path in sorted(theirs.glob("img_emb/*.npy"))]).astype(np.float64)
-    write(tmp_path / "odd", vectors, lat=[1] * 40, lon=list(range(40)), image_path=["", "", *NAMES[2:]])
+    vectors = np.concatenate(
+        [np.load(path) for path in sorted(theirs.glob("img_emb/*.npy"))]
+    ).astype(np.float64)
+    write(
+        tmp_path / "odd",
+        vectors,
+        lat=[1] * 40,
+        lon=list(range(40)),
+        image_path=["", "", *NAMES[2:]],
+    )
     np.save(tmp_path / "odd" / "img_emb" / "img_emb_1.npy", vectors[25:] * 1e60)
     gallery = build(tmp_path / "odd", tmp_path / "g")
     assert gallery.ids() == NAMES[2:]
     with (tmp_path / "g" / "skipped.csv").open() as file:
         skipped = [tuple(row.values()) for row in csv.DictReader(file)]
-    assert skipped == [(f"metadata_0.parquet, row {n}", "it has no id and names no photograph") for n in (1, 2)]
+    assert skipped == [
+        (f"metadata_0.parquet, row {n}", "it has no id and names no photograph") for n in (1, 2)
+    ]
 
 
 @pytest.mark.parametrize("column", ["id", "file"])
-def test_coordinates_are_found_whatever_folders_are_above_a_photograph(theirs: Path, tmp_path: Path, column: str) -> None:
+def test_coordinates_are_found_whatever_folders_are_above_a_photograph(
+    theirs: Path, tmp_path: Path, column: str
+) -> None:
     """Names that are no Flickr numbers, as OpenStreetView-5M's: clip-retrieval writes whole paths."""
     vectors = np.concatenate([np.load(path) for path in sorted(theirs.glob("img_emb/*.npy"))])
     ids = [str(3_859_149_887_465_501 + n) for n in range(40)]
-    write(tmp_path / "bare", vectors, image_path=[f"/data/osv5m/images/train/00/{identity}.jpg" for identity in ids])
+    write(
+        tmp_path / "bare",
+        vectors,
+        image_path=[f"/data/osv5m/images/train/00/{identity}.jpg" for identity in ids],
+    )
     named = [identity if column == "id" else f"00/{identity}.jpg" for identity in ids]
     places = write_table(
-        tmp_path / "p.csv", [column, "latitude", "longitude"], [(name, n + 1, n) for n, name in enumerate(named)]
+        tmp_path / "p.csv",
+        [column, "latitude", "longitude"],
+        [(name, n + 1, n) for n, name in enumerate(named)],
     )
     gallery = build(tmp_path / "bare", tmp_path / "g", places)
     assert gallery.locations()[:, 0].tolist() == list(range(1, 41))
 
 
-def test_photographs_for_the_check_need_no_flickr_number(theirs: Path, photos: Path, tmp_path: Path) -> None:
+def test_photographs_for_the_check_need_no_flickr_number(
+    theirs: Path, photos: Path, tmp_path: Path
+) -> None:
     vectors = np.concatenate([np.load(path) for path in sorted(theirs.glob("img_emb/*.npy"))])
     names = [f"/data/{n % 3}/holiday {n}.jpg" for n in range(40)]
     columns: dict[str, list[Any]] = {"image_path": names, "lat": [1] * 40, "lon": [2] * 40}
@@ -166,7 +218,9 @@ def test_photographs_for_the_check_need_no_flickr_number(theirs: Path, photos: P
     (tmp_path / "some").mkdir()
     for n in (3, 30):
         (photos / NAMES[n]).rename(tmp_path / "some" / f"holiday {n}.jpg")
-    found = import_embeddings.check(import_embeddings.Embeddings(tmp_path / "named"), PixelEncoder(), tmp_path / "some")
+    found = import_embeddings.check(
+        import_embeddings.Embeddings(tmp_path / "named"), PixelEncoder(), tmp_path / "some"
+    )
     assert (found.photos, found.lowest > 0.999) == (2, True)
 
 
@@ -181,11 +235,19 @@ def test_files_that_are_not_what_they_are_called_are_sentences(theirs: Path) -> 
 
 def test_what_does_not_pair_is_told(theirs: Path, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(WrongEncoder, match=r"vectors of 108 dimensions, and pixels/4 gives 48"):
-        import_embeddings.build(import_embeddings.Embeddings(theirs), PixelEncoder(4), tmp_path / "g", alias="toy", table=TABLE)
+        import_embeddings.build(
+            import_embeddings.Embeddings(theirs),
+            PixelEncoder(4),
+            tmp_path / "g",
+            alias="toy",
+            table=TABLE,
+        )
     (tmp_path / "none").mkdir()
     (tmp_path / "none" / "x.jpg").write_bytes(photo_bytes(99))
     with pytest.raises(SourceError, match="no photograph of these rows"):
-        import_embeddings.check(import_embeddings.Embeddings(theirs), PixelEncoder(), tmp_path / "none")
+        import_embeddings.check(
+            import_embeddings.Embeddings(theirs), PixelEncoder(), tmp_path / "none"
+        )
     np.save(theirs / "img_emb" / "img_emb_0.npy", np.ones((7, 108)))
     with pytest.raises(SourceError, match=r"has the shape \(7, 108\).*25 rows"):
         import_embeddings.Embeddings(theirs)

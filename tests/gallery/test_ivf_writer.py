@@ -18,11 +18,15 @@ def test_it_is_the_file_that_faiss_writes(tmp_path: Path, spec: str, rows: int) 
     made = vectors(rows)
     opened: Any = build(tmp_path / "g", made, spec).index
     index: Any = faiss.index_factory(24, spec, faiss.METRIC_INNER_PRODUCT)
-    index.quantizer.add(opened._index.quantizer.reconstruct_n(0, 16))  # FAISS takes given centroids.
+    index.quantizer.add(
+        opened._index.quantizer.reconstruct_n(0, 16)
+    )  # FAISS takes given centroids.
     index.train(made)
     index.add(made)
     faiss.write_index(index, str(tmp_path / "theirs.faiss"))
-    assert (tmp_path / "g" / "gallery.faiss").read_bytes() == (tmp_path / "theirs.faiss").read_bytes()
+    assert (tmp_path / "g" / "gallery.faiss").read_bytes() == (
+        tmp_path / "theirs.faiss"
+    ).read_bytes()
     assert not list((tmp_path / "g").glob("*.tmp"))
 
 

@@ -20,7 +20,9 @@ def test_they_are_as_good_as_those_of_faiss() -> None:
     import faiss
 
     rows, unseen = grouped(8000), grouped(4000, seed=2)
-    theirs: Any = faiss.Kmeans(24, 64, niter=10, spherical=True, seed=1, max_points_per_centroid=1000)
+    theirs: Any = faiss.Kmeans(
+        24, 64, niter=10, spherical=True, seed=1, max_points_per_centroid=1000
+    )
     theirs.train(rows)
     ours = kmeans.centroids(rows, 64)
     assert np.linalg.norm(ours, axis=1) == pytest.approx(1, abs=1e-5)

@@ -27,7 +27,14 @@ def source(tmp_path: Path) -> Source:
 
 def parts(source: Source, folder: Path, of: int = 3, side: int = 6) -> list[Path]:
     for number in range(1, of + 1):
-        embed_part(source, PixelEncoder(side), folder / str(number), Part(number, of), alias="toy", table=TABLE)
+        embed_part(
+            source,
+            PixelEncoder(side),
+            folder / str(number),
+            Part(number, of),
+            alias="toy",
+            table=TABLE,
+        )
     return [folder / str(number) for number in range(1, of + 1)]
 
 
@@ -44,7 +51,9 @@ def test_parts_put_together_are_the_whole(source: Source, tmp_path: Path, of: in
     assert (len(merged), merged.manifest) == (300, whole.manifest)
     held = [set(shards(folder)) for folder in made]
     assert sum(map(len, held)) == len(set().union(*held)) == len(shards(tmp_path / "whole"))
-    again = pipeline.build(source, PixelEncoder(), tmp_path / "merged", alias="toy", table=TABLE)  # Knows it as its own.
+    again = pipeline.build(
+        source, PixelEncoder(), tmp_path / "merged", alias="toy", table=TABLE
+    )  # Knows it as its own.
     assert len(again) == 300
 
 
@@ -69,7 +78,9 @@ def test_what_does_not_fit_together_is_told(source: Source, tmp_path: Path) -> N
     assert not out.exists()
 
 
-def test_an_unfinished_part_a_lost_and_a_damaged_shard_are_told(source: Source, tmp_path: Path) -> None:
+def test_an_unfinished_part_a_lost_and_a_damaged_shard_are_told(
+    source: Source, tmp_path: Path
+) -> None:
     one, two, three = made = parts(source, tmp_path / "a")
     (two / "part.json").rename(two / "away")
     with pytest.raises(GalleryError, match=r"is part 2/3, and not finished"):
@@ -78,7 +89,9 @@ def test_an_unfinished_part_a_lost_and_a_damaged_shard_are_told(source: Source, 
     lost = one / "img_emb" / "img_emb_00003.npy"
     kept = lost.read_bytes()
     lost.write_bytes(kept[:100])
-    with pytest.raises(GalleryError, match=r"img_emb_00003.npy (cannot be read|has vectors of shape)"):
+    with pytest.raises(
+        GalleryError, match=r"img_emb_00003.npy (cannot be read|has vectors of shape)"
+    ):
         merge.merge(made, tmp_path / "out")
     np.save(lost, np.load(three / "img_emb" / "img_emb_00002.npy")[:5])
     with pytest.raises(GalleryError, match="for 64 rows of 108"):
@@ -103,7 +116,9 @@ def test_an_unfinished_part_a_lost_and_a_damaged_shard_are_told(source: Source, 
         ("build.json", None, "has no build.json"),
     ],
 )
-def test_a_damaged_part_is_a_sentence(source: Source, tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
+def test_a_damaged_part_is_a_sentence(
+    source: Source, tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
     one, two = parts(source, tmp_path / "a", of=2)
     if content is None:
         (one / name).unlink()

@@ -64,7 +64,9 @@ def test_bad_photos_are_counted_and_listed(source: CsvSource, tmp_path: Path) ->
 
 def test_progress_counts_every_entry(source: CsvSource, tmp_path: Path) -> None:
     seen: list[int] = []
-    pipeline.build(source, PixelEncoder(), tmp_path / "g", alias="toy", table=TABLE, progress=seen.append)
+    pipeline.build(
+        source, PixelEncoder(), tmp_path / "g", alias="toy", table=TABLE, progress=seen.append
+    )
     assert seen == sorted(seen)
     assert seen[-1] == 200 == len(source)
 
@@ -85,11 +87,17 @@ class Dies(PixelEncoder):
 
 
 @pytest.mark.parametrize("after", [0, 10, 64, 100, 190])
-def test_a_build_that_was_cut_off_ends_at_the_same_gallery(source: CsvSource, tmp_path: Path, after: int) -> None:
+def test_a_build_that_was_cut_off_ends_at_the_same_gallery(
+    source: CsvSource, tmp_path: Path, after: int
+) -> None:
     build(source, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         pipeline.build(source, Dies(after), tmp_path / "cut", alias="toy", table=TABLE)
-    done = len(list((tmp_path / "cut" / "img_emb").glob("*.npy"))) if (tmp_path / "cut" / "img_emb").exists() else 0
+    done = (
+        len(list((tmp_path / "cut" / "img_emb").glob("*.npy")))
+        if (tmp_path / "cut" / "img_emb").exists()
+        else 0
+    )
     assert done == after // 64
     with pytest.raises(GalleryError, match="half-built"):
         Gallery.open(tmp_path / "cut")
@@ -131,7 +139,9 @@ def test_another_spec_only_indexes_again(source: CsvSource, tmp_path: Path) -> N
     assert (again.manifest["spec"], len(again)) == ("SQ8", 197)
 
 
-def test_a_damaged_gallery_is_made_again_from_its_embeddings(source: CsvSource, tmp_path: Path) -> None:
+def test_a_damaged_gallery_is_made_again_from_its_embeddings(
+    source: CsvSource, tmp_path: Path
+) -> None:
     build(source, tmp_path / "g")
     before = contents(tmp_path / "g")
     (tmp_path / "g" / "gallery.faiss").write_bytes(b"junk")
@@ -145,7 +155,9 @@ def test_a_place_that_cannot_be_written_is_a_sentence(source: CsvSource, tmp_pat
         build(source, tmp_path / "file")
 
 
-def test_another_source_encoder_or_spec_is_refused(source: CsvSource, tmp_path: Path, make_photo: MakePhoto) -> None:
+def test_another_source_encoder_or_spec_is_refused(
+    source: CsvSource, tmp_path: Path, make_photo: MakePhoto
+) -> None:
     build(source, tmp_path / "g")
     with pytest.raises(GalleryError, match="encoder is"):
         build(source, tmp_path / "g", side=4)
@@ -181,7 +193,9 @@ def test_two_builders_at_once_are_told(source: CsvSource, tmp_path: Path) -> Non
 
 def test_nothing_usable_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "none.csv").write_text("file,lat,lon\nabsent.jpg,1,2\n")
-    with pytest.raises(GalleryError, match=r"not one usable entry for the gallery .*: 1 × no such file"):
+    with pytest.raises(
+        GalleryError, match=r"not one usable entry for the gallery .*: 1 × no such file"
+    ):
         build(CsvSource(tmp_path / "none.csv"), tmp_path / "g")
 
 
@@ -197,15 +211,21 @@ def test_an_encoder_that_gives_too_few_is_named(source: CsvSource, tmp_path: Pat
         pipeline.build(source, Short(), tmp_path / "g", alias="toy", table=TABLE)
 
 
-def test_a_shard_that_is_written_again_leaves_its_links_alone(source: CsvSource, tmp_path: Path) -> None:
+def test_a_shard_that_is_written_again_leaves_its_links_alone(
+    source: CsvSource, tmp_path: Path
+) -> None:
     """A merged gallery may share its files with the parts."""
     build(source, tmp_path / "g")
     for kind, name in (("metadata", "metadata_00000.parquet"), ("skipped", "skipped_00001.json")):
         os.link(tmp_path / "g" / kind / name, tmp_path / name)
-    before = [(tmp_path / name).read_bytes() for name in ("metadata_00000.parquet", "skipped_00001.json")]
+    before = [
+        (tmp_path / name).read_bytes() for name in ("metadata_00000.parquet", "skipped_00001.json")
+    ]
     write_shard(shard_paths(tmp_path / "g", 0), [], 108, np.float16, "none")
     write_shard(shard_paths(tmp_path / "g", 1), [], 108, np.float16, "none")
-    assert [(tmp_path / name).read_bytes() for name in ("metadata_00000.parquet", "skipped_00001.json")] == before
+    assert [
+        (tmp_path / name).read_bytes() for name in ("metadata_00000.parquet", "skipped_00001.json")
+    ] == before
 
 
 def test_shards_grow_but_stay_small_against_what_is_done() -> None:

@@ -46,7 +46,9 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
     rows = decaying(ROWS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writer, "PRUNING_FROM", 1000)
-        made = Gallery.build(folder, Batches(rows, items(ROWS), 3000), encoder=ENCODER, rows=ROWS, spec="SQfp16")
+        made = Gallery.build(
+            folder, Batches(rows, items(ROWS), 3000), encoder=ENCODER, rows=ROWS, spec="SQfp16"
+        )
     assert all((folder / name).exists() for name in pruning.FILES)
     return made
 
@@ -54,7 +56,9 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
 @pytest.mark.parametrize("k", [1, 16, 300, ROWS + 5])
 def test_both_ends_are_those_of_brute_force(gallery: Gallery, k: int) -> None:
     rows = decaying(ROWS).astype(np.float16).astype(np.float32)
-    for query in np.concatenate([rows[:2], decaying(3, seed=1), even(2, seed=2)])[:: 1 if k < ROWS else 4]:
+    for query in np.concatenate([rows[:2], decaying(3, seed=1), even(2, seed=2)])[
+        :: 1 if k < ROWS else 4
+    ]:
         query = query / np.linalg.norm(query)
         found = gallery.search(query, k, k)
         assert [entry.id for entry in found.nearest] == brute_force(rows, query, k, 1)
@@ -70,20 +74,27 @@ def test_what_is_excluded_never_appears(gallery: Gallery) -> None:
         assert [entry.id for entry in found.farthest] == brute_force(rows, query, 20, -1, keep)
 
 
-def test_what_is_excluded_never_appears_where_the_basis_does_not_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_excluded_never_appears_where_the_basis_does_not_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A few rows and the query lie almost wholly outside the basis, the excluded ones nearest to the query."""
     monkeypatch.setattr(writer, "PRUNING_FROM", 1000)
     numbers = np.arange(4000)
     rows = np.zeros((4000, DIM))
     rows[:, 1:140] = np.random.default_rng(0).normal(size=(4000, 139))
-    few = [(numbers[numbers % 7 == author][:count], share) for author, count, share in ((3, 10, 0.9), (1, 24, 0.5))]
+    few = [
+        (numbers[numbers % 7 == author][:count], share)
+        for author, count, share in ((3, 10, 0.9), (1, 24, 0.5))
+    ]
     for own, share in few:
         rows[own] = 0
         rows[own, 150] = share * (-1) ** np.arange(len(own))
         rows[own, 0] = np.sqrt(1 - share**2)
     away = numbers[numbers % 7 == 5][:100]
     rows[away] = -np.eye(DIM)[0]
-    made = Gallery.build(tmp_path, Batches(unit(rows), items(4000)), encoder=ENCODER, rows=4000, spec="SQfp16")
+    made = Gallery.build(
+        tmp_path, Batches(unit(rows), items(4000)), encoder=ENCODER, rows=4000, spec="SQfp16"
+    )
     query = np.zeros(DIM, np.float32)
     query[[0, 150]] = 1e-6, 1
     found = made.search(query, 8, excluded=np.arange(3, 4000, 7)).nearest
@@ -126,16 +137,24 @@ def test_the_bound_holds_for_every_row(tmp_path: Path) -> None:
         assert (off <= column.rounding + column.outside * made.outside[0] + pruning._SLACK).all()
 
 
-def test_where_nothing_can_be_left_out_all_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_can_be_left_out_all_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(writer, "PRUNING_FROM", 1000)
     rows = even(5000)
-    made = Gallery.build(tmp_path, Batches(rows, items(5000)), encoder=ENCODER, rows=5000, spec="SQfp16")
+    made = Gallery.build(
+        tmp_path, Batches(rows, items(5000)), encoder=ENCODER, rows=5000, spec="SQfp16"
+    )
     stored = rows.astype(np.float16).astype(np.float32)
     for query in even(4, seed=7):
-        assert [entry.id for entry in made.search(query, 9).nearest] == brute_force(stored, query, 9, 1)
+        assert [entry.id for entry in made.search(query, 9).nearest] == brute_force(
+            stored, query, 9, 1
+        )
 
 
-def test_another_spec_leaves_no_pruning_bounds_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_spec_leaves_no_pruning_bounds_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(writer, "PRUNING_FROM", 1000)
     rows = even(2000)
     for spec, expected in (("SQfp16", True), ("Flat", False)):
@@ -144,9 +163,13 @@ def test_another_spec_leaves_no_pruning_bounds_behind(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize("name", pruning.FILES)
-def test_a_torn_file_of_pruning_bounds_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_torn_file_of_pruning_bounds_is_a_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setattr(writer, "PRUNING_FROM", 1000)
-    Gallery.build(tmp_path, Batches(decaying(2000), items(2000)), encoder=ENCODER, rows=2000, spec="SQfp16")
+    Gallery.build(
+        tmp_path, Batches(decaying(2000), items(2000)), encoder=ENCODER, rows=2000, spec="SQfp16"
+    )
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:200])
     with pytest.raises(GalleryError, match="Build it again"):
         Gallery.open(tmp_path)

@@ -38,14 +38,20 @@ def shards(folder: Path, rows: Embeddings, size: int = 1500) -> None:
     for number, start in enumerate(range(0, len(rows), size)):
         part = rows[start : start + size].astype(np.float16)
         count = range(start, start + len(part))
-        table = {"id": [f"id{n}" for n in count], "lat": [n % 100 / 2.0 for n in count], "lon": [n % 3000 / 20.0 for n in count]}
+        table = {
+            "id": [f"id{n}" for n in count],
+            "lat": [n % 100 / 2.0 for n in count],
+            "lon": [n % 3000 / 20.0 for n in count],
+        }
         texts: dict[str, list[str]] = {
             "label": [""] * len(part),
             "author": [f"a{n % 9}" for n in count],
             "licence": [""] * len(part),
             "source": ["made"] * len(part),
         }
-        pq.write_table(pa.table({**table, **texts}), folder / "metadata" / f"metadata_{number:05}.parquet")
+        pq.write_table(
+            pa.table({**table, **texts}), folder / "metadata" / f"metadata_{number:05}.parquet"
+        )
         (folder / "skipped" / f"skipped_{number:05}.json").write_text("[]")
         np.save(folder / "img_emb" / f"img_emb_{number:05}.npy", part)
 
@@ -89,13 +95,17 @@ def test_the_reference_is_brute_force_without_the_row_itself() -> None:
     for number, row in enumerate(truth.queries):
         keep = np.arange(500) != row
         for end, sign in ((0, 1), (1, -1)):
-            assert [f"id{found}" for found in truth.rows[end][number]] == brute_force(rows, rows[row], 7, sign, keep)
+            assert [f"id{found}" for found in truth.rows[end][number]] == brute_force(
+                rows, rows[row], 7, sign, keep
+            )
 
 
 def test_an_exact_index_finds_all(tmp_path: Path) -> None:
     gallery = built(tmp_path / "g", "SQfp16")
     assert (gallery.manifest["recall"]["near"], gallery.manifest["recall"]["far"]) == (1.0, 1.0)
-    assert gallery.manifest["same_coordinates"] == 0.0 + 1.0 * (ROWS > 3000)  # Coordinates repeat after 3,000 rows.
+    assert gallery.manifest["same_coordinates"] == 0.0 + 1.0 * (
+        ROWS > 3000
+    )  # Coordinates repeat after 3,000 rows.
     with pytest.raises(GalleryError, match="nothing to tune"):
         recall.tune(gallery, Shards.of(gallery.folder), 0.9, 0.9)
 
@@ -109,14 +119,20 @@ def test_tuning_by_command_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture
     assert low["far_probes"] < before["far"]
     assert run("index", "tune", str(folder), "--recall", "1", "--far-recall", "1") == 0
     high = json.loads(capsys.readouterr().out)
-    assert min(high["near"], high["far"]) >= 0.999  # Half precision may turn two neighbours at the cut round.
+    assert (
+        min(high["near"], high["far"]) >= 0.999
+    )  # Half precision may turn two neighbours at the cut round.
     kept = Gallery.open(folder).manifest["probes"]
     assert (kept["near"], kept["far"]) == (high["near_probes"], high["far_probes"])
 
 
 def test_more_neighbours_than_a_few_lists_hold(inverted: Gallery) -> None:
     found = inverted.search(clustered(1, seed=8)[0], ROWS + 3, ROWS)
-    assert len({entry.id for entry in found.nearest}) == len({entry.id for entry in found.farthest}) == ROWS
+    assert (
+        len({entry.id for entry in found.nearest})
+        == len({entry.id for entry in found.farthest})
+        == ROWS
+    )
 
 
 def test_who_is_excluded_never_appears_in_lists(inverted: Gallery) -> None:
@@ -132,7 +148,9 @@ def test_one_row(tmp_path: Path, spec: str) -> None:
     shards(tmp_path / "g", clustered(1))
     gallery = pipeline.index(tmp_path / "g", ENCODER, spec, {})
     found = gallery.search(clustered(1)[0], 16, 16)
-    assert [entry.id for entry in found.nearest] == [entry.id for entry in found.farthest] == ["id0"]
+    assert (
+        [entry.id for entry in found.nearest] == [entry.id for entry in found.farthest] == ["id0"]
+    )
 
 
 def test_a_shard_that_is_gone_is_named(tmp_path: Path) -> None:

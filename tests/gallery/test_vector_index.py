@@ -35,12 +35,22 @@ class NumpyIndex:
         return len(self._matrix)
 
     def search(
-        self, queries: Embeddings, nearest: int, farthest: int, excluded: Sequence[RowNumbers], scale: float | None = None
+        self,
+        queries: Embeddings,
+        nearest: int,
+        farthest: int,
+        excluded: Sequence[RowNumbers],
+        scale: float | None = None,
     ) -> list[SearchResult]:
         results = []
-        for scores, hidden in zip(queries.astype(np.float64) @ self._matrix.T, excluded, strict=True):
+        for scores, hidden in zip(
+            queries.astype(np.float64) @ self._matrix.T, excluded, strict=True
+        ):
             rows = np.setdiff1d(np.arange(len(scores)), hidden)
-            near, far = (rows[np.argsort(-sign * scores[rows], kind="stable")[:k]] for k, sign in ((nearest, 1), (farthest, -1)))
+            near, far = (
+                rows[np.argsort(-sign * scores[rows], kind="stable")[:k]]
+                for k, sign in ((nearest, 1), (farthest, -1))
+            )
             total = None if scale is None else float(np.logaddexp.reduce(scale * scores[rows]))
             results.append(SearchResult(Hits(near, scores[near]), Hits(far, scores[far]), total))
         return results
@@ -52,10 +62,19 @@ class NumpyIndex:
         yield self._matrix
 
 
-def both(folder: Path, rows: Embeddings, named: list[Item], name: str, of: str = "photos") -> tuple[Gallery, Gallery]:
+def both(
+    folder: Path, rows: Embeddings, named: list[Item], name: str, of: str = "photos"
+) -> tuple[Gallery, Gallery]:
     """The same gallery over FAISS's flat index and over the third party's."""
     encoder = {"name": name, "table": {}}
-    flat = Gallery.build(folder, [(rows, table_of(named))], encoder=encoder, rows=len(rows), spec="Flat", about={"of": of})
+    flat = Gallery.build(
+        folder,
+        [(rows, table_of(named))],
+        encoder=encoder,
+        rows=len(rows),
+        spec="Flat",
+        about={"of": of},
+    )
     manifest = {"rows": len(rows), "encoder": encoder, "of": of}
     index: VectorIndex = NumpyIndex(rows)
     return flat, Gallery(Path("elsewhere"), manifest, index, Metadata(table_of(named)))
@@ -65,9 +84,14 @@ def test_search_and_probabilities_are_those_of_the_flat_index(tmp_path: Path) ->
     ours, theirs = both(tmp_path, vectors(400)[: 400 * 4 // 5], items(320), "any", "points")
     for query in vectors(10, seed=5):
         for excluded in ((), range(0, 320, 3), range(320)):
-            expected, result = (gallery.search(query, 9, 9, scale=40.0, excluded=excluded) for gallery in (ours, theirs))
+            expected, result = (
+                gallery.search(query, 9, 9, scale=40.0, excluded=excluded)
+                for gallery in (ours, theirs)
+            )
             for side in ("nearest", "farthest"):
-                for entry, other in zip(getattr(expected, side), getattr(result, side), strict=True):
+                for entry, other in zip(
+                    getattr(expected, side), getattr(result, side), strict=True
+                ):
                     assert (entry.id, entry.location) == (other.id, other.location)
                     assert entry.similarity == pytest.approx(other.similarity, abs=1e-6)
                     assert entry.probability == pytest.approx(other.probability, abs=1e-6)
@@ -87,11 +111,14 @@ def test_a_locator_works_over_it(tmp_path: Path, make_photo: MakePhoto) -> None:
 
     for exclusions in (None, itself):
         expected, guesses = (
-            list(Retrieval(encoder, gallery, nearest=5, exclusions=exclusions).locate(photos)) for gallery in (ours, theirs)
+            list(Retrieval(encoder, gallery, nearest=5, exclusions=exclusions).locate(photos))
+            for gallery in (ours, theirs)
         )
         for photo, guess, other in zip(photos, expected, guesses, strict=True):
             assert (guess.location, guess.radius_km) == (other.location, other.radius_km)
-            assert [entry.id for entry in guess.neighbours.nearest] == [entry.id for entry in other.neighbours.nearest]
+            assert [entry.id for entry in guess.neighbours.nearest] == [
+                entry.id for entry in other.neighbours.nearest
+            ]
             assert (guess.neighbours.nearest[0].id == photo.path.stem) is (exclusions is None)
 
 
@@ -99,10 +126,14 @@ def test_a_batch_is_searched_as_each_query_alone(tmp_path: Path) -> None:
     index = both(tmp_path, vectors(300), items(300), "any")[0].index
     queries = vectors(4, seed=2)
     excluded: list[RowNumbers] = [np.arange(n * 60) for n in range(4)]
-    for query, hidden, result in zip(queries, excluded, index.search(queries, 7, 3, excluded, 20.0), strict=True):
+    for query, hidden, result in zip(
+        queries, excluded, index.search(queries, 7, 3, excluded, 20.0), strict=True
+    ):
         (alone,) = index.search(query[None], 7, 3, [hidden], 20.0)
         assert result.log_sum_exp == alone.log_sum_exp
-        for side, other in zip((result.nearest, result.farthest), (alone.nearest, alone.farthest), strict=True):
+        for side, other in zip(
+            (result.nearest, result.farthest), (alone.nearest, alone.farthest), strict=True
+        ):
             assert np.array_equal(side.rows, other.rows)
             assert not set(side.rows) & set(hidden)
 
@@ -110,7 +141,9 @@ def test_a_batch_is_searched_as_each_query_alone(tmp_path: Path) -> None:
 def test_a_gallery_of_another_engine_is_named(tmp_path: Path) -> None:
     shutil.copytree(STARTER, tmp_path / "g")
     manifest = json.loads((STARTER / "manifest.json").read_text())
-    (tmp_path / "g" / "manifest.json").write_text(json.dumps({**manifest, "engine": "vectors-r-us"}))
+    (tmp_path / "g" / "manifest.json").write_text(
+        json.dumps({**manifest, "engine": "vectors-r-us"})
+    )
     with pytest.raises(GalleryError, match=r"engine 'vectors-r-us'.*Update img2loc"):
         Gallery.open(tmp_path / "g")
 

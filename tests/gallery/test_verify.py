@@ -73,10 +73,15 @@ def test_a_vector_that_is_no_number_is_found(tmp_path: Path) -> None:
         ({"probes": {"near": 1}}, "its probe counts are {'near': 1}"),
         ({"probes": {"near": 0, "far": 4}}, "its probe counts are"),
         ({"probes": [1, 2]}, "its probe counts are"),
-        ({"encoder": {"name": "another", "table": {}}}, "Its embeddings are by toy, and the manifest says another."),
+        (
+            {"encoder": {"name": "another", "table": {}}},
+            "Its embeddings are by toy, and the manifest says another.",
+        ),
     ],
 )
-def test_a_manifest_that_was_changed_is_found(tmp_path: Path, change: dict[str, object], message: str) -> None:
+def test_a_manifest_that_was_changed_is_found(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
     folder = tmp_path / "g"
     shards(folder, clustered(500))
     pipeline.index(folder, {**ENCODER, "name": "toy"}, "IVF4,SQfp16", {})
@@ -87,7 +92,9 @@ def test_a_manifest_that_was_changed_is_found(tmp_path: Path, change: dict[str, 
     assert any(message in line for line in verify.problems(folder))
 
 
-def test_another_gallerys_pruning_bounds_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_gallerys_pruning_bounds_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its bounds would leave out the wrong rows, in silence."""
     monkeypatch.setattr(writer, "PRUNING_FROM", 400)
     for name, rows in (("large", 600), ("same", 500), ("g", 500)):
@@ -95,17 +102,23 @@ def test_another_gallerys_pruning_bounds_are_found(tmp_path: Path, monkeypatch: 
         pipeline.index(tmp_path / name, ENCODER, "SQfp16", {})
     for file in pruning.FILES:
         (tmp_path / "g" / file).write_bytes((tmp_path / "large" / file).read_bytes())
-    assert any("its pruning bounds are of 600 rows" in line for line in verify.problems(tmp_path / "g"))
+    assert any(
+        "its pruning bounds are of 600 rows" in line for line in verify.problems(tmp_path / "g")
+    )
     with pytest.raises(GalleryError, match="its pruning bounds are of 600 rows"):
         Gallery.open(tmp_path / "g")
     shards(tmp_path / "flat", clustered(500))
     pipeline.index(tmp_path / "flat", ENCODER, "Flat", {})
     for file in pruning.FILES:
         (tmp_path / "flat" / file).write_bytes((tmp_path / "same" / file).read_bytes())
-    assert any("does not belong to this gallery" in line for line in verify.problems(tmp_path / "flat"))
+    assert any(
+        "does not belong to this gallery" in line for line in verify.problems(tmp_path / "flat")
+    )
 
 
-def test_what_is_gone_or_of_another_version_is_a_sentence(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_gone_or_of_another_version_is_a_sentence(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run("index", "verify", str(folder)) == 0
     (folder / "rows.arrow").unlink()
     assert run("index", "verify", str(folder)) == 1

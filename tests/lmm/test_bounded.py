@@ -29,7 +29,9 @@ FAILS = {
     "gzipped gzip bomb": LONG,
     "redirect loop": "the server answered 307",
 }
-TIMEOUTS = {"good": 60.0} | {answer: 0.5 if detail == LATE else 60.0 for answer, detail in FAILS.items()}
+TIMEOUTS = {"good": 60.0} | {
+    answer: 0.5 if detail == LATE else 60.0 for answer, detail in FAILS.items()
+}
 ASKING = """
 import json, sys, time
 from pathlib import Path
@@ -64,7 +66,9 @@ def replies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("answer", "detail"), FAILS.items())
-def test_a_hostile_server_costs_little_time_and_memory(replies: dict[str, Any], answer: str, detail: str) -> None:
+def test_a_hostile_server_costs_little_time_and_memory(
+    replies: dict[str, Any], answer: str, detail: str
+) -> None:
     got, seconds, mebibytes = replies[answer]
     assert [status for status, _ in got] == ["failed"] * 4
     assert all(detail in words for _, words in got), got

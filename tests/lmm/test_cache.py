@@ -32,14 +32,18 @@ def ask(prompts: list[Prompt], file: Path, **identity: object) -> list[Reply]:
         model.close()
 
 
-def test_the_same_question_is_asked_once(chat: ChatServer, make_photo: MakePhoto, tmp_path: Path) -> None:
+def test_the_same_question_is_asked_once(
+    chat: ChatServer, make_photo: MakePhoto, tmp_path: Path
+) -> None:
     prompts = [Prompt(f"Where? {n}", Photo(make_photo(f"{n}.jpg", n))) for n in range(5)]
     first = ask(prompts, tmp_path / "replies.sqlite")
     assert ask(prompts, tmp_path / "replies.sqlite") == [reply.again() for reply in first]
     assert len(chat.requests) == 5
 
 
-def test_samples_of_one_prompt_are_different_questions(chat: ChatServer, make_photo: MakePhoto, tmp_path: Path) -> None:
+def test_samples_of_one_prompt_are_different_questions(
+    chat: ChatServer, make_photo: MakePhoto, tmp_path: Path
+) -> None:
     prompts = [Prompt("Where?", Photo(make_photo()), sample) for sample in range(3)]
     for _ in range(2):
         ask(prompts, tmp_path / "r.sqlite")
@@ -47,17 +51,23 @@ def test_samples_of_one_prompt_are_different_questions(chat: ChatServer, make_ph
 
 
 @pytest.mark.parametrize("change", ["words", "photo", "identity"])
-def test_another_question_is_asked_again(chat: ChatServer, make_photo: MakePhoto, tmp_path: Path, change: str) -> None:
+def test_another_question_is_asked_again(
+    chat: ChatServer, make_photo: MakePhoto, tmp_path: Path, change: str
+) -> None:
     file = tmp_path / "replies.sqlite"
     ask([Prompt("Where?", Photo(make_photo("a.jpg", 1)))], file)
     words = "Where then?" if change == "words" else "Where?"
     photo = make_photo("a.jpg", 2 if change == "photo" else 1)  # the same name, other pixels
     ask([Prompt(words, Photo(photo))], file, temperature=1.0 if change == "identity" else None)
-    ask([Prompt("Where?", Photo(make_photo("renamed.jpg", 1)))], file)  # the same pixels under another name
+    ask(
+        [Prompt("Where?", Photo(make_photo("renamed.jpg", 1)))], file
+    )  # the same pixels under another name
     assert len(chat.requests) == 2
 
 
-def test_what_failed_is_asked_again(chat: ChatServer, make_photo: MakePhoto, tmp_path: Path) -> None:
+def test_what_failed_is_asked_again(
+    chat: ChatServer, make_photo: MakePhoto, tmp_path: Path
+) -> None:
     chat.script(fails(500), says(None, refusal="no"), says("1.5, 2.5"))
     prompt = Prompt("Where?", Photo(make_photo()))
     statuses = [ask([prompt], tmp_path / "r.sqlite")[0].status for _ in range(3)]
@@ -82,12 +92,16 @@ def test_a_cached_model_that_is_no_server(make_photo: MakePhoto, tmp_path: Path)
 
 
 def test_a_file_that_is_no_cache_says_so(tmp_path: Path) -> None:
-    (tmp_path / "r.sqlite").write_text("this is not a database, and it is long enough to be noticed as such" * 10)
+    (tmp_path / "r.sqlite").write_text(
+        "this is not a database, and it is long enough to be noticed as such" * 10
+    )
     with pytest.raises(ConfigError, match="Delete it, or ask without --cache"):
         Cached(Replay.__new__(Replay), {}, tmp_path / "r.sqlite")
 
 
-def test_a_damaged_row_is_asked_again_and_a_damaged_file_says_so(chat: ChatServer, make_photo: MakePhoto, tmp_path: Path) -> None:
+def test_a_damaged_row_is_asked_again_and_a_damaged_file_says_so(
+    chat: ChatServer, make_photo: MakePhoto, tmp_path: Path
+) -> None:
     import sqlite3
 
     prompt, file = Prompt("Where?", Photo(make_photo())), tmp_path / "r.sqlite"
@@ -114,7 +128,9 @@ def test_the_identity_of_a_configured_model(tmp_path: Path, chat: ChatServer) ->
         "temperature = 0.5\ntimeout = 5.0\nconcurrency = 9\nimage_side = 1024",
     ):
         (tmp_path / "c.toml").write_text(f"[lmm.gpt]\n{text}\n")
-        model = factory.lmm(plan_lmm(Config.load(tmp_path / "c.toml"), "gpt"), tmp_path / "r.sqlite")
+        model = factory.lmm(
+            plan_lmm(Config.load(tmp_path / "c.toml"), "gpt"), tmp_path / "r.sqlite"
+        )
         assert isinstance(model, Cached)
         identities.append(model._identity)
     assert identities[0] == identities[2] != identities[1]
@@ -138,12 +154,16 @@ def run(photo: Path, file: Path, prompts: int) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-def test_sigkill_in_the_middle_loses_no_reply(chat: ChatServer, make_photo: MakePhoto, tmp_path: Path) -> None:
+def test_sigkill_in_the_middle_loses_no_reply(
+    chat: ChatServer, make_photo: MakePhoto, tmp_path: Path
+) -> None:
     """500 prompts, killed on the way, run again: no prompt whose reply was kept is sent twice, none is missing at the end."""
     chat.script(*[says("1.5, 2.5")] * 150, hangs)
     photo, file = make_photo(), tmp_path / "replies.sqlite"
     first = run(photo, file, 500)
-    while len(chat.requests) < 150 + 16:  # All that may be in flight hang, so all replies before them have arrived.
+    while (
+        len(chat.requests) < 150 + 16
+    ):  # All that may be in flight hang, so all replies before them have arrived.
         assert first.poll() is None
         time.sleep(0.01)
     os.kill(first.pid, signal.SIGKILL)
@@ -153,7 +173,9 @@ def test_sigkill_in_the_middle_loses_no_reply(chat: ChatServer, make_photo: Make
     out, _ = second.communicate(timeout=120)
     assert out.splitlines() == ["1.5, 2.5"] * 500
     sent = [chat.text(number) for number in range(len(chat.requests))]
-    assert len(sent) == 500 + 16  # Only those that were in flight, whose replies never arrived, were sent twice.
+    assert (
+        len(sent) == 500 + 16
+    )  # Only those that were in flight, whose replies never arrived, were sent twice.
     assert set(sent) == {f"number {n}" for n in range(500)}
 
 

@@ -79,7 +79,10 @@ class RawServer:
             kind, body = "text/plain", b"hello"
         elif fault == "hang":
             self.closed.wait()
-        head = f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n{extra}\r\n".encode()
+        head = (
+            f"HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length:"
+            f" {len(body)}\r\n{extra}\r\n".encode()
+        )
         if fault == "reset":
             stream.write(head + body[:10])
             stream.flush()
@@ -117,7 +120,9 @@ STATUS = {
 
 
 @pytest.mark.parametrize("fault", STATUS)
-def test_each_fault_costs_its_own_photo_at_most(server: RawServer, make_photo: MakePhoto, fault: str) -> None:
+def test_each_fault_costs_its_own_photo_at_most(
+    server: RawServer, make_photo: MakePhoto, fault: str
+) -> None:
     photo = Photo(make_photo())
     server.faults = {"number 1": fault}
     model = OpenAIChat("gpt-4o", timeout=2.0 if fault == "hang" else 60.0, retries=1, concurrency=1)
@@ -143,10 +148,14 @@ def test_a_thousand_photos_with_faults_at_random(server: RawServer, make_photo: 
             assert reply.text == f"1.5, 2.5 for number {n}"  # its own reply, in its own place
     # Every good reply that the server sent came out exactly once.
     assert len(server.sent) == len(set(server.sent))
-    assert {reply.text.removeprefix("1.5, 2.5 for ") for reply in replies if reply.status == "answered"} <= set(server.sent)
+    assert {
+        reply.text.removeprefix("1.5, 2.5 for ") for reply in replies if reply.status == "answered"
+    } <= set(server.sent)
 
 
-def test_memory_does_not_grow_with_the_number_of_prompts(make_photo: MakePhoto, tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_number_of_prompts(
+    make_photo: MakePhoto, tmp_path: Path
+) -> None:
     """The window holds back the stream: what is alive at once does not depend on how much there is to do."""
     import gc
     import weakref
@@ -170,7 +179,9 @@ def test_memory_does_not_grow_with_the_number_of_prompts(make_photo: MakePhoto, 
                 most[total] = max(most[total], len(alive))
                 yield prompt
 
-        for _ in in_flight(lambda prompt: None, lambda prompt, _: Reply(prompt.text, "m", "answered"), prompts(), 8):
+        for _ in in_flight(
+            lambda prompt: None, lambda prompt, _: Reply(prompt.text, "m", "answered"), prompts(), 8
+        ):
             pass
         gc.collect()
     assert most[5000] <= most[100] + 16 <= 64

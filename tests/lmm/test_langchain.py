@@ -23,7 +23,9 @@ def over_http(chat: ChatServer, prompts: list[Prompt], **options: Any) -> list[R
     return list(LangChain("openai:gpt-4o", options=model, concurrency=1, **options).ask(prompts))
 
 
-def test_a_fake_chat_model_gets_the_text_and_the_image(monkeypatch: pytest.MonkeyPatch, prompt: Prompt) -> None:
+def test_a_fake_chat_model_gets_the_text_and_the_image(
+    monkeypatch: pytest.MonkeyPatch, prompt: Prompt
+) -> None:
     from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
     from langchain_core.messages import AIMessage
 
@@ -68,14 +70,18 @@ def test_the_real_openai_integration(chat: ChatServer, prompt: Prompt) -> None:
         (says("free text, 48.8584, 2.2945"), "answered"),
     ],
 )
-def test_the_same_statuses_as_the_openai_backend(chat: ChatServer, prompt: Prompt, answer: Any, status: str) -> None:
+def test_the_same_statuses_as_the_openai_backend(
+    chat: ChatServer, prompt: Prompt, answer: Any, status: str
+) -> None:
     for structured in (False, True):
         chat.script(answer)
         (reply,) = over_http(chat, [prompt], structured=structured)
         assert reply.status == status, (structured, reply)
 
 
-def test_a_server_that_does_not_take_the_form_is_asked_without(chat: ChatServer, prompt: Prompt) -> None:
+def test_a_server_that_does_not_take_the_form_is_asked_without(
+    chat: ChatServer, prompt: Prompt
+) -> None:
     chat.script(fails(400, "bad", "response_format is not supported"), says("1.5, 2.5"))
     assert [reply.status for reply in over_http(chat, [prompt] * 2)] == ["answered"] * 2
     assert ["response_format" in request for request in chat.requests] == [True, False, False]
@@ -92,7 +98,10 @@ def test_what_there_is_of_a_reply_that_was_cut_off(chat: ChatServer, prompt: Pro
     ("model", "options"),
     [
         ("ollama:llama3", {"model_provider": "openai"}),
-        ("openai:gpt-4o", {"base_url": "http://127.0.0.1:1", "openai_proxy": "http://proxy.example.com"}),
+        (
+            "openai:gpt-4o",
+            {"base_url": "http://127.0.0.1:1", "openai_proxy": "http://proxy.example.com"},
+        ),
         ("google_genai:gemini", {"base_url": "http://127.0.0.1:1"}),
         ("openai:gpt-4o", {}),
     ],

@@ -26,16 +26,27 @@ def test_it_sees_the_photo_and_is_deterministic(tiny_llava: Path, make_photo: Ma
     assert len({reply.text for reply in first}) > 1  # other pixels, other words
     assert list(model.ask(prompts)) == first
     assert first[0].usage is not None
-    assert first[0].usage.input_tokens > 16 + len("Where?")  # sixteen patches of the image, and the words
+    assert first[0].usage.input_tokens > 16 + len(
+        "Where?"
+    )  # sixteen patches of the image, and the words
 
 
-def test_batches_answer_as_singles_do(tiny_llava: Path, make_photo: MakePhoto, tmp_path: Path) -> None:
+def test_batches_answer_as_singles_do(
+    tiny_llava: Path, make_photo: MakePhoto, tmp_path: Path
+) -> None:
     prompts = [Prompt("Where? " * (n + 1), Photo(make_photo(f"{n}.jpg", n))) for n in range(5)]
     prompts.insert(2, Prompt("Where?", Photo(tmp_path / "absent.jpg")))
     singles = list(Llava(str(tiny_llava), max_tokens=8, dtype="float32", device="cpu").ask(prompts))
-    batched = list(Llava(str(tiny_llava), max_tokens=8, dtype="float32", device="cpu", batch_size=4).ask(prompts))
+    batched = list(
+        Llava(str(tiny_llava), max_tokens=8, dtype="float32", device="cpu", batch_size=4).ask(
+            prompts
+        )
+    )
     assert [reply.text for reply in batched] == [reply.text for reply in singles]
-    assert (batched[2].status, batched[2].detail) == ("failed", "the photo cannot be read: no such file")
+    assert (batched[2].status, batched[2].detail) == (
+        "failed",
+        "the photo cannot be read: no such file",
+    )
 
 
 def test_samples_differ_and_repeat_themselves(tiny_llava: Path, make_photo: MakePhoto) -> None:
@@ -47,7 +58,9 @@ def test_samples_differ_and_repeat_themselves(tiny_llava: Path, make_photo: Make
     assert [reply.text for reply in model.ask(prompts)] == texts
 
 
-def test_a_prompt_that_breaks_the_template_costs_itself_only(tiny_llava: Path, make_photo: MakePhoto) -> None:
+def test_a_prompt_that_breaks_the_template_costs_itself_only(
+    tiny_llava: Path, make_photo: MakePhoto
+) -> None:
     model = Llava(str(tiny_llava), max_tokens=4, dtype="float32", device="cpu", batch_size=3)
     photo = Photo(make_photo())
     replies = list(model.ask([Prompt("a", photo), Prompt("b <image>", photo), Prompt("c", photo)]))
@@ -73,7 +86,9 @@ def ask(run: Cli, config: str, photo: Path, *options: str) -> dict[str, Any]:
     return record
 
 
-def test_ask_with_a_llava_named_in_a_config_file(run: Cli, tiny_llava: Path, make_photo: MakePhoto) -> None:
+def test_ask_with_a_llava_named_in_a_config_file(
+    run: Cli, tiny_llava: Path, make_photo: MakePhoto
+) -> None:
     config = f'[lmm.mine]\nkind = "llava"\nmodel = "{tiny_llava}"\nmax_tokens = 12\n'
     record = ask(run, config, make_photo(), "--lmm", "mine", "--local-only")
     (reply,) = record["replies"]
@@ -82,22 +97,39 @@ def test_ask_with_a_llava_named_in_a_config_file(run: Cli, tiny_llava: Path, mak
     assert reply["usage"]["output_tokens"] == 12
 
 
-def test_the_same_model_behind_transformers_serve(run: Cli, tiny_llava: Path, make_photo: MakePhoto) -> None:
+def test_the_same_model_behind_transformers_serve(
+    run: Cli, tiny_llava: Path, make_photo: MakePhoto
+) -> None:
     """A real server of another project, spoken to over HTTP by the openai backend, image included."""
     with socket.socket() as held:
-        # Bound for as long as the server runs, so that the port is given to nobody else; the server may share it.
+        # Bound for as long as the server runs, so that the port is given to nobody else; the server
+        # may share it.
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{held.getsockname()[1]}"
         script = Path(sys.executable).with_name("transformers")
-        words = ["--host", "127.0.0.1", "--port", url.rpartition(":")[2], "--device", "cpu", "--dtype", "float32"]
-        server = subprocess.Popen([script, "serve", tiny_llava, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        words = [
+            "--host",
+            "127.0.0.1",
+            "--port",
+            url.rpartition(":")[2],
+            "--device",
+            "cpu",
+            "--dtype",
+            "float32",
+        ]
+        server = subprocess.Popen(
+            [script, "serve", tiny_llava, *words],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         try:
             while not answers(f"{url}/health"):
                 assert server.poll() is None
                 time.sleep(0.1)
             config = (
-                f'[lmm.server]\nmodel = "{tiny_llava}"\nbase_url = "{url}/v1"\nmax_tokens = 12\ntemperature = 0.0\nretries = 0\n'
+                f'[lmm.server]\nmodel = "{tiny_llava}"\nbase_url = "{url}/v1"\nmax_tokens ='
+                " 12\ntemperature = 0.0\nretries = 0\n"
             )
             photo = make_photo()
             record = ask(run, config, photo, "--lmm", "server", "--local-only")
@@ -105,7 +137,11 @@ def test_the_same_model_behind_transformers_serve(run: Cli, tiny_llava: Path, ma
             assert reply["status"] in ("answered", "truncated"), reply
             assert reply["text"]
             in_process = ask(
-                run, f'[lmm.mine]\nkind = "llava"\nmodel = "{tiny_llava}"\nmax_tokens = 12\n', photo, "--lmm", "mine"
+                run,
+                f'[lmm.mine]\nkind = "llava"\nmodel = "{tiny_llava}"\nmax_tokens = 12\n',
+                photo,
+                "--lmm",
+                "mine",
             )
             assert list(record) == list(in_process)
         finally:

@@ -26,7 +26,11 @@ def prompt(make_photo: MakePhoto) -> Prompt:
 
 
 def ask(prompts: list[Prompt], **options: object) -> list[Reply]:
-    return list(OpenAIChat("gpt-4o", **{"timeout": 60.0, "retries": 0, "concurrency": 1, **options}).ask(prompts))  # type: ignore[arg-type]
+    return list(
+        OpenAIChat("gpt-4o", **{"timeout": 60.0, "retries": 0, "concurrency": 1, **options}).ask(
+            prompts
+        )
+    )  # type: ignore[arg-type]
 
 
 def test_an_answer_with_its_usage(chat: ChatServer, prompt: Prompt) -> None:
@@ -34,13 +38,22 @@ def test_an_answer_with_its_usage(chat: ChatServer, prompt: Prompt) -> None:
     assert reply == Reply("48.8584, 2.2945", "gpt-4o", "answered", Usage(321, 12))
     assert chat.text() == "Where?"
     assert chat.requests[0]["model"] == "gpt-4o"
-    assert set(chat.requests[0]) == {"model", "messages", "max_completion_tokens", "response_format"}
+    assert set(chat.requests[0]) == {
+        "model",
+        "messages",
+        "max_completion_tokens",
+        "response_format",
+    }
 
 
-def test_nothing_of_the_photo_but_its_pixels_is_sent(chat: ChatServer, make_photo: MakePhoto) -> None:
+def test_nothing_of_the_photo_but_its_pixels_is_sent(
+    chat: ChatServer, make_photo: MakePhoto
+) -> None:
     exif = Image.Exif()
     exif[271] = "SECRET"
-    path = make_photo("SECRET-Flickr-12345@N00.jpg", exif=exif, comment=b"SECRET", size=(3000, 1500))
+    path = make_photo(
+        "SECRET-Flickr-12345@N00.jpg", exif=exif, comment=b"SECRET", size=(3000, 1500)
+    )
     ask([Prompt("Where?", Photo(path))], image_side=640)
     assert b"SECRET" not in chat.jpeg()
     assert "SECRET" not in str(chat.requests) + str(chat.headers)
@@ -61,7 +74,11 @@ def test_nothing_of_the_photo_but_its_pixels_is_sent(chat: ChatServer, make_phot
         (fails(429), "failed", "too many requests"),
         (fails(500), "failed", "the server answered 500: no"),
         (fails(503), "failed", "the server answered 503"),
-        (lambda: sends("<html>proxy</html>", kind="text/html"), "failed", "no choices|cannot be read"),
+        (
+            lambda: sends("<html>proxy</html>", kind="text/html"),
+            "failed",
+            "no choices|cannot be read",
+        ),
         (lambda: sends('{"half": ', kind="application/json"), "failed", "cannot be read"),
         (lambda: sends({"choices": []}), "failed", "no choices"),
         (lambda: sends({"choices": [{"message": None}]}), "failed", "cannot be read"),
@@ -70,7 +87,9 @@ def test_nothing_of_the_photo_but_its_pixels_is_sent(chat: ChatServer, make_phot
         (lambda: sends("[1, 2]"), "failed", "no choices|cannot be read"),
     ],
 )
-def test_each_outcome_is_a_status(chat: ChatServer, prompt: Prompt, answer: object, status: str, detail: str) -> None:
+def test_each_outcome_is_a_status(
+    chat: ChatServer, prompt: Prompt, answer: object, status: str, detail: str
+) -> None:
     import re
 
     chat.script(answer)  # type: ignore[arg-type]
@@ -88,14 +107,23 @@ def test_structured_output_is_asked_for_without_bounds(chat: ChatServer, prompt:
     assert reply.text == '{"latitude": 1.5, "longitude": 2.5}'
 
 
-def test_a_server_without_structured_output_is_asked_without_for_the_rest_of_the_run(chat: ChatServer, prompt: Prompt) -> None:
+def test_a_server_without_structured_output_is_asked_without_for_the_rest_of_the_run(
+    chat: ChatServer, prompt: Prompt
+) -> None:
     chat.script(fails(400, "bad", "response_format is not supported"), says("1.5, 2.5"))
     replies = ask([prompt] * 3)
     assert [reply.status for reply in replies] == ["answered"] * 3
-    assert ["response_format" in request for request in chat.requests] == [True, False, False, False]
+    assert ["response_format" in request for request in chat.requests] == [
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
-def test_a_bad_request_of_another_kind_does_not_switch_it_off(chat: ChatServer, prompt: Prompt) -> None:
+def test_a_bad_request_of_another_kind_does_not_switch_it_off(
+    chat: ChatServer, prompt: Prompt
+) -> None:
     chat.script(fails(400, "bad", "no images"), fails(400, "bad", "no images"), says("1.5, 2.5"))
     replies = ask([prompt] * 2)
     assert [reply.status for reply in replies] == ["failed", "answered"]
@@ -118,7 +146,9 @@ def test_a_table_with_an_address_does_not_send_openais_key_there(
     assert "sk-secret" not in str(chat.headers)
 
 
-def test_what_is_meant_for_this_machine_stays_on_it(chat: ChatServer, prompt: Prompt, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_meant_for_this_machine_stays_on_it(
+    chat: ChatServer, prompt: Prompt, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither a proxy of the environment nor a redirect of the server takes the photo elsewhere."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
@@ -128,7 +158,9 @@ def test_what_is_meant_for_this_machine_stays_on_it(chat: ChatServer, prompt: Pr
     assert (reply.status, len(chat.requests)) == ("failed", 2)
 
 
-def test_a_busy_server_is_asked_again(chat: ChatServer, prompt: Prompt, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_server_is_asked_again(
+    chat: ChatServer, prompt: Prompt, monkeypatch: pytest.MonkeyPatch
+) -> None:
     waits: list[float] = []
     monkeypatch.setattr(time, "sleep", waits.append)
     chat.script(fails(429, **{"retry-after": "7"}), says("1.5, 2.5"))
@@ -139,7 +171,9 @@ def test_a_busy_server_is_asked_again(chat: ChatServer, prompt: Prompt, monkeypa
 
 def test_a_server_that_hangs_costs_one_photo(chat: ChatServer, prompt: Prompt) -> None:
     chat.script(hangs, says("1.5, 2.5"))
-    first, second = ask([prompt, prompt], timeout=2.0)  # Long enough for the second reply on a busy machine.
+    first, second = ask(
+        [prompt, prompt], timeout=2.0
+    )  # Long enough for the second reply on a busy machine.
     assert (first.status, first.detail) == ("failed", "no complete answer within 2 s")
     assert second.status == "answered"
 
@@ -159,7 +193,9 @@ def test_no_server_is_a_status_too(monkeypatch: pytest.MonkeyPatch, prompt: Prom
         (fails(429, "insufficient_quota", "quota exceeded"), "no credit"),
     ],
 )
-def test_what_no_prompt_survives_stops_the_run(chat: ChatServer, prompt: Prompt, answer: object, words: str) -> None:
+def test_what_no_prompt_survives_stops_the_run(
+    chat: ChatServer, prompt: Prompt, answer: object, words: str
+) -> None:
     chat.script(says("1.5, 2.5"), answer)  # type: ignore[arg-type]
     replies = OpenAIChat("gpt-4o", retries=0, concurrency=1).ask([prompt] * 3)
     assert next(replies).text == "1.5, 2.5"  # what was answered is not lost
@@ -173,15 +209,24 @@ def test_brackets_without_end_cost_one_photo(chat: ChatServer, prompt: Prompt, b
     assert [reply.status for reply in ask([prompt, prompt])] == ["failed", "answered"]
 
 
-def test_odd_counts_and_half_characters_do_not_lose_an_answer(chat: ChatServer, prompt: Prompt) -> None:
-    answer = json.dumps({**completion("\ud800 1.5, 2.5"), "usage": {"prompt_tokens": float("nan"), "completion_tokens": 3}})
+def test_odd_counts_and_half_characters_do_not_lose_an_answer(
+    chat: ChatServer, prompt: Prompt
+) -> None:
+    answer = json.dumps(
+        {
+            **completion("\ud800 1.5, 2.5"),
+            "usage": {"prompt_tokens": float("nan"), "completion_tokens": 3},
+        }
+    )
     chat.script(lambda: sends(answer), lambda: sends({**completion("1.5, 2.5"), "usage": "abc"}))
     for reply in ask([prompt, prompt]):
         assert (reply.status, reply.usage) == ("answered", None)
         reply.text.encode()
 
 
-def test_a_photo_that_is_not_permitted_does_not_stop_the_others(chat: ChatServer, prompt: Prompt) -> None:
+def test_a_photo_that_is_not_permitted_does_not_stop_the_others(
+    chat: ChatServer, prompt: Prompt
+) -> None:
     chat.script(says("1.5, 2.5"), fails(403, "flagged", "flagged by moderation"), says("1.5, 2.5"))
     assert [reply.status for reply in ask([prompt] * 3)] == ["answered", "refused", "answered"]
     chat.script(fails(403, "forbidden", "no access"))
@@ -195,7 +240,9 @@ def test_values_that_cannot_work_are_refused(chat: ChatServer) -> None:
             ask([], **options)
 
 
-def test_replies_on_their_way_are_not_lost_when_the_run_stops(chat: ChatServer, make_photo: MakePhoto) -> None:
+def test_replies_on_their_way_are_not_lost_when_the_run_stops(
+    chat: ChatServer, make_photo: MakePhoto
+) -> None:
     numbers, others = count(), Semaphore(0)
 
     def second_fails() -> Response:
@@ -219,7 +266,9 @@ def test_a_key_or_a_server_is_needed() -> None:
         OpenAIChat("gpt-4o")
 
 
-def test_the_key_and_the_options_are_sent(chat: ChatServer, prompt: Prompt, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_and_the_options_are_sent(
+    chat: ChatServer, prompt: Prompt, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-mine")
     ask([prompt], temperature=0.0, seed=7, max_tokens=50, detail="low")
     assert chat.headers[0]["Authorization"] == "Bearer sk-mine"

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from img2loc.core.types import Location
 from img2loc.lmm.parse.reply import parse, refuses
 
-CORPUS: list[dict[str, Any]] = tomllib.loads(Path(__file__).with_name("replies.toml").read_text(encoding="utf-8"))["reply"]
+CORPUS: list[dict[str, Any]] = tomllib.loads(
+    Path(__file__).with_name("replies.toml").read_text(encoding="utf-8")
+)["reply"]
 
 
 @pytest.mark.parametrize("reply", CORPUS, ids=lambda reply: reply["text"][:60])
@@ -25,7 +27,9 @@ def test_corpus(reply: dict[str, Any]) -> None:
         assert (found.lat, found.lon) == pytest.approx((reply["lat"], reply["lon"]), abs=1e-4)
 
 
-places = st.tuples(st.integers(-899_999, 899_999), st.integers(-1_799_999, 1_799_999)).filter(lambda ends: ends[0] and ends[1])
+places = st.tuples(st.integers(-899_999, 899_999), st.integers(-1_799_999, 1_799_999)).filter(
+    lambda ends: ends[0] and ends[1]
+)
 
 
 def sexagesimal(value: float, letters: str, unicode: bool) -> str:
@@ -40,23 +44,32 @@ NOTATIONS = {
     "parentheses": lambda lat, lon: f"I am confident: ({lat:.4f}, {lon:.4f}).",
     "json": lambda lat, lon: f'{{"latitude": {lat:.4f}, "longitude": {lon:.4f}}}',
     "fenced": lambda lat, lon: f'```json\n{{"lat": "{lat:.4f}", "lng": "{lon:.4f}"}}\n```',
-    "nested": lambda lat, lon: f'{{"reasoning": "…", "location": {{"lat": {lat:.4f}, "lon": {lon:.4f}}}}}',
+    "nested": lambda lat, lon: (
+        f'{{"reasoning": "…", "location": {{"lat": {lat:.4f}, "lon": {lon:.4f}}}}}'
+    ),
     "geojson": lambda lat, lon: f'{{"type": "Point", "coordinates": [{lon:.4f}, {lat:.4f}]}}',
     "labels": lambda lat, lon: f"Latitude: {lat:.4f}\nLongitude: {lon:.4f}",
     "markdown": lambda lat, lon: f"**Latitude:** {lat:.4f}°\n**Longitude:** {lon:.4f}°",
-    "hemispheres": lambda lat, lon: f"{abs(lat):.4f}° {'NS'[lat < 0]}, {abs(lon):.4f}° {'EW'[lon < 0]}",
+    "hemispheres": lambda lat, lon: (
+        f"{abs(lat):.4f}° {'NS'[lat < 0]}, {abs(lon):.4f}° {'EW'[lon < 0]}"
+    ),
     "before": lambda lat, lon: f"{'NS'[lat < 0]} {abs(lat):.4f} {'EW'[lon < 0]} {abs(lon):.4f}",
     "words": lambda lat, lon: (
-        f"{abs(lat):.4f} degrees {('north', 'south')[lat < 0]} and {abs(lon):.4f} degrees {('east', 'west')[lon < 0]}"
+        f"{abs(lat):.4f} degrees {('north', 'south')[lat < 0]} and {abs(lon):.4f} degrees"
+        f" {('east', 'west')[lon < 0]}"
     ),
     "minus": lambda lat, lon: f"{lat:.4f}, {lon:.4f}".replace("-", "\u2212"),
     "dms": lambda lat, lon: f"{sexagesimal(lat, 'NS', False)} {sexagesimal(lon, 'EW', False)}",
-    "dms unicode": lambda lat, lon: f"{sexagesimal(lat, 'NS', True)}, {sexagesimal(lon, 'EW', True)}",
+    "dms unicode": lambda lat, lon: (
+        f"{sexagesimal(lat, 'NS', True)}, {sexagesimal(lon, 'EW', True)}"
+    ),
     "comma": lambda lat, lon: f"{lat:.4f}; {lon:.4f}".replace(".", ","),
     "google": lambda lat, lon: f"See https://www.google.com/maps/@{lat:.4f},{lon:.4f},17z",
     "osm": lambda lat, lon: f"https://www.openstreetmap.org/#map=17/{lat:.4f}/{lon:.4f}",
     "thinking": lambda lat, lon: f"<think>not 45.7640, 4.8357</think>{lat:.4f}, {lon:.4f}",
-    "denied first": lambda lat, lon: f"It is not Lyon (45.7640, 4.8357) but a town at ({lat:.4f}, {lon:.4f}).",
+    "denied first": lambda lat, lon: (
+        f"It is not Lyon (45.7640, 4.8357) but a town at ({lat:.4f}, {lon:.4f})."
+    ),
 }
 
 
@@ -110,7 +123,13 @@ def test_a_lone_number_is_no_place(number: float) -> None:
 
 @given(st.dates())
 def test_a_date_is_no_place(date: Any) -> None:
-    for text in (date.isoformat(), f"{date:%d/%m/%Y}", f"{date:%d.%m.%Y}", f"{date:%B %d, %Y}", f"{date:%d %B %Y, %H:%M}"):
+    for text in (
+        date.isoformat(),
+        f"{date:%d/%m/%Y}",
+        f"{date:%d.%m.%Y}",
+        f"{date:%B %d, %Y}",
+        f"{date:%d %B %Y, %H:%M}",
+    ):
         assert parse(f"Taken on {text}.") is None
 
 

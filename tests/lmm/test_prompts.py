@@ -13,7 +13,13 @@ FAR = Neighbour(Location(-33.8568, 151.2153), -0.1, "x")
 
 
 def test_the_prompts_that_ship() -> None:
-    assert known() == ["nearest", "nearest-farthest", "nearest-farthest-places", "nearest-places", "zeroshot"]
+    assert known() == [
+        "nearest",
+        "nearest-farthest",
+        "nearest-farthest-places",
+        "nearest-places",
+        "zeroshot",
+    ]
     both = ["nearest", "farthest"]
     given = {
         "nearest-farthest": both,
@@ -27,7 +33,9 @@ def test_the_prompts_that_ship() -> None:
 
 
 def test_the_papers_prompt_holds_both_ends_and_nothing_else() -> None:
-    prompt = Template.load("nearest-farthest").fill(Photo(Path("IMG_1234.jpg")), Neighbours((NEAR, NEAR), (FAR,)))
+    prompt = Template.load("nearest-farthest").fill(
+        Photo(Path("IMG_1234.jpg")), Neighbours((NEAR, NEAR), (FAR,))
+    )
     assert "(48.8584, 2.2945), (48.8584, 2.2945)" in prompt.text
     assert "(-33.8568, 151.2153)" in prompt.text
     assert prompt.text.index("48.8584") < prompt.text.index("-33.8568")
@@ -37,7 +45,11 @@ def test_the_papers_prompt_holds_both_ends_and_nothing_else() -> None:
 
 def test_place_names_beside_the_coordinates() -> None:
     mid_ocean = Neighbour(Location(0.5, -30.0), 0.1, "x")
-    text = Template.load("nearest-farthest-places").fill(Photo(Path("x")), Neighbours((NEAR, mid_ocean), (FAR,))).text
+    text = (
+        Template.load("nearest-farthest-places")
+        .fill(Photo(Path("x")), Neighbours((NEAR, mid_ocean), (FAR,)))
+        .text
+    )
     assert "(48.8584, 2.2945) " in text
     assert ", France; (0.5000, -30.0000)\n" in text
     assert ", Australia\n" in text
@@ -63,7 +75,10 @@ def test_a_prompt_of_ones_own(tmp_path: Path) -> None:
     assert Template.load(str(path)).variables == {"nearest"}
     with pytest.raises(
         UnknownName,
-        match=r"no prompt named 'nonsense'. Known: nearest, nearest-farthest, nearest-farthest-places, nearest-places, zeroshot",
+        match=(
+            r"no prompt named 'nonsense'. Known: nearest, nearest-farthest,"
+            r" nearest-farthest-places, nearest-places, zeroshot"
+        ),
     ):
         Template.load("nonsense")
     path.write_bytes(b"\xff\xfe")

@@ -14,7 +14,9 @@ from tests.conftest import MakePhoto, configure
 from tests.server import ChatServer, fails, says
 
 
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object
+) -> tuple[int, str, str]:
     monkeypatch.setattr(sys, "argv", ["img2loc", *map(str, words)])
     code = _run(debug=False)
     out, err = capsys.readouterr()
@@ -22,7 +24,10 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *wo
 
 
 def test_record_and_replay(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], chat: ChatServer, make_photo: MakePhoto
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    chat: ChatServer,
+    make_photo: MakePhoto,
 ) -> None:
     chat.script(says("1.55, 2.55"), says("3.55, 4.55"), says(None, refusal="no"))
     configure("[lmm.gpt]\nconcurrency = 1\n")
@@ -31,19 +36,47 @@ def test_record_and_replay(
     Path("run.jsonl").write_text(recorded)
     before = len(chat.requests)
     code, replayed, _ = run(
-        monkeypatch, capsys, "ask", *photos, "--locator", "zeroshot", "--lmm", "replay", "--json", "--local-only"
+        monkeypatch,
+        capsys,
+        "ask",
+        *photos,
+        "--locator",
+        "zeroshot",
+        "--lmm",
+        "replay",
+        "--json",
+        "--local-only",
     )
     assert code == 3
     assert replayed == recorded
     assert len(chat.requests) == before
-    code, out, _ = run(monkeypatch, capsys, "ask", make_photo("new.jpg", 9), "--locator", "zeroshot", "--lmm", "replay", "--json")
+    code, out, _ = run(
+        monkeypatch,
+        capsys,
+        "ask",
+        make_photo("new.jpg", 9),
+        "--locator",
+        "zeroshot",
+        "--lmm",
+        "replay",
+        "--json",
+    )
     assert (code, json.loads(out)["status"]) == (3, "failed")
     assert "no reply to this photo and prompt was recorded" in out
 
 
-def test_a_torn_last_line_is_passed_over_and_junk_is_not(tmp_path: Path, make_photo: MakePhoto) -> None:
+def test_a_torn_last_line_is_passed_over_and_junk_is_not(
+    tmp_path: Path, make_photo: MakePhoto
+) -> None:
     prompt = Prompt("Where?", Photo(make_photo()))
-    reply = {"text": "1, 2", "model": "m", "status": "answered", "usage": None, "detail": "", "key": prompt.key()}
+    reply = {
+        "text": "1, 2",
+        "model": "m",
+        "status": "answered",
+        "usage": None,
+        "detail": "",
+        "key": prompt.key(),
+    }
     good = json.dumps({"replies": [reply]})
     (tmp_path / "run.jsonl").write_text(f'{good}\n{{"replies": [{{"te')
     assert [answer.text for answer in Replay(str(tmp_path / "run.jsonl")).ask([prompt])] == ["1, 2"]
@@ -55,28 +88,52 @@ def test_a_torn_last_line_is_passed_over_and_junk_is_not(tmp_path: Path, make_ph
 
 
 def test_every_backend_gives_the_same_shape(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], chat: ChatServer, make_photo: MakePhoto, tiny_llava: Path
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    chat: ChatServer,
+    make_photo: MakePhoto,
+    tiny_llava: Path,
 ) -> None:
     configure(
-        f'[lmm.server]\nbase_url = "{chat.url}"\n[lmm.llava]\nmodel = "{tiny_llava}"\nmax_tokens = 8\n'
-        f'[lmm.langchain-openai]\nkind = "langchain"\nmodel = "openai:gpt-4o"\n'
-        f'options = {{ base_url = "{chat.url}", api_key = "k" }}\n'
+        f'[lmm.server]\nbase_url = "{chat.url}"\n[lmm.llava]\nmodel = "{tiny_llava}"\nmax_tokens ='
+        ' 8\n[lmm.langchain-openai]\nkind = "langchain"\nmodel = "openai:gpt-4o"\noptions = {'
+        f' base_url = "{chat.url}", api_key = "k" }}\n'
     )
     shapes, photo = [], make_photo()
     Path("run.jsonl").write_text("")
     for name in ("gpt", "server", "llava", "langchain-openai", "replay", "scripted"):
-        words = ("ask", photo, "--locator", "img2loc", "--gallery", "starter", "--lmm", name, "--json", "-k", "2")
+        words = (
+            "ask",
+            photo,
+            "--locator",
+            "img2loc",
+            "--gallery",
+            "starter",
+            "--lmm",
+            name,
+            "--json",
+            "-k",
+            "2",
+        )
         code, out, err = run(monkeypatch, capsys, *words)
         assert code in (0, 3), err
         record = json.loads(out)
         shapes.append(
-            (list(record), [list(reply) for reply in record["replies"]], len(record["nearest"]), len(record["farthest"]))
+            (
+                list(record),
+                [list(reply) for reply in record["replies"]],
+                len(record["nearest"]),
+                len(record["farthest"]),
+            )
         )
     assert all(shape == shapes[0] for shape in shapes)
 
 
 def test_local_only(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], make_photo: MakePhoto, chat: ChatServer
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    make_photo: MakePhoto,
+    chat: ChatServer,
 ) -> None:
     photo = make_photo()
     monkeypatch.setenv("OPENAI_API_KEY", "k")
@@ -90,13 +147,26 @@ def test_local_only(
         "http://localhost.evil.org",
     ):
         monkeypatch.setenv("OPENAI_BASE_URL", address)
-        code, out, err = run(monkeypatch, capsys, "ask", photo, "--locator", "zeroshot", "--local-only")
+        code, out, err = run(
+            monkeypatch, capsys, "ask", photo, "--locator", "zeroshot", "--local-only"
+        )
         assert (code, out) == (1, "")
         assert f"sends photos to {address}" in err
-    code, _, err = run(monkeypatch, capsys, "ask", photo, "--locator", "zeroshot", "--lmm", "langchain-gemini", "--local-only")
+    code, _, err = run(
+        monkeypatch,
+        capsys,
+        "ask",
+        photo,
+        "--locator",
+        "zeroshot",
+        "--lmm",
+        "langchain-gemini",
+        "--local-only",
+    )
     assert (code, "the provider google_genai" in err) == (1, True)
     configure(
-        f'[lmm.mine]\nkind = "langchain"\nmodel = "openai:gpt-4o"\noptions = {{ base_url = "{chat.url}", api_key = "k" }}\n'
+        '[lmm.mine]\nkind = "langchain"\nmodel = "openai:gpt-4o"\noptions = { base_url ='
+        f' "{chat.url}", api_key = "k" }}\n'
     )
     words = ("ask", photo, "--locator", "zeroshot", "--lmm", "mine", "--local-only")
     assert run(monkeypatch, capsys, *words)[0] == 0
@@ -105,7 +175,9 @@ def test_local_only(
     assert (code, "names a proxy" in err) == (1, True)
 
 
-def test_lmm_list_and_check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], chat: ChatServer) -> None:
+def test_lmm_list_and_check(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], chat: ChatServer
+) -> None:
     code, out, _ = run(monkeypatch, capsys, "lmm", "list")
     assert code == 0
     assert f"gpt: openai, gpt-4o; {chat.url}" in out
@@ -127,11 +199,25 @@ def test_lmm_list_and_check(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 def test_max_radius_and_cache_on_the_command_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], make_photo: MakePhoto, chat: ChatServer, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    make_photo: MakePhoto,
+    chat: ChatServer,
+    tmp_path: Path,
 ) -> None:
     photo = make_photo()
     code, out, _ = run(
-        monkeypatch, capsys, "ask", photo, "--locator", "retrieval", "--gallery", "starter", "--json", "--max-radius", "10"
+        monkeypatch,
+        capsys,
+        "ask",
+        photo,
+        "--locator",
+        "retrieval",
+        "--gallery",
+        "starter",
+        "--json",
+        "--max-radius",
+        "10",
     )
     record = json.loads(out)
     assert (code, record["status"], record["lat"]) == (3, "unsure", None)

@@ -46,18 +46,28 @@ def test_the_majority_outvotes_a_stray_reply(gallery: Gallery, toy_photos: list[
     assert guess.radius_km > 1000  # the stray reply and the neighbours are evidence too
     (sure,) = ensemble(gallery, ["48.85, 2.29"] * 4, retrieved=0).locate(toy_photos[:1])
     assert sure.radius_km == 1.0
-    (lone,) = ensemble(gallery, ["48.85, 2.29", "lovely"], retrieved=0, counts=(0, 2)).locate(toy_photos[:1])
+    (lone,) = ensemble(gallery, ["48.85, 2.29", "lovely"], retrieved=0, counts=(0, 2)).locate(
+        toy_photos[:1]
+    )
     assert (lone.status, lone.radius_km) == ("located", None)  # one reply agrees with nobody
 
 
-def test_without_any_coordinates_the_first_reply_says_why(gallery: Gallery, toy_photos: list[Path]) -> None:
+def test_without_any_coordinates_the_first_reply_says_why(
+    gallery: Gallery, toy_photos: list[Path]
+) -> None:
     (guess,) = ensemble(gallery, ["I'm sorry, I can't help.", "lovely"]).locate(toy_photos[:1])
     assert (guess.status, guess.location) == ("refused", None)
 
 
-def test_unreadable_photos_keep_their_place(gallery: Gallery, toy_photos: list[Path], tmp_path: Path) -> None:
+def test_unreadable_photos_keep_their_place(
+    gallery: Gallery, toy_photos: list[Path], tmp_path: Path
+) -> None:
     mixed = [tmp_path / "absent.jpg", toy_photos[0], tmp_path / "absent.jpg"]
-    assert [guess.status for guess in ensemble(gallery, ["1.55, 2.55"]).locate(mixed)] == ["unreadable", "located", "unreadable"]
+    assert [guess.status for guess in ensemble(gallery, ["1.55, 2.55"]).locate(mixed)] == [
+        "unreadable",
+        "located",
+        "unreadable",
+    ]
 
 
 class PointTower(PixelEncoder):
@@ -74,7 +84,9 @@ class PointTower(PixelEncoder):
     def encode_points(self, points: Sequence[Location]) -> Embeddings:
         angles = np.radians([(point.lat, point.lon) for point in points])
         lat, lon = angles[:, 0], angles[:, 1]
-        return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1).astype(np.float32)
+        return np.stack(
+            [np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1
+        ).astype(np.float32)
 
 
 def test_verification_picks_the_planted_candidate(gallery: Gallery, toy_photos: list[Path]) -> None:
@@ -83,13 +95,21 @@ def test_verification_picks_the_planted_candidate(gallery: Gallery, toy_photos: 
     options = {"verifier": PointTower(planted), "choose": "verify"}
     (guess,) = ensemble(gallery, replies, **options).locate(toy_photos[:1])
     assert guess.location == planted
-    (guess,) = ensemble(gallery, replies[:2], verifier=PointTower(Location(5, 10)), choose="verify").locate(toy_photos[5:6])
+    (guess,) = ensemble(
+        gallery, replies[:2], verifier=PointTower(Location(5, 10)), choose="verify"
+    ).locate(toy_photos[5:6])
     assert guess.location == Location(5, 10)  # a retrieved coordinate can win as well
     assert "a neighbour's place, by verify" in guess.detail
 
 
 def test_what_does_not_fit_is_refused(gallery: Gallery) -> None:
-    for options in ({"counts": ()}, {"counts": (-1,)}, {"samples": 0}, {"retrieved": -1}, {"bandwidth_km": 0.0}):
+    for options in (
+        {"counts": ()},
+        {"counts": (-1,)},
+        {"samples": 0},
+        {"retrieved": -1},
+        {"bandwidth_km": 0.0},
+    ):
         with pytest.raises(ConfigError, match="must be"):
             ensemble(gallery, ["x"], **options)
     with pytest.raises(ConfigError, match="needs a verifier"):
@@ -100,10 +120,14 @@ def test_what_does_not_fit_is_refused(gallery: Gallery) -> None:
 
 
 @given(st.lists(locations, min_size=1, max_size=12), st.floats(1, 500))
-def test_the_chosen_candidate_is_one_of_them_and_the_densest(points: list[Location], bandwidth: float) -> None:
+def test_the_chosen_candidate_is_one_of_them_and_the_densest(
+    points: list[Location], bandwidth: float
+) -> None:
     weights = np.ones(len(points))
     chosen = densest(degrees(points), weights, bandwidth)
-    density = [sum(math.exp(-0.5 * (distance_km(a, b) / bandwidth) ** 2) for b in points) for a in points]
+    density = [
+        sum(math.exp(-0.5 * (distance_km(a, b) / bandwidth) ** 2) for b in points) for a in points
+    ]
     assert density[chosen] >= max(density) * (1 - 1e-6)
 
 
@@ -119,10 +143,15 @@ def test_turning_the_globe_turns_the_choice(points: list[Location], turn: float)
     """Nothing depends on where the antimeridian lies."""
     turned = [Location(point.lat, (point.lon + turn + 180) % 360 - 180) for point in points]
     weights = np.linspace(1, 2, len(points))
-    first, second = densest(degrees(points), weights, 100.0), densest(degrees(turned), weights, 100.0)
+    first, second = (
+        densest(degrees(points), weights, 100.0),
+        densest(degrees(turned), weights, 100.0),
+    )
     between = distances_km(degrees(points)[:, None], degrees(points)[None])
     density = np.exp(-0.5 * (between / 100.0) ** 2) @ weights
-    assert density[first] == pytest.approx(density[second], rel=1e-6)  # ties may fall either way, but nothing sparser wins
+    assert density[first] == pytest.approx(
+        density[second], rel=1e-6
+    )  # ties may fall either way, but nothing sparser wins
     spread = spread_km(points[0], degrees(points), weights, 0.68)
     assert spread_km(turned[0], degrees(turned), weights, 0.68) == pytest.approx(spread, abs=0.01)
 
@@ -150,7 +179,9 @@ def test_caution(gallery: Gallery, toy_photos: list[Path]) -> None:
     assert "best guess 0.0000, 0.0000, but the evidence scatters" in unsure.detail
 
 
-def test_a_photo_is_hashed_once_for_all_its_prompts(gallery: Gallery, toy_photos: list[Path]) -> None:
+def test_a_photo_is_hashed_once_for_all_its_prompts(
+    gallery: Gallery, toy_photos: list[Path]
+) -> None:
     reads: list[int] = []
 
     def content() -> bytes:
@@ -159,7 +190,9 @@ def test_a_photo_is_hashed_once_for_all_its_prompts(gallery: Gallery, toy_photos
 
     def read_for(counts: tuple[int, ...]) -> tuple[int, int]:
         reads.clear()
-        (guess,) = ensemble(gallery, ["48.85, 2.29"], counts=counts, samples=2).locate([Photo(Path("a.jpg"), content)])
+        (guess,) = ensemble(gallery, ["48.85, 2.29"], counts=counts, samples=2).locate(
+            [Photo(Path("a.jpg"), content)]
+        )
         return len({reply.key for reply in guess.replies}), len(reads)
 
     (few, once), (many, as_often) = read_for((0,)), read_for((0, 2, 5, 9))

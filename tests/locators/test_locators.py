@@ -21,12 +21,18 @@ from tests.toys import PixelEncoder
 def test_retrieval_finds_a_photo_of_its_own(gallery: Gallery, toy_photos: list[Path]) -> None:
     for decide in ("nearest", "mode"):
         guesses = list(Retrieval(PixelEncoder(), gallery, decide, nearest=3).locate(toy_photos))
-        assert [guess.location for guess in guesses] == [Location(seed, seed * 2) for seed in range(30)]
-        assert all(guess.status == "located" and len(guess.neighbours.nearest) == 3 for guess in guesses)
+        assert [guess.location for guess in guesses] == [
+            Location(seed, seed * 2) for seed in range(30)
+        ]
+        assert all(
+            guess.status == "located" and len(guess.neighbours.nearest) == 3 for guess in guesses
+        )
         assert [str(guess.photo.path) for guess in guesses] == [str(photo) for photo in toy_photos]
 
 
-def test_the_radius_says_how_far_the_evidence_scatters(gallery: Gallery, toy_photos: list[Path]) -> None:
+def test_the_radius_says_how_far_the_evidence_scatters(
+    gallery: Gallery, toy_photos: list[Path]
+) -> None:
     (one,) = Retrieval(PixelEncoder(), gallery, nearest=1).locate(toy_photos[:1])
     (sixteen,) = Retrieval(PixelEncoder(), gallery, nearest=16).locate(toy_photos[:1])
     assert one.radius_km == sixteen.radius_km  # measured over sixteen, however few decide
@@ -54,7 +60,9 @@ class Silent:
             yield answers[number % len(answers)]
 
 
-def test_every_outcome_is_a_status_in_its_place(gallery: Gallery, toy_photos: list[Path], tmp_path: Path) -> None:
+def test_every_outcome_is_a_status_in_its_place(
+    gallery: Gallery, toy_photos: list[Path], tmp_path: Path
+) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"junk")
     mixed: list[Path] = [broken, *toy_photos[:3], broken, broken, *toy_photos[3:7], broken]
@@ -72,7 +80,14 @@ def test_every_outcome_is_a_status_in_its_place(gallery: Gallery, toy_photos: li
 
 
 def test_img2loc_shows_the_lmm_both_ends(gallery: Gallery, toy_photos: list[Path]) -> None:
-    locator = Img2Loc(PixelEncoder(), gallery, Template.load("nearest-farthest"), Scripted(["1.5, 2.5"]), nearest=2, farthest=3)
+    locator = Img2Loc(
+        PixelEncoder(),
+        gallery,
+        Template.load("nearest-farthest"),
+        Scripted(["1.5, 2.5"]),
+        nearest=2,
+        farthest=3,
+    )
     (guess,) = locator.locate(toy_photos[4:5])
     assert (len(guess.neighbours.nearest), len(guess.neighbours.farthest)) == (2, 3)
     assert "most similar first: (4.0000, 8.0000), (" in guess.prompts[0]
@@ -106,7 +121,9 @@ def test_streams_are_lazy(gallery: Gallery, toy_photos: list[Path]) -> None:
     assert taken <= 12
 
 
-def test_a_long_run_of_unreadable_photos_is_not_held_back(gallery: Gallery, toy_photos: list[Path]) -> None:
+def test_a_long_run_of_unreadable_photos_is_not_held_back(
+    gallery: Gallery, toy_photos: list[Path]
+) -> None:
     taken = 0
 
     def mostly_broken() -> Iterator[Path]:
@@ -116,7 +133,9 @@ def test_a_long_run_of_unreadable_photos_is_not_held_back(gallery: Gallery, toy_
             yield path
 
     template = Template.load("nearest-farthest")
-    stream = Img2Loc(PixelEncoder(), gallery, template, Scripted(["1.55, 2.55"])).locate(mostly_broken())
+    stream = Img2Loc(PixelEncoder(), gallery, template, Scripted(["1.55, 2.55"])).locate(
+        mostly_broken()
+    )
     assert next(stream).status == "unreadable"
     assert taken < 10
     assert next(stream).status == "located"
@@ -153,15 +172,23 @@ class Miscounting:
         yield from [Reply("1.5, 2.5", "m", "answered")] * (asked + self._extra)
 
 
-@pytest.mark.parametrize(("extra", "says"), [(-1, "fewer replies than prompts"), (1, "more replies than prompts")])
-def test_an_lmm_that_miscounts_is_an_error_that_says_so(toy_photos: list[Path], extra: int, says: str) -> None:
+@pytest.mark.parametrize(
+    ("extra", "says"), [(-1, "fewer replies than prompts"), (1, "more replies than prompts")]
+)
+def test_an_lmm_that_miscounts_is_an_error_that_says_so(
+    toy_photos: list[Path], extra: int, says: str
+) -> None:
     locator = Zeroshot(Template.load("zeroshot"), Miscounting(extra))
     with pytest.raises(BackendError, match=f"The LMM Miscounting gave {says}"):
         list(locator.locate(toy_photos[:3]))
 
 
 @pytest.mark.parametrize("extra", [-1, 1])
-def test_an_lmm_that_miscounts_behind_the_cache_is_the_same_error(toy_photos: list[Path], extra: int, tmp_path: Path) -> None:
-    locator = Zeroshot(Template.load("zeroshot"), Cached(Miscounting(extra), {}, tmp_path / "r.sqlite"))
+def test_an_lmm_that_miscounts_behind_the_cache_is_the_same_error(
+    toy_photos: list[Path], extra: int, tmp_path: Path
+) -> None:
+    locator = Zeroshot(
+        Template.load("zeroshot"), Cached(Miscounting(extra), {}, tmp_path / "r.sqlite")
+    )
     with pytest.raises(BackendError, match=f"gave {1 + extra} replies to one prompt"):
         list(locator.locate(toy_photos[:3]))

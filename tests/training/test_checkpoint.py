@@ -20,18 +20,26 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     optimiser = torch.optim.AdamW(network.parameters())
     network(torch.ones(1, 3)).sum().backward()
     optimiser.step()
-    checkpoint.save(tmp_path, PLAN, {"epoch": 2, "model": network.state_dict(), "optimiser": optimiser.state_dict()})
+    checkpoint.save(
+        tmp_path,
+        PLAN,
+        {"epoch": 2, "model": network.state_dict(), "optimiser": optimiser.state_dict()},
+    )
     state = checkpoint.resume(tmp_path, PLAN)
     assert state is not None
     assert state["epoch"] == 2
-    assert all(torch.equal(value, state["model"][key]) for key, value in network.state_dict().items())
+    assert all(
+        torch.equal(value, state["model"][key]) for key, value in network.state_dict().items()
+    )
     torch.optim.AdamW(torch.nn.Linear(3, 2).parameters()).load_state_dict(state["optimiser"])
     assert [file.name for file in tmp_path.glob("training*")] == [checkpoint.CHECKPOINT]
 
 
 def test_another_plan_is_refused_and_says_what_differs(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, PLAN, {"epoch": 1})
-    with pytest.raises(ConfigError, match=r"lr is 1e-06 there and 0\.1 now; seed is not set there and 3 now") as raised:
+    with pytest.raises(
+        ConfigError, match=r"lr is 1e-06 there and 0\.1 now; seed is not set there and 3 now"
+    ) as raised:
         checkpoint.resume(tmp_path, {**PLAN, "lr": 0.1, "seed": 3})
     assert "data" not in str(raised.value)
 
@@ -60,10 +68,15 @@ def test_one_process_a_folder(tmp_path: Path) -> None:
     )
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-c", script, str(tmp_path / "run")]
-    with subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+    with subprocess.Popen(
+        command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
         assert other.stdout is not None
         assert other.stdout.readline().strip() == "held"
-        with pytest.raises(ConfigError, match="Another process is writing the model"), checkpoint.claimed(tmp_path / "run"):
+        with (
+            pytest.raises(ConfigError, match="Another process is writing the model"),
+            checkpoint.claimed(tmp_path / "run"),
+        ):
             pass
         other.kill()
     with checkpoint.claimed(tmp_path / "run"):
@@ -71,12 +84,17 @@ def test_one_process_a_folder(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "free").exists()
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "pytorch_model.bin", "head_weights.pth"])
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "config.json", "pytorch_model.bin", "head_weights.pth"]
+)
 def test_a_folder_with_a_model_of_others_is_left_alone(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / name).touch()
-    with pytest.raises(ConfigError, match="holds a model that no training here has made"), checkpoint.claimed(folder):
+    with (
+        pytest.raises(ConfigError, match="holds a model that no training here has made"),
+        checkpoint.claimed(folder),
+    ):
         pass
     assert [path.name for path in folder.iterdir()] == [name]
     checkpoint.save(folder, PLAN, {})
@@ -88,7 +106,10 @@ def test_a_folder_with_a_model_of_others_is_left_alone(tmp_path: Path, name: str
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="cannot be written"), checkpoint.claimed(tmp_path / "file" / "run"):
+    with (
+        pytest.raises(ConfigError, match="cannot be written"),
+        checkpoint.claimed(tmp_path / "file" / "run"),
+    ):
         pass
 
 

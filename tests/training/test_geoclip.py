@@ -38,7 +38,16 @@ from tests.toys import PixelEncoder
 
 SMALL = {"lr": 3e-4, "batch_size": 64, "queue": 192}
 """For 174 photographs: the paper's values are for millions."""
-EDGES = [(90.0, 0.0), (-90.0, 120.0), (0.0, 180.0), (45.0, -180.0), (89.9999, 77.0), (-12.0, 179.9999), (48.85, 2.35), (0.0, 0.0)]
+EDGES = [
+    (90.0, 0.0),
+    (-90.0, 120.0),
+    (0.0, 180.0),
+    (45.0, -180.0),
+    (89.9999, 77.0),
+    (-12.0, 179.9999),
+    (48.85, 2.35),
+    (0.0, 0.0),
+]
 
 
 def metres(a: Any, b: Any) -> float:
@@ -47,12 +56,19 @@ def metres(a: Any, b: Any) -> float:
 
 def some_points(count: int, seed: int = 0) -> torch.Tensor:
     random = np.random.default_rng(seed)
-    return torch.from_numpy(np.stack([np.degrees(np.arcsin(random.uniform(-1, 1, count))), random.uniform(-180, 180, count)], 1))
+    return torch.from_numpy(
+        np.stack(
+            [np.degrees(np.arcsin(random.uniform(-1, 1, count))), random.uniform(-180, 180, count)],
+            1,
+        )
+    )
 
 
 @pytest.mark.parametrize("at", EDGES)
 def test_noise_is_gaussian_in_metres_wherever_on_earth(at: tuple[float, float]) -> None:
-    moved = shifted(torch.tensor([at] * 3000, dtype=torch.float64), 1000.0, torch.Generator().manual_seed(1))
+    moved = shifted(
+        torch.tensor([at] * 3000, dtype=torch.float64), 1000.0, torch.Generator().manual_seed(1)
+    )
     away = [metres(at, point) for point in moved]  # Location refuses what is no point on Earth.
     assert kstest(away, "rayleigh", args=(0, 1000.0)).pvalue > 1e-3
     north = np.array([(float(lat) - at[0]) * 111_194.9266 for lat, _ in moved])
@@ -74,9 +90,14 @@ def test_what_lies_near_ones_own_place_is_no_negative() -> None:
     queue[1], queue[2] = batch[2], batch[9]
     found = not_negatives(batch, queue, 150.0)
     everything = torch.cat([batch, queue]).tolist()
-    expected = [[i != j and metres(a, b) < 150 for j, b in enumerate(everything)] for i, a in enumerate(batch.tolist())]
+    expected = [
+        [i != j and metres(a, b) < 150 for j, b in enumerate(everything)]
+        for i, a in enumerate(batch.tolist())
+    ]
     assert found.tolist() == expected
-    assert found.sum() == 8  # Two pairs in the batch, seen from both sides, and of the queue what meets rows 0, 2, 3 and 9.
+    assert (
+        found.sum() == 8
+    )  # Two pairs in the batch, seen from both sides, and of the queue what meets rows 0, 2, 3 and 9.
 
 
 def test_without_noise_exact_equals_are_no_negatives() -> None:
@@ -85,7 +106,9 @@ def test_without_noise_exact_equals_are_no_negatives() -> None:
     near = near.clamp(-90, 90)
     assert same_place(points, points, 0.0).diagonal().all()
     assert not same_place(points[8:], near[8:], 0.0).any()
-    assert not_negatives(points[:1], torch.cat([points[:1], points[6:7]]), 0.0).tolist() == [[False, True, False]]
+    assert not_negatives(points[:1], torch.cat([points[:1], points[6:7]]), 0.0).tolist() == [
+        [False, True, False]
+    ]
 
 
 def test_the_loss_is_the_softmax_over_what_is_left() -> None:
@@ -95,10 +118,16 @@ def test_the_loss_is_the_softmax_over_what_is_left() -> None:
     excluded[0, [1, 5]] = excluded[2, 6] = True
     losses = []
     for row in range(3):
-        cosines = [images[row] @ p / np.linalg.norm(images[row]) / np.linalg.norm(p) for p in places]
-        left = [math.exp(14.0 * c) for c, out in zip(cosines, excluded[row], strict=True) if not out]
+        cosines = [
+            images[row] @ p / np.linalg.norm(images[row]) / np.linalg.norm(p) for p in places
+        ]
+        left = [
+            math.exp(14.0 * c) for c, out in zip(cosines, excluded[row], strict=True) if not out
+        ]
         losses.append(-math.log(math.exp(14.0 * cosines[row]) / sum(left)))
-    found = contrast(torch.tensor(images), torch.tensor(places), torch.tensor(14.0), torch.tensor(excluded))
+    found = contrast(
+        torch.tensor(images), torch.tensor(places), torch.tensor(14.0), torch.tensor(excluded)
+    )
     assert float(found) == pytest.approx(np.mean(losses))
 
 
@@ -120,7 +149,10 @@ def test_shares_nest_and_never_meet_what_is_held_back() -> None:
     assert set(fifth) < set(half)
     assert not set(half) & set(held)
     assert held.tolist() == held_again.tolist() != split(1000, 0.1, 0.5, seed=4)[1].tolist()
-    with pytest.raises(SourceError, match=r"Of 1 usable photographs, 1 are held back .* is 0: training needs 2 or more"):
+    with pytest.raises(
+        SourceError,
+        match=r"Of 1 usable photographs, 1 are held back .* is 0: training needs 2 or more",
+    ):
         split(1, 0.5, 1.0, 0)
     with pytest.raises(SourceError, match=r"a fraction of 0.01 of the others is 0: training needs"):
         split(23, 0.0, 0.01, 0)
@@ -130,14 +162,25 @@ def test_shares_nest_and_never_meet_what_is_held_back() -> None:
 def test_accuracy_is_of_the_nearest_place_in_the_training_gallery() -> None:
     torch.manual_seed(0)
     parts = geoclip_towers.GeoClipParts(4)
-    gallery, features = some_points(50).numpy(), np.random.default_rng(1).normal(size=(30, 4)).astype(np.float32)
+    gallery, features = (
+        some_points(50).numpy(),
+        np.random.default_rng(1).normal(size=(30, 4)).astype(np.float32),
+    )
     truth = some_points(30, 2).numpy()
     found = Measure(parts, gallery, "cpu").shares(np.arange(30), features.__getitem__, truth)
     with torch.no_grad():
-        images, places = parts.head(torch.from_numpy(features)), parts.location_encoder(torch.from_numpy(gallery).float())
-        best = [max(range(50), key=lambda n: torch.cosine_similarity(image, places[n], dim=0).item()) for image in images]
+        images, places = (
+            parts.head(torch.from_numpy(features)),
+            parts.location_encoder(torch.from_numpy(gallery).float()),
+        )
+        best = [
+            max(range(50), key=lambda n: torch.cosine_similarity(image, places[n], dim=0).item())
+            for image in images
+        ]
     errors = [metres(gallery[n], at) / 1000 for n, at in zip(best, truth, strict=True)]
-    assert found == {str(km): sum(error <= km for error in errors) / 30 for km in (1, 25, 200, 750, 2500)}
+    assert found == {
+        str(km): sum(error <= km for error in errors) / 30 for km in (1, 25, 200, 750, 2500)
+    }
 
 
 def test_one_seed_gives_one_view() -> None:
@@ -168,7 +211,10 @@ def photos(landmarks: Path, features: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def toy_csv(folder: Path, make_photo: MakePhoto, count: int = 12) -> Path:
     """Photographs made here, with places spread over the Earth."""
-    rows = [(make_photo(f"p{n}.png", n).name, *map(float, at)) for n, at in enumerate(some_points(count))]
+    rows = [
+        (make_photo(f"p{n}.png", n).name, *map(float, at))
+        for n, at in enumerate(some_points(count))
+    ]
     path = folder / "toys.csv"
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([("file", "lat", "lon"), *rows])
@@ -187,12 +233,20 @@ def weights(folder: Path) -> bytes:
 
 def test_real_photographs_are_learned(photos: Path, lite0: Lite0, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
-    history = train(GeoClipTraining(encoder="lite0", epochs=3, **SMALL), lite0, open_source(photos), whole)  # type: ignore[arg-type]
-    assert [record["loss"] for record in history] == sorted((record["loss"] for record in history), reverse=True)
+    history = train(
+        GeoClipTraining(encoder="lite0", epochs=3, **SMALL), lite0, open_source(photos), whole
+    )  # type: ignore[arg-type]
+    assert [record["loss"] for record in history] == sorted(
+        (record["loss"] for record in history), reverse=True
+    )
     assert history[-1]["loss"] < 0.7 * history[0]["loss"]
     assert history[-1]["training"]["25"] > 0.8
-    assert [record["learning_rate"] for record in history] == pytest.approx([3e-4 * 0.87**n for n in range(3)])
-    assert [json.loads(line) for line in (whole / "history.jsonl").read_text().splitlines()] == history
+    assert [record["learning_rate"] for record in history] == pytest.approx(
+        [3e-4 * 0.87**n for n in range(3)]
+    )
+    assert [
+        json.loads(line) for line in (whole / "history.jsonl").read_text().splitlines()
+    ] == history
 
 
 @pytest.mark.usefixtures("narrow")
@@ -200,8 +254,14 @@ def test_real_photographs_are_learned(photos: Path, lite0: Lite0, tmp_path: Path
 def test_cut_off_in_an_epoch_it_ends_at_the_same_weights(
     tmp_path: Path, make_photo: MakePhoto, lite0: Lite0, steps: int, left: int
 ) -> None:
-    settings = GeoClipTraining(encoder="lite0", epochs=3, batch_size=4, queue=6, validation=0.1)  # Three steps an epoch.
-    source, whole, cut = CsvSource(toy_csv(tmp_path, make_photo)), tmp_path / "whole", tmp_path / "cut"
+    settings = GeoClipTraining(
+        encoder="lite0", epochs=3, batch_size=4, queue=6, validation=0.1
+    )  # Three steps an epoch.
+    source, whole, cut = (
+        CsvSource(toy_csv(tmp_path, make_photo)),
+        tmp_path / "whole",
+        tmp_path / "cut",
+    )
     history = train(settings, lite0, source, whole)
 
     def stop(what: str, done: int, total: int, remark: str) -> None:
@@ -212,7 +272,9 @@ def test_cut_off_in_an_epoch_it_ends_at_the_same_weights(
         train(settings, lite0, source, cut, stop)
     lines = (cut / "history.jsonl").read_text().splitlines() if left else []
     assert len(lines) == left
-    assert [record["loss"] for record in train(settings, lite0, source, cut)] == [record["loss"] for record in history]
+    assert [record["loss"] for record in train(settings, lite0, source, cut)] == [
+        record["loss"] for record in history
+    ]
     assert weights(cut) == weights(whole)
 
 
@@ -220,7 +282,10 @@ def test_cut_off_in_an_epoch_it_ends_at_the_same_weights(
 def test_a_kill_between_checkpoint_and_weights_is_made_good(
     tmp_path: Path, make_photo: MakePhoto, lite0: Lite0, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings, source = GeoClipTraining(encoder="lite0", epochs=1), CsvSource(toy_csv(tmp_path, make_photo))
+    settings, source = (
+        GeoClipTraining(encoder="lite0", epochs=1),
+        CsvSource(toy_csv(tmp_path, make_photo)),
+    )
     train(settings, lite0, source, tmp_path / "whole")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(geoclip_towers, "save", raise_interrupt)
@@ -235,11 +300,29 @@ def raise_interrupt(*_: object) -> None:
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_ends_at_the_same_weights(photos: Path, lite0: Lite0, tmp_path: Path) -> None:
+def test_a_process_that_is_killed_ends_at_the_same_weights(
+    photos: Path, lite0: Lite0, tmp_path: Path
+) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     train(GeoClipTraining(encoder="lite0", epochs=3, **SMALL), lite0, open_source(photos), whole)  # type: ignore[arg-type]
-    options = ["--encoder", "lite0", "--epochs", "3", *(f"--set={key}={value}" for key, value in SMALL.items())]
-    command = [sys.executable, "-m", "img2loc", "train", "geoclip", str(photos), "--out", str(killed), *options]
+    options = [
+        "--encoder",
+        "lite0",
+        "--epochs",
+        "3",
+        *(f"--set={key}={value}" for key, value in SMALL.items()),
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "img2loc",
+        "train",
+        "geoclip",
+        str(photos),
+        "--out",
+        str(killed),
+        *options,
+    ]
     kill_when((killed / "history.jsonl").exists, command, stderr=subprocess.DEVNULL)
     assert len((killed / "history.jsonl").read_text().splitlines()) < 3
     done = CliRunner().invoke(app, command[3:])
@@ -253,8 +336,21 @@ def test_what_was_trained_answers_through_the_command_line(
     tmp_path: Path, make_photo: MakePhoto, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, run = toy_csv(tmp_path, make_photo), CliRunner()
-    words = ["--encoder", "lite0", "--epochs", "10", "--set", "lr=1e-3", "--set", "gamma=1.0", "--seed", "1"]
-    done = run.invoke(app, ["train", "geoclip", str(source), "--out", "M", *words], catch_exceptions=False)
+    words = [
+        "--encoder",
+        "lite0",
+        "--epochs",
+        "10",
+        "--set",
+        "lr=1e-3",
+        "--set",
+        "gamma=1.0",
+        "--seed",
+        "1",
+    ]
+    done = run.invoke(
+        app, ["train", "geoclip", str(source), "--out", "M", *words], catch_exceptions=False
+    )
     assert 'weights = "' in done.stderr
     table = done.stderr[done.stderr.index("[encoder.mine]") : done.stderr.index("Then:")]
     configure(table)
@@ -284,7 +380,9 @@ def test_seeds_views_and_more_epochs(tmp_path: Path, make_photo: MakePhoto, lite
     assert trained("a") == trained("e") != once
 
 
-def test_features_are_the_towers_own_and_are_taken_once(tmp_path: Path, make_photo: MakePhoto, lite0: Lite0) -> None:
+def test_features_are_the_towers_own_and_are_taken_once(
+    tmp_path: Path, make_photo: MakePhoto, lite0: Lite0
+) -> None:
     path = toy_csv(tmp_path, make_photo)
     (tmp_path / "p4.png").write_bytes(b"no photograph")
     source = CsvSource(path)
@@ -292,10 +390,15 @@ def test_features_are_the_towers_own_and_are_taken_once(tmp_path: Path, make_pho
     assert [entry.id for entry in found.skipped] == ["p4.png"]
     kept = [number for number in range(12) if number != 4]
     assert found.points == pytest.approx(some_points(12).numpy()[kept])
-    assert [photo.path.name for photo in found.photos(source)] == [f"p{number}.png" for number in kept]
+    assert [photo.path.name for photo in found.photos(source)] == [
+        f"p{number}.png" for number in kept
+    ]
     rows = np.array([10, 0, 5])
     with torch.inference_mode():
-        alone = [lite0.features(lite0.prepare(found.photos(source)[row].image())[None])[0].numpy() for row in rows]
+        alone = [
+            lite0.features(lite0.prepare(found.photos(source)[row].image())[None])[0].numpy()
+            for row in rows
+        ]
     assert found[rows] == pytest.approx(np.stack(alone), abs=1e-4)
     for number in kept:
         (tmp_path / f"p{number}.png").unlink()
@@ -303,28 +406,48 @@ def test_features_are_the_towers_own_and_are_taken_once(tmp_path: Path, make_pho
 
 
 @pytest.mark.usefixtures("narrow")
-def test_validation_is_measured_and_not_trained_on(tmp_path: Path, make_photo: MakePhoto, lite0: Lite0) -> None:
+def test_validation_is_measured_and_not_trained_on(
+    tmp_path: Path, make_photo: MakePhoto, lite0: Lite0
+) -> None:
     path = toy_csv(tmp_path, make_photo)
     settings: dict[str, Any] = {"encoder": "lite0", "epochs": 1}
-    share = train(GeoClipTraining(validation=0.25, **settings), lite0, CsvSource(path), tmp_path / "share")
+    share = train(
+        GeoClipTraining(validation=0.25, **settings), lite0, CsvSource(path), tmp_path / "share"
+    )
     assert share[0]["validation"]["25"] == 0.0  # Places of its own, far from those of the gallery.
-    csv_too = train(GeoClipTraining(validation=str(path), **settings), lite0, CsvSource(path), tmp_path / "csv")
+    csv_too = train(
+        GeoClipTraining(validation=str(path), **settings), lite0, CsvSource(path), tmp_path / "csv"
+    )
     assert csv_too[0]["validation"] == csv_too[0]["training"]
 
 
 @pytest.mark.usefixtures("narrow")
-def test_fine_tuning_starts_from_weights_of_the_same_tower(tmp_path: Path, make_photo: MakePhoto, lite0: Lite0) -> None:
+def test_fine_tuning_starts_from_weights_of_the_same_tower(
+    tmp_path: Path, make_photo: MakePhoto, lite0: Lite0
+) -> None:
     source = CsvSource(toy_csv(tmp_path, make_photo))
     train(GeoClipTraining(encoder="lite0", epochs=1), lite0, source, tmp_path / "a")
-    train(GeoClipTraining(encoder="lite0", epochs=1, lr=1e-12, weights=str(tmp_path / "a")), lite0, source, tmp_path / "b")
+    train(
+        GeoClipTraining(encoder="lite0", epochs=1, lr=1e-12, weights=str(tmp_path / "a")),
+        lite0,
+        source,
+        tmp_path / "b",
+    )
     before, after = (geoclip_towers.load(str(tmp_path / name))[0].state_dict() for name in "ab")
     assert all(torch.allclose(before[name], after[name], atol=1e-9) for name in before)
     with pytest.raises(ConfigError, match=r"have sigma \[1.0, 16.0, 256.0\], not \[1, 2\]"):
-        train(GeoClipTraining(encoder="lite0", weights=str(tmp_path / "a"), sigma=[1, 2]), lite0, source, tmp_path / "d")
+        train(
+            GeoClipTraining(encoder="lite0", weights=str(tmp_path / "a"), sigma=[1, 2]),
+            lite0,
+            source,
+            tmp_path / "d",
+        )
 
 
 @pytest.mark.usefixtures("narrow")
-def test_a_folder_of_another_training_is_refused(tmp_path: Path, make_photo: MakePhoto, lite0: Lite0) -> None:
+def test_a_folder_of_another_training_is_refused(
+    tmp_path: Path, make_photo: MakePhoto, lite0: Lite0
+) -> None:
     path = toy_csv(tmp_path, make_photo)
     out, source = tmp_path / "m", CsvSource(path)
     train(GeoClipTraining(encoder="lite0", epochs=2), lite0, source, out)
@@ -342,7 +465,9 @@ def test_a_folder_of_another_training_is_refused(tmp_path: Path, make_photo: Mak
 
 
 @pytest.mark.usefixtures("narrow")
-def test_no_usable_photo_is_a_sentence_and_can_be_mended(tmp_path: Path, make_photo: MakePhoto, lite0: Lite0) -> None:
+def test_no_usable_photo_is_a_sentence_and_can_be_mended(
+    tmp_path: Path, make_photo: MakePhoto, lite0: Lite0
+) -> None:
     path = tmp_path / "missing.csv"
     path.write_text("file,lat,lon\nlate.png,1,2\nlater.png,3,4\nlatest.png,5,6\n")
     with pytest.raises(SourceError, match=r"No photograph of .*missing.csv can be used: "):
@@ -357,7 +482,10 @@ def test_no_usable_photo_is_a_sentence_and_can_be_mended(tmp_path: Path, make_ph
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--set", "learning_rate=1"], r"\[train.geoclip\] has no key 'learning_rate'. Known: kind, encoder, .*lr"),
+        (
+            ["--set", "learning_rate=1"],
+            r"\[train.geoclip\] has no key 'learning_rate'. Known: kind, encoder, .*lr",
+        ),
         (["--set", "lr=fast"], r"\[train.geoclip\] lr = 'fast'"),
         (["--set", "lr"], r"is not KEY=VALUE"),
         (["--set", "lr=nan"], r"lr = nan: should be above 0"),
@@ -373,53 +501,85 @@ def test_no_usable_photo_is_a_sentence_and_can_be_mended(tmp_path: Path, make_ph
         (["--encoder", "nobody"], r"no encoder named 'nobody'"),
     ],
 )
-def test_mistakes_are_sentences(tmp_path: Path, make_photo: MakePhoto, words: list[str], message: str) -> None:
+def test_mistakes_are_sentences(
+    tmp_path: Path, make_photo: MakePhoto, words: list[str], message: str
+) -> None:
     path = toy_csv(tmp_path, make_photo, 2)
     with pytest.raises(Img2LocError, match=message):
         CliRunner().invoke(
-            app, ["train", "geoclip", str(path), "--out", "M", "--encoder", "lite0", *words], catch_exceptions=False
+            app,
+            ["train", "geoclip", str(path), "--out", "M", "--encoder", "lite0", *words],
+            catch_exceptions=False,
         )
 
 
-def test_weights_of_another_tower_are_refused(tmp_path: Path, make_photo: MakePhoto, lite0: Lite0) -> None:
+def test_weights_of_another_tower_are_refused(
+    tmp_path: Path, make_photo: MakePhoto, lite0: Lite0
+) -> None:
     source = CsvSource(toy_csv(tmp_path, make_photo))
-    with pytest.raises(ConfigError, match=r"weights 'package' belong to an image tower of 768 features, not to 'lite0/"):
+    with pytest.raises(
+        ConfigError,
+        match=r"weights 'package' belong to an image tower of 768 features, not to 'lite0/",
+    ):
         train(GeoClipTraining(encoder="lite0", weights="package"), lite0, source, tmp_path / "c")
 
 
 @pytest.mark.usefixtures("narrow")
-@pytest.mark.parametrize("values", [{"lr": 1e30}, {"lr": 1e30, "batch_size": 512}, {"sigma": [1e300]}])
+@pytest.mark.parametrize(
+    "values", [{"lr": 1e30}, {"lr": 1e30, "batch_size": 512}, {"sigma": [1e300]}]
+)
 def test_a_training_that_diverges_stops_and_leaves_the_last_checkpoint(
     tmp_path: Path, make_photo: MakePhoto, lite0: Lite0, values: dict[str, Any]
 ) -> None:
     source, out = CsvSource(toy_csv(tmp_path, make_photo)), tmp_path / "m"
     rate = values.get("lr", 3e-5)
-    with pytest.raises(ConfigError, match=rf"in epoch 1, at a learning rate of {re.escape(f'{rate:g}')}, .* Lower \[train"):
-        train(GeoClipTraining(**{"encoder": "lite0", "batch_size": 4, **values}), lite0, source, out)
+    with pytest.raises(
+        ConfigError,
+        match=rf"in epoch 1, at a learning rate of {re.escape(f'{rate:g}')}, .* Lower \[train",
+    ):
+        train(
+            GeoClipTraining(**{"encoder": "lite0", "batch_size": 4, **values}), lite0, source, out
+        )
     assert not (out / "training.pt").exists()
     assert not (out / "history.jsonl").exists()
 
 
 @pytest.mark.usefixtures("narrow")
-def test_where_nothing_can_be_told_apart_nothing_is_trained(tmp_path: Path, make_photo: MakePhoto, lite0: Lite0) -> None:
+def test_where_nothing_can_be_told_apart_nothing_is_trained(
+    tmp_path: Path, make_photo: MakePhoto, lite0: Lite0
+) -> None:
     source = CsvSource(toy_csv(tmp_path, make_photo))
-    with pytest.raises(ConfigError, match=r"In epoch 1 no photograph had a negative.* 1e\+09 metres"):
+    with pytest.raises(
+        ConfigError, match=r"In epoch 1 no photograph had a negative.* 1e\+09 metres"
+    ):
         train(GeoClipTraining(encoder="lite0", same_place_m=1e9), lite0, source, tmp_path / "m")
     with pytest.raises(SourceError, match="training needs 2 or more"):
         train(GeoClipTraining(encoder="lite0", fraction=0.1), lite0, source, tmp_path / "n")
 
 
 @pytest.mark.usefixtures("narrow")
-def test_a_model_of_others_is_never_written_over(tmp_path: Path, make_photo: MakePhoto, lite0: Lite0, tiny_clip: Path) -> None:
+def test_a_model_of_others_is_never_written_over(
+    tmp_path: Path, make_photo: MakePhoto, lite0: Lite0, tiny_clip: Path
+) -> None:
     source, clip = CsvSource(toy_csv(tmp_path, make_photo)), tmp_path / "clip"
     shutil.copytree(tiny_clip, clip)
     before = {path.name: path.read_bytes() for path in clip.iterdir()}
-    with pytest.raises(ConfigError, match=r"clip holds a model that no training here has made \(config.json, and no training.pt"):
+    with pytest.raises(
+        ConfigError,
+        match=(
+            r"clip holds a model that no training here has made \(config.json, and no training.pt"
+        ),
+    ):
         train(GeoClipTraining(encoder="lite0"), lite0, source, clip)
     assert {path.name: path.read_bytes() for path in clip.iterdir()} == before
     train(GeoClipTraining(encoder="lite0", epochs=1), lite0, source, tmp_path / "a")
     with pytest.raises(ConfigError, match="holds the weights that the training starts from"):
-        train(GeoClipTraining(encoder="lite0", weights=str(tmp_path / "a")), lite0, source, tmp_path / "work" / ".." / "a")
+        train(
+            GeoClipTraining(encoder="lite0", weights=str(tmp_path / "a")),
+            lite0,
+            source,
+            tmp_path / "work" / ".." / "a",
+        )
 
 
 def test_features_follow_the_files(tmp_path: Path, make_photo: MakePhoto, lite0: Lite0) -> None:
@@ -435,10 +595,14 @@ def test_features_follow_the_files(tmp_path: Path, make_photo: MakePhoto, lite0:
     before = whole[np.arange(12)]
     make_photo("p0.png", 77)  # Other contents under an old name.
     changed = extract(source, lite0)[np.arange(12)]
-    assert [np.array_equal(*pair) for pair in zip(changed, before, strict=True)] == [False] + [True] * 11
+    assert [np.array_equal(*pair) for pair in zip(changed, before, strict=True)] == [False] + [
+        True
+    ] * 11
 
 
-def test_features_are_kept_by_the_towers_precision(tmp_path: Path, make_photo: MakePhoto, tiny_clip: Path) -> None:
+def test_features_are_kept_by_the_towers_precision(
+    tmp_path: Path, make_photo: MakePhoto, tiny_clip: Path
+) -> None:
     source = CsvSource(toy_csv(tmp_path, make_photo, 2))
     towers = [TransformersClip(str(tiny_clip), "cpu", dtype) for dtype in ("float32", "bfloat16")]
     assert len({extract(source, tower).folder for tower in towers}) == 2
@@ -446,43 +610,68 @@ def test_features_are_kept_by_the_towers_precision(tmp_path: Path, make_photo: M
 
 def test_points_are_no_photographs() -> None:
     with pytest.raises(SourceError, match=r"'gps-100k' is of points. Training needs photographs"):
-        CliRunner().invoke(app, ["train", "geoclip", "gps-100k", "--out", "M"], catch_exceptions=False)
+        CliRunner().invoke(
+            app, ["train", "geoclip", "gps-100k", "--out", "M"], catch_exceptions=False
+        )
 
 
-@pytest.mark.parametrize("words", [["--epochs", "1", "--set", "epochs=2"], ["--set", "lr=1", "--set", "lr = 2"]])
+@pytest.mark.parametrize(
+    "words", [["--epochs", "1", "--set", "epochs=2"], ["--set", "lr=1", "--set", "lr = 2"]]
+)
 def test_a_key_that_is_given_twice_is_a_usage_error(run: Cli, words: list[str]) -> None:
     code, _, said = run("train", "geoclip", "x.csv", "--out", "M", *words)
     assert code == 2
     assert "is given twice" in said
 
 
-def test_streetclip_takes_a_recipes_licences(tmp_path: Path, make_photo: MakePhoto, tiny_clip: Path, run: Cli) -> None:
+def test_streetclip_takes_a_recipes_licences(
+    tmp_path: Path, make_photo: MakePhoto, tiny_clip: Path, run: Cli
+) -> None:
     path, recipe = toy_csv(tmp_path, make_photo), tmp_path / "free.toml"
     lines = path.read_text().splitlines()
-    kept = [f"{line},{('Peru', 'Chile')[n % 2]},{'CC BY 4.0' if n % 3 else 'all rights'}" for n, line in enumerate(lines[1:])]
+    kept = [
+        f"{line},{('Peru', 'Chile')[n % 2]},{'CC BY 4.0' if n % 3 else 'all rights'}"
+        for n, line in enumerate(lines[1:])
+    ]
     path.write_text("\n".join([f"{lines[0]},country,licence", *kept]))
     recipe.write_text('path = "toys.csv"\nlicences = ["CC BY"]\n')
     words = ["--model", tiny_clip, "--epochs", "1"]
     assert run("train", "streetclip", recipe, "--out", "S", *words)[0] == 0
     few = tmp_path / "few.csv"
-    few.write_text("\n".join([f"{lines[0]},country,licence", *(line for line in kept if "CC BY" in line)]))
+    few.write_text(
+        "\n".join([f"{lines[0]},country,licence", *(line for line in kept if "CC BY" in line)])
+    )
     assert run("train", "streetclip", few, "--out", "F", *words)[0] == 0
-    assert (Path("S") / "model.safetensors").read_bytes() == (Path("F") / "model.safetensors").read_bytes()
+    assert (Path("S") / "model.safetensors").read_bytes() == (
+        Path("F") / "model.safetensors"
+    ).read_bytes()
 
 
-def test_streetclip_is_trained_by_the_command_line_too(tmp_path: Path, make_photo: MakePhoto, tiny_clip: Path) -> None:
+def test_streetclip_is_trained_by_the_command_line_too(
+    tmp_path: Path, make_photo: MakePhoto, tiny_clip: Path
+) -> None:
     path, run = toy_csv(tmp_path, make_photo), CliRunner()
     path.write_text(
         "\n".join(
-            f"{line},{'country' if n == 0 else ('Peru', 'Chile')[n % 2]}" for n, line in enumerate(path.read_text().splitlines())
+            f"{line},{'country' if n == 0 else ('Peru', 'Chile')[n % 2]}"
+            for n, line in enumerate(path.read_text().splitlines())
         )
     )
     words = ["--model", str(tiny_clip), "--epochs", "2", "--set", "accumulate=1"]
-    done = run.invoke(app, ["train", "streetclip", str(path), "--out", "S", *words], catch_exceptions=False)
+    done = run.invoke(
+        app, ["train", "streetclip", str(path), "--out", "S", *words], catch_exceptions=False
+    )
     assert "2 epochs, loss " in done.stderr
     assert "by country. 0 rows were of no use, 0 photos cannot be read." in done.stderr
     configure(done.stderr[done.stderr.index("[encoder.mine]") :])
     assert "Writing" not in done.stderr  # A bar of transformers' own.
-    assert run.invoke(app, ["index", "build", str(path), "--encoder", "mine", "--out", "G"]).exit_code == 0
+    assert (
+        run.invoke(app, ["index", "build", str(path), "--encoder", "mine", "--out", "G"]).exit_code
+        == 0
+    )
     with pytest.raises(SourceError, match="is not a CSV or Parquet file"):
-        run.invoke(app, ["train", "streetclip", str(tmp_path), "--out", "S2", *words], catch_exceptions=False)
+        run.invoke(
+            app,
+            ["train", "streetclip", str(tmp_path), "--out", "S2", *words],
+            catch_exceptions=False,
+        )

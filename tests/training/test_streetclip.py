@@ -63,7 +63,9 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def same(a: Path, b: Path) -> bool:
     first, second = weights(a), weights(b)
-    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+    return first.keys() == second.keys() and all(
+        torch.equal(first[key], second[key]) for key in first
+    )
 
 
 def zero_shot(encoder: TransformersClip, rows: Sequence[PlacedPhoto], template: str) -> float:
@@ -72,24 +74,38 @@ def zero_shot(encoder: TransformersClip, rows: Sequence[PlacedPhoto], template: 
     texts = encoder.encode_texts([template.format(country=country) for country in countries])
     photos = np.stack(list(encoder.encode(row.photo for row in rows)))  # type: ignore[arg-type]
     return float(
-        np.mean([countries[int(best)] == row.country for best, row in zip((photos @ texts.T).argmax(1), rows, strict=True)])
+        np.mean(
+            [
+                countries[int(best)] == row.country
+                for best, row in zip((photos @ texts.T).argmax(1), rows, strict=True)
+            ]
+        )
     )
 
 
-def test_the_loss_falls_and_countries_are_told_apart(rows: list[PlacedPhoto], quick: StreetClipTraining, tmp_path: Path) -> None:
+def test_the_loss_falls_and_countries_are_told_apart(
+    rows: list[PlacedPhoto], quick: StreetClipTraining, tmp_path: Path
+) -> None:
     seen: list[int] = []
     history = train(rows, quick, tmp_path / "run", seen.append)
     losses = [epoch["loss"] for epoch in history]
     assert losses[-1] < 0.7 * losses[0]
     assert [epoch["epoch"] for epoch in history] == list(range(1, 9))
-    assert [json.loads(line) for line in (tmp_path / "run" / checkpoint.HISTORY).read_text().splitlines()] == history
+    assert [
+        json.loads(line)
+        for line in (tmp_path / "run" / checkpoint.HISTORY).read_text().splitlines()
+    ] == history
     assert seen == [count + 12 for count in range(0, 8 * 36, 12)]
     before = zero_shot(TransformersClip(quick.model, "cpu", "float32"), rows, quick.country)
-    after = zero_shot(TransformersClip(str(tmp_path / "run"), "cpu", "float32"), rows, quick.country)
+    after = zero_shot(
+        TransformersClip(str(tmp_path / "run"), "cpu", "float32"), rows, quick.country
+    )
     assert after > 0.8 > 0.6 > before
 
 
-def test_a_seed_repeats_itself_and_another_does_not(rows: list[PlacedPhoto], quick: StreetClipTraining, tmp_path: Path) -> None:
+def test_a_seed_repeats_itself_and_another_does_not(
+    rows: list[PlacedPhoto], quick: StreetClipTraining, tmp_path: Path
+) -> None:
     short = replace(quick, epochs=1)
     for name, settings in (("a", short), ("b", short), ("c", replace(short, seed=1))):
         train(rows, settings, tmp_path / name)
@@ -116,19 +132,23 @@ def test_cut_off_and_taken_up_it_ends_at_the_same_weights(
 
 
 @pytest.mark.slow
-def test_sigkill_and_again(rows: list[PlacedPhoto], quick: StreetClipTraining, tmp_path: Path) -> None:
+def test_sigkill_and_again(
+    rows: list[PlacedPhoto], quick: StreetClipTraining, tmp_path: Path
+) -> None:
     """A real process, really killed after its first checkpoint."""
     short = replace(quick, epochs=3)
     script = (
-        "import signal, sys; from pathlib import Path\n"
-        "from img2loc.training.placed import PlacedPhoto\n"
-        "from img2loc.training.streetclip import StreetClipTraining, train\n"
-        "from img2loc.core.types import Photo\n"
-        f"rows = [PlacedPhoto(Photo(Path(path)), *names) for path, *names in {[told(row) for row in rows]!r}]\n"
-        f"train(rows, {short!r}, Path(sys.argv[1]), lambda done: signal.pause() if done > 48 else None)"
+        "import signal, sys; from pathlib import Path\nfrom img2loc.training.placed import"
+        " PlacedPhoto\nfrom img2loc.training.streetclip import StreetClipTraining, train\nfrom"
+        " img2loc.core.types import Photo\nrows = [PlacedPhoto(Photo(Path(path)), *names) for"
+        f" path, *names in {[told(row) for row in rows]!r}]\ntrain(rows, {short!r},"
+        " Path(sys.argv[1]), lambda done: signal.pause() if done > 48 else None)"
     )
     folder = tmp_path / "killed"
-    kill_when(lambda: (folder / checkpoint.CHECKPOINT).exists(), [sys.executable, "-c", script, str(folder)])
+    kill_when(
+        lambda: (folder / checkpoint.CHECKPOINT).exists(),
+        [sys.executable, "-c", script, str(folder)],
+    )
     assert not (folder / "model.safetensors").exists()
     train(rows, short, folder)
     train(rows, short, tmp_path / "whole")
@@ -139,18 +159,26 @@ def told(row: PlacedPhoto) -> list[str]:
     return [str(row.photo.path), row.city, row.region, row.country]
 
 
-def test_accumulated_batches_weigh_like_one(rows: list[PlacedPhoto], quick: StreetClipTraining, tmp_path: Path) -> None:
+def test_accumulated_batches_weigh_like_one(
+    rows: list[PlacedPhoto], quick: StreetClipTraining, tmp_path: Path
+) -> None:
     """36 photos in 3 accumulated batches are one step: the optimiser has counted one."""
     train(rows, replace(quick, epochs=1, accumulate=12), tmp_path / "run")
     state = torch.load(tmp_path / "run" / checkpoint.CHECKPOINT, weights_only=True)["state"]
     assert {int(entry["step"]) for entry in state["optimiser"]["state"].values()} == {1}
 
 
-def test_unreadable_and_placeless_photos_are_counted(rows: list[PlacedPhoto], quick: StreetClipTraining, tmp_path: Path) -> None:
+def test_unreadable_and_placeless_photos_are_counted(
+    rows: list[PlacedPhoto], quick: StreetClipTraining, tmp_path: Path
+) -> None:
     (tmp_path / "broken.png").write_bytes(b"broken")
     broken = replace(rows[0], photo=Photo(tmp_path / "broken.png"))
     regionless = replace(rows[1], region="")
-    history = train([*rows, broken, regionless, Rejected("x", "nowhere")], replace(quick, epochs=1), tmp_path / "run")
+    history = train(
+        [*rows, broken, regionless, Rejected("x", "nowhere")],
+        replace(quick, epochs=1),
+        tmp_path / "run",
+    )
     assert history[0]["unreadable"] == 1
     assert history[0]["skipped"] == 1
     with pytest.raises(SourceError, match="Not one of the 2 photographs can be read"):
@@ -192,7 +220,9 @@ def test_another_training_in_the_folder_and_missing_weights(
 ) -> None:
     short = replace(quick, epochs=1)
     train(rows, short, tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"was begun differently: lr is 0\.002 there and 0\.001 now"):
+    with pytest.raises(
+        ConfigError, match=r"was begun differently: lr is 0\.002 there and 0\.001 now"
+    ):
         train(rows, replace(short, lr=1e-3), tmp_path / "run")
     with pytest.raises(ConfigError, match="photos is"):
         train(rows[:12], short, tmp_path / "run")
@@ -200,7 +230,9 @@ def test_another_training_in_the_folder_and_missing_weights(
         train(rows, replace(short, model="geolocal/StreetCLIP"), tmp_path / "other")
 
 
-def test_more_epochs_go_on_and_fewer_are_refused(rows: list[PlacedPhoto], quick: StreetClipTraining, tmp_path: Path) -> None:
+def test_more_epochs_go_on_and_fewer_are_refused(
+    rows: list[PlacedPhoto], quick: StreetClipTraining, tmp_path: Path
+) -> None:
     train(rows, replace(quick, epochs=1), tmp_path / "on")
     two = replace(quick, epochs=2)
     assert train(rows, two, tmp_path / "on") == train(rows, two, tmp_path / "whole")
@@ -228,7 +260,10 @@ def test_a_training_never_writes_over_the_model_that_it_starts_from(
 def test_a_training_that_diverges_stops_and_leaves_the_last_checkpoint(
     rows: list[PlacedPhoto], quick: StreetClipTraining, tmp_path: Path, lr: float, accumulate: int
 ) -> None:
-    with pytest.raises(ConfigError, match=rf"in epoch 1, at a learning rate of {re.escape(f'{lr:g}')}, .* Lower \[train"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"in epoch 1, at a learning rate of {re.escape(f'{lr:g}')}, .* Lower \[train",
+    ):
         train(rows, replace(quick, lr=lr, accumulate=accumulate), tmp_path / "m")
     assert not (tmp_path / "m" / checkpoint.CHECKPOINT).exists()
     assert not (tmp_path / "m" / checkpoint.HISTORY).exists()
@@ -247,7 +282,11 @@ def test_dropped_rows_leave_names_where_they_belong(tmp_path: Path) -> None:
     ]
     with (tmp_path / "all.csv").open("w", newline="") as file:
         csv.writer(file).writerows(lines)
-    found = [row for row in placed_photos(tmp_path / "all.csv", licences=["CC BY"]) if isinstance(row, PlacedPhoto)]
+    found = [
+        row
+        for row in placed_photos(tmp_path / "all.csv", licences=["CC BY"])
+        if isinstance(row, PlacedPhoto)
+    ]
     assert [(row.photo.path.name, row.country) for row in found] == [
         ("a.jpg", "Gaul"),
         ("b.jpg", "Hispania"),

@@ -69,7 +69,9 @@ class Benchmark:
         path = self.truth or self.home / "truth.csv"
         if path.is_file():
             return path
-        raise SourceError("\n".join([f"The truth file of {self.name} is not at {path}.", *self.steps()]))
+        raise SourceError(
+            "\n".join([f"The truth file of {self.name} is not at {path}.", *self.steps()])
+        )
 
     def photo_folder(self) -> Path:
         """The folder of its photographs: the one that is named, else `photos` in its home, else beside a CSV of one's own."""
@@ -81,7 +83,10 @@ class Benchmark:
     def steps(self) -> list[str]:
         """What to get, where to put it, and how to point at a copy that lies elsewhere."""
         numbered = [f"  {number}. {step}" for number, step in enumerate(self.obtain, 1)]
-        elsewhere = f"  Copies that lie elsewhere: --truth FILE.csv --photos FOLDER. The usual place is {self.home}/"
+        elsewhere = (
+            "  Copies that lie elsewhere: --truth FILE.csv --photos FOLDER. The usual place is"
+            f" {self.home}/"
+        )
         return [*numbered, f"{elsewhere} (truth.csv and photos/)."]
 
     def load(self) -> tuple[list[Truth], list[str]]:
@@ -92,7 +97,9 @@ class Benchmark:
         path = self.truth_file()
         truths: list[Truth] = []
         left_out: list[str] = []
-        for entry in CsvSource(path, Path(), self.columns, photo_names=(*PHOTO_NAMES, "id"), find=False):
+        for entry in CsvSource(
+            path, Path(), self.columns, photo_names=(*PHOTO_NAMES, "id"), find=False
+        ):
             if isinstance(entry, Item):
                 photo = entry.photo.path.as_posix()
                 author = author_in(entry.author) or entry.author or author_in(photo)
@@ -100,7 +107,10 @@ class Benchmark:
             else:
                 left_out.append(f"{entry.id}: {entry.reason}")
         if not truths:
-            raise SourceError(f"{path} has no row that can be used ({(left_out or ['it is empty'])[0]}). Mend the CSV.")
+            raise SourceError(
+                f"{path} has no row that can be used ({(left_out or ['it is empty'])[0]}). Mend the"
+                " CSV."
+            )
         return truths, left_out
 
     def doubts(self, truths: Sequence[Truth]) -> list[str]:
@@ -109,17 +119,25 @@ class Benchmark:
         if self.rows is not None and len(truths) != self.rows:
             found.append(f"{self.name} has {self.rows:,} rows, and this file {len(truths):,}.")
         elif self.rows_sha256 and rows_sha256(truths) != self.rows_sha256:
-            found.append(f"This file's photos or coordinates differ from those of {self.name} that the recipe knows.")
+            found.append(
+                f"This file's photos or coordinates differ from those of {self.name} that the"
+                " recipe knows."
+            )
         return found
 
 
 def rows_sha256(truths: Iterable[Truth]) -> str:
     """SHA-256 of the rows, whatever file they came in: "photograph lat lon", six decimals (0.1 m), sorted, one a line."""
-    lines = sorted(f"{key(row.photo)} {row.location.lat + 0.0:.6f} {row.location.lon + 0.0:.6f}\n" for row in truths)
+    lines = sorted(
+        f"{key(row.photo)} {row.location.lat + 0.0:.6f} {row.location.lon + 0.0:.6f}\n"
+        for row in truths
+    )
     return hashlib.sha256("".join(lines).encode("utf-8", "backslashreplace")).hexdigest()
 
 
-def select(truths: Sequence[Truth], limit: str | None = None, shuffle: bool = False, seed: int = 0) -> list[Truth]:
+def select(
+    truths: Sequence[Truth], limit: str | None = None, shuffle: bool = False, seed: int = 0
+) -> list[Truth]:
     """The rows of a run: shuffled first, then the first N ("N"), or the A-th to the B-th ("A-B", counted from 1)."""
     chosen = list(truths)
     if shuffle:
@@ -129,7 +147,10 @@ def select(truths: Sequence[Truth], limit: str | None = None, shuffle: bool = Fa
     found = re.fullmatch(r"(?:(\d+)-)?(\d+)", limit.strip())
     first, last = (int(found[1] or 1), int(found[2])) if found else (0, 0)
     if not 1 <= first <= last:
-        raise SourceError(f"--limit {limit}: give a number of photos (100), or the first and the last of them (101-200).")
+        raise SourceError(
+            f"--limit {limit}: give a number of photos (100), or the first and the last of them"
+            " (101-200)."
+        )
     if first > len(chosen):
         raise SourceError(f"--limit {limit}: there are {len(chosen):,} photos only.")
     return chosen[first - 1 : last]
@@ -137,7 +158,11 @@ def select(truths: Sequence[Truth], limit: str | None = None, shuffle: bool = Fa
 
 def known() -> list[str]:
     """The names of the benchmarks whose recipes ship."""
-    recipes = (path for path in paths.folder("eval").glob("*.toml") if path.stem not in ("template", "published", "continents"))
+    recipes = (
+        path
+        for path in paths.folder("eval").glob("*.toml")
+        if path.stem not in ("template", "published", "continents")
+    )
     return sorted(path.stem for path in recipes)
 
 
@@ -155,7 +180,10 @@ def find(name: str, truth: Path | None = None, photos: Path | None = None) -> Be
     elif path.is_file():
         found = Benchmark(path.resolve().stem, truth=path)
     elif "/" in name or path.suffix:
-        raise SourceError(f"There is no file {name}. Name a CSV with coordinates, a recipe, or one of: {', '.join(known())}.")
+        raise SourceError(
+            f"There is no file {name}. Name a CSV with coordinates, a recipe, or one of:"
+            f" {', '.join(known())}."
+        )
     else:
         raise UnknownName("benchmark", name, known())
     return replace(found, truth=truth or found.truth, photos=photos or found.photos)
@@ -176,9 +204,17 @@ def _read(path: Path) -> Benchmark:
     try:
         mirrors = tuple(Mirror(**mirror) for mirror in content.pop("mirrors", ()))
     except TypeError as error:
-        raise SourceError(f"The recipe {path}: a mirror has the keys what, url, sha256 and note ({error}).") from error
+        raise SourceError(
+            f"The recipe {path}: a mirror has the keys what, url, sha256 and note ({error})."
+        ) from error
     if wrong := [mirror.what for mirror in mirrors if mirror.what not in ("truth", "photos")]:
-        raise SourceError(f'The recipe {path}: a mirror is of what = "truth" or "photos", not {wrong[0]!r}.')
-    content.update({name: path.parent / content[name] for name in ("truth", "photos") if name in content})
-    content.update({name: tuple(content[name]) for name in ("defects", "obtain") if name in content})
+        raise SourceError(
+            f'The recipe {path}: a mirror is of what = "truth" or "photos", not {wrong[0]!r}.'
+        )
+    content.update(
+        {name: path.parent / content[name] for name in ("truth", "photos") if name in content}
+    )
+    content.update(
+        {name: tuple(content[name]) for name in ("defects", "obtain") if name in content}
+    )
     return Benchmark(path.stem, **content, mirrors=mirrors)

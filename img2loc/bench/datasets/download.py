@@ -27,7 +27,17 @@ RESERVE = 1 << 30
 Progress = Callable[[int, int | None], None]
 
 _NOT_ITS_FAULT = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EFBIG),
+    *(
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EROFS,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.EFBIG,
+    ),
 }
 """What the disk may say of a sound archive."""
 
@@ -36,15 +46,19 @@ class FetchError(SourceError):
     """A mirror did not give what it should."""
 
 
-def fetch(url: str, file: Path, sha256: str = "", progress: Progress = lambda done, total: None) -> None:
+def fetch(
+    url: str, file: Path, sha256: str = "", progress: Progress = lambda done, total: None
+) -> None:
     """Download a file; `FILE.part` holds what came of it so far, and the next call goes on from there.
 
-    The server's validator (ETag or Last-Modified) is kept beside it, so that two versions are never joined. `progress` is called
-    with the bytes that are here and how many there will be. Raises FetchError, also where the bytes are not those of `sha256`:
-    then they are deleted.
+    The server's validator (ETag or Last-Modified) is kept beside it, so that two versions are never
+    joined. `progress` is called with the bytes that are here and how many there will be. Raises
+    FetchError, also where the bytes are not those of `sha256`: then they are deleted.
     """
     if not url.startswith(("http://", "https://")):
-        raise FetchError(f"{url} is no address of a web server: it begins with neither http:// nor https://.")
+        raise FetchError(
+            f"{url} is no address of a web server: it begins with neither http:// nor https://."
+        )
     part, note = file.with_name(f"{file.name}.part"), file.with_name(f"{file.name}.part.validator")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -57,19 +71,31 @@ def fetch(url: str, file: Path, sha256: str = "", progress: Progress = lambda do
     except HTTPError as error:
         if error.code == 416:  # All of it was here already, or what was here is not of this file.
             _delete(part, note)
-            raise FetchError(f"{url} has no such part; what was there is deleted. Run the same command again.") from error
+            raise FetchError(
+                f"{url} has no such part; what was there is deleted. Run the same command again."
+            ) from error
         raise FetchError(f"{url} cannot be had ({error.code} {error.reason}).") from error
     except (URLError, HTTPException, OSError, ValueError) as error:
-        raise FetchError(f"{url} cannot be had ({first_line(error)}). The same command goes on where it stopped.") from error
+        raise FetchError(
+            f"{url} cannot be had ({first_line(error)}). The same command goes on where it stopped."
+        ) from error
     if sha256 and (found := _sha256(part)) != sha256:
         _delete(part, note)
-        raise FetchError(f"{url} is not the file that was expected: its SHA-256 is {found}, not {sha256}. It was deleted.")
+        raise FetchError(
+            f"{url} is not the file that was expected: its SHA-256 is {found}, not {sha256}. It was"
+            " deleted."
+        )
     part.replace(file)
     note.unlink(missing_ok=True)
 
 
-def fetch_truth(benchmark: Benchmark, mirror: Mirror, progress: Progress = lambda done, total: None) -> Path:
-    """Download a benchmark's truth file into its home, if its rows are those that the recipe knows. Raises FetchError."""
+def fetch_truth(
+    benchmark: Benchmark, mirror: Mirror, progress: Progress = lambda done, total: None
+) -> Path:
+    """Download a benchmark's truth file into its home, if its rows are those that the recipe knows.
+
+    Raises FetchError.
+    """
     file = benchmark.home / "truth.csv"
     draft = file.with_name("truth-unchecked.csv")
     fetch(mirror.url, draft, mirror.sha256, progress)
@@ -81,16 +107,20 @@ def fetch_truth(benchmark: Benchmark, mirror: Mirror, progress: Progress = lambd
         rows = []
     if doubts:
         draft.unlink()
-        raise FetchError(f"{mirror.url}: {doubts[0]} SHA-256 of its rows: {rows_sha256(rows)}. It was deleted.")
+        raise FetchError(
+            f"{mirror.url}: {doubts[0]} SHA-256 of its rows: {rows_sha256(rows)}. It was deleted."
+        )
     draft.replace(file)
     return file
 
 
-def fetch_photos(benchmark: Benchmark, mirror: Mirror, progress: Progress = lambda done, total: None) -> Path:
+def fetch_photos(
+    benchmark: Benchmark, mirror: Mirror, progress: Progress = lambda done, total: None
+) -> Path:
     """Download an archive of a benchmark's photographs and unpack it into its home.
 
-    Raises FetchError where the mirror does not give a sound archive, SourceError where there is no room for what is in it: then
-    the archive is kept.
+    Raises FetchError where the mirror does not give a sound archive, SourceError where there is no
+    room for what is in it: then the archive is kept.
     """
     archive = benchmark.home / "photos.archive"
     folder, draft = benchmark.home / "photos", benchmark.home / "photos.unpacking"
@@ -114,7 +144,8 @@ def fetch_photos(benchmark: Benchmark, mirror: Mirror, progress: Progress = lamb
 def unpack(archive: Path, folder: Path) -> None:
     """Unpack a tar (of any compression) or a zip; nothing lands outside the folder.
 
-    Raises FetchError for an archive that is damaged or none, SourceError where the folder cannot take what is in it.
+    Raises FetchError for an archive that is damaged or none, SourceError where the folder cannot
+    take what is in it.
     """
     try:
         if tarfile.is_tarfile(archive):
@@ -126,18 +157,31 @@ def unpack(archive: Path, folder: Path) -> None:
             with zipfile.ZipFile(archive) as zipped:
                 zipped.extractall(folder)
         else:
-            raise FetchError(f"{archive} is neither a tar nor a zip: a web page in its place, perhaps. It was deleted.")
+            raise FetchError(
+                f"{archive} is neither a tar nor a zip: a web page in its place, perhaps. It was"
+                " deleted."
+            )
     except (*_DAMAGED, OSError) as error:
         if isinstance(error, OSError) and error.errno in _NOT_ITS_FAULT:
             raise SourceError(
-                f"{archive} cannot be unpacked into {folder} ({error.strerror}). Make room there, or mend its rights; the "
-                "archive is kept, and the same command unpacks it."
+                f"{archive} cannot be unpacked into {folder} ({error.strerror}). Make room there,"
+                " or mend its rights; the archive is kept, and the same command unpacks it."
             ) from error
-        raise FetchError(f"{archive} cannot be unpacked ({first_line(error)}). It was deleted.") from error
+        raise FetchError(
+            f"{archive} cannot be unpacked ({first_line(error)}). It was deleted."
+        ) from error
 
 
-# RuntimeError is a zip with a password, or (a subclass of it) one that is compressed in a way that Python does not know.
-_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, RuntimeError)
+# RuntimeError is a zip with a password, or (a subclass of it) one that is compressed in a way that
+# Python does not know.
+_DAMAGED = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    RuntimeError,
+)
 
 
 def _receive(answer: HTTPResponse, part: Path, note: Path, have: int, progress: Progress) -> None:
@@ -158,7 +202,8 @@ def _receive(answer: HTTPResponse, part: Path, note: Path, have: int, progress: 
             progress(start, total)
             if shutil.disk_usage(part.parent).free < RESERVE:
                 raise OSError(
-                    f"the disk has less than {RESERVE:,} bytes left after {start:,} of {total or 'no announced length'}"
+                    f"the disk has less than {RESERVE:,} bytes left after {start:,} of"
+                    f" {total or 'no announced length'}"
                 )
             if time.monotonic() - since > TIMEOUT:
                 if start - before < SLOWEST * TIMEOUT:

@@ -1,6 +1,7 @@
 """A gallery and a benchmark's photographs → the rows that a photograph must not see: itself, and its photographer's others.
 
-YFCC4k and MP-16 are both drawn from YFCC100M, so a neighbour's coordinates are often those of the same walk by the same person.
+YFCC4k and MP-16 are both drawn from YFCC100M, so a neighbour's coordinates are often those of the
+same walk by the same person.
 """
 
 from collections import defaultdict
@@ -22,8 +23,9 @@ SIMILARITY = 0.95
 class Leaks:
     """For each photograph, the gallery's rows of the same id by any of its names, and of the same photographer.
 
-    `asked` pairs each photograph's truth with its file. Ids and photographers are compared where both sides have them: see
-    `ids_known` and `authors_known`. One pass over the gallery's metadata; memory grows with the matches, not with the gallery.
+    `asked` pairs each photograph's truth with its file. Ids and photographers are compared where
+    both sides have them: see `ids_known` and `authors_known`. One pass over the gallery's metadata;
+    memory grows with the matches, not with the gallery.
     """
 
     def __init__(self, gallery: Gallery, asked: Iterable[tuple[Truth, Path]]) -> None:
@@ -54,10 +56,16 @@ class Leaks:
 
     def _rows(self, truth: Truth) -> RowNumbers:
         same = (self._by_name.get(name, []) for name in _names(truth))
-        rows = chain(self._by_flickr.get(_flickr(truth) or "", []), self._by_author.get(truth.author, []), *same)
+        rows = chain(
+            self._by_flickr.get(_flickr(truth) or "", []),
+            self._by_author.get(truth.author, []),
+            *same,
+        )
         return np.unique(np.fromiter(rows, dtype=np.int64))
 
-    def _scan(self, gallery: Gallery, flickr: set[str], names: set[str], authors: set[str]) -> tuple[bool, bool]:
+    def _scan(
+        self, gallery: Gallery, flickr: set[str], names: set[str], authors: set[str]
+    ) -> tuple[bool, bool]:
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -74,7 +82,9 @@ class Leaks:
             ):
                 matches = pc.is_in(column, pa.array(sorted(wanted), pa.string()))
                 rows = start + np.flatnonzero(matches.to_numpy(zero_copy_only=False))
-                for value, row in zip(column.filter(matches).to_pylist(), rows.tolist(), strict=True):
+                for value, row in zip(
+                    column.filter(matches).to_pylist(), rows.tolist(), strict=True
+                ):
                     rows_of[value].append(row)
             start += batch.num_rows
         return has_ids, has_authors

@@ -12,7 +12,10 @@ from img2loc.data.csv_source import photo_files
 from img2loc.data.photo_names import key
 
 SAME = 3
-"""So many benchmark photographs of the same bytes are a placeholder: Flickr's "photo no longer available", say."""
+"""So many benchmark photographs of the same bytes are a placeholder:
+
+Flickr's "photo no longer available", say.
+"""
 BLANK = 0.8
 """A picture of which this share is one colour is a placeholder, or as good as one."""
 
@@ -37,8 +40,14 @@ class Album:
         if given.is_absolute() or not given.suffix:
             named = self._named.get(given.name) or self._named.get(key(truth.photo))
             return named or (given if given.is_file() else None)
-        beside = self.folder / given  # An image under a suffix that is not one of ours, or a hidden one.
-        return self._named.get(given.name) or self._named.get(key(truth.photo)) or (beside if beside.is_file() else None)
+        beside = (
+            self.folder / given
+        )  # An image under a suffix that is not one of ours, or a hidden one.
+        return (
+            self._named.get(given.name)
+            or self._named.get(key(truth.photo))
+            or (beside if beside.is_file() else None)
+        )
 
     def path(self, truth: Truth) -> Path:
         """Its file, or where that should be."""
@@ -61,7 +70,9 @@ class Report:
         return not (self.missing or self.corrupt or self.placeholders)
 
 
-def verify(truths: Sequence[Truth], album: Album, progress: Callable[[int], None] = lambda done: None) -> Report:
+def verify(
+    truths: Sequence[Truth], album: Album, progress: Callable[[int], None] = lambda done: None
+) -> Report:
     """Look at every photograph of a benchmark."""
     missing: list[str] = []
     corrupt: list[tuple[str, str]] = []
@@ -84,8 +95,14 @@ def verify(truths: Sequence[Truth], album: Album, progress: Callable[[int], None
         if len(ids) >= SAME:
             blank.update(dict.fromkeys(ids, f"the same bytes as {len(ids) - 1} others"))
     wrong = {identity for identity, _ in corrupt}
-    placeholders = tuple((truth.id, blank[truth.id]) for truth in truths if truth.id in blank and truth.id not in wrong)
-    extra = tuple(file.relative_to(album.folder).as_posix() for file in album.files if file not in belonging)
+    placeholders = tuple(
+        (truth.id, blank[truth.id])
+        for truth in truths
+        if truth.id in blank and truth.id not in wrong
+    )
+    extra = tuple(
+        file.relative_to(album.folder).as_posix() for file in album.files if file not in belonging
+    )
     return Report(len(truths) - len(missing), tuple(missing), extra, tuple(corrupt), placeholders)
 
 
@@ -93,6 +110,8 @@ def _one_colour(photo: Photo) -> float:
     """The share of the commonest colour, in 16 steps a channel."""
     from PIL import Image
 
-    small = photo.image(64).resize((64, 64), Image.Resampling.NEAREST).point(lambda value: value & 0xF0)
+    small = (
+        photo.image(64).resize((64, 64), Image.Resampling.NEAREST).point(lambda value: value & 0xF0)
+    )
     colours = small.getcolors(64 * 64) or []
     return max((count for count, _ in colours), default=0) / (64 * 64)

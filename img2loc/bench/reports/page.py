@@ -1,4 +1,7 @@
-"""The HTML page of a report. What it shows of others (ids, labels, prompts, replies) is text, and never markup."""
+"""The HTML page of a report.
+
+What it shows of others (ids, labels, prompts, replies) is text, and never markup.
+"""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,14 +35,17 @@ def render(
     errors = [one.outcomes.errors_km(distance) for one in scored]
     scores = {one.outcomes.name: one.scores for one in scored}
     figures = [
-        ("Error", plots.error_cdf([(one.outcomes, km) for one, km in zip(scored, errors, strict=True)])),
+        (
+            "Error",
+            plots.error_cdf([(one.outcomes, km) for one, km in zip(scored, errors, strict=True)]),
+        ),
         (f"Risk and coverage at {_CURVE_KM} km", plots.risk_coverage(scores, _CURVE_KM)),
         ("Calibration of the radius", plots.calibration(scores)),
     ]
     notes = list(dict.fromkeys(flag for row in rows for flag in row.differs))
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
-        (files("img2loc.bench.reports") / "page.html.j2").read_text(encoding="utf-8")
-    )
+    template = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    ).from_string((files("img2loc.bench.reports") / "page.html.j2").read_text(encoding="utf-8"))
     text = template.render(
         scored=scored,
         rows=rows,
@@ -51,10 +57,16 @@ def render(
         distance=DISTANCES[distance],
         thresholds=[str(km) for km in THRESHOLDS_KM],
         figures=[(title, address) for title, address in figures if address],
-        maps=[(one.outcomes.name, plots.error_map(one.outcomes, km)) for one, km in zip(scored, errors, strict=True)],
+        maps=[
+            (one.outcomes.name, plots.error_map(one.outcomes, km))
+            for one, km in zip(scored, errors, strict=True)
+        ],
         continents=list(dict.fromkeys(name for one in scored for name in one.scores["continents"])),
         countries=_countries(scored),
-        about={one.outcomes.name: json.dumps(one.run.about, indent=1, ensure_ascii=False) for one in scored},
+        about={
+            one.outcomes.name: json.dumps(one.run.about, indent=1, ensure_ascii=False)
+            for one in scored
+        },
         data=_script({"runs": list(scores), "photos": list(_photos(scored, errors, links))}),
     )
     # A lone surrogate in a reply is no text that a file can hold.
@@ -65,15 +77,21 @@ def _script(content: Any) -> str:
     """JSON for a <script> element, marked as safe: no text in it can end the element."""
     from markupsafe import Markup
 
-    return Markup(json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))
+    return Markup(
+        json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    )
 
 
-def _photos(scored: Sequence[Scored], errors: Sequence[Array], links: Mapping[str, str]) -> Iterator[list[Any]]:
+def _photos(
+    scored: Sequence[Scored], errors: Sequence[Array], links: Mapping[str, str]
+) -> Iterator[list[Any]]:
     """For each photograph [id, lat, lon, country, link, one entry a run or null], in the order of the first run."""
     place: dict[str, tuple[float, float, str]] = {}
     for one in scored:
         codes = country_codes(one.outcomes.truth)
-        for name, (lat, lon), code in zip(one.outcomes.ids, one.outcomes.truth.tolist(), codes, strict=True):
+        for name, (lat, lon), code in zip(
+            one.outcomes.ids, one.outcomes.truth.tolist(), codes, strict=True
+        ):
             place.setdefault(name, (lat, lon, code))
     entries = [dict(_entries(one, km)) for one, km in zip(scored, errors, strict=True)]
     for name, (lat, lon, code) in place.items():
@@ -85,7 +103,10 @@ def _entries(one: Scored, errors: Array) -> Iterator[tuple[str, dict[str, Any]]]
     for row, name in enumerate(outcomes.ids):
         record = one.run.predictions.get(name, {})
         answered = not np.isnan(errors[row])
-        entry: dict[str, Any] = {"status": outcomes.status[row], "km": round(float(errors[row]), 3) if answered else None}
+        entry: dict[str, Any] = {
+            "status": outcomes.status[row],
+            "km": round(float(errors[row]), 3) if answered else None,
+        }
         if answered:
             entry["at"] = outcomes.guess[row].tolist()
         if not np.isnan(outcomes.radius_km[row]):
@@ -107,8 +128,16 @@ def _neighbours(found: Sequence[Mapping[str, Any]], truth: Array) -> list[list[A
         return []
     points = np.array([[near["lat"], near["lon"]] for near in found], dtype=np.float64)
     return [
-        [*point, near.get("similarity"), round(km, 1), str(near.get("id", "")), str(near.get("label", ""))]
-        for near, point, km in zip(found, points.round(5).tolist(), distances_km(points, truth).tolist(), strict=True)
+        [
+            *point,
+            near.get("similarity"),
+            round(km, 1),
+            str(near.get("id", "")),
+            str(near.get("label", "")),
+        ]
+        for near, point, km in zip(
+            found, points.round(5).tolist(), distances_km(points, truth).tolist(), strict=True
+        )
     ]
 
 
@@ -116,12 +145,18 @@ def _countries(scored: Sequence[Scored]) -> list[tuple[str, str, list[dict[str, 
     """(code, name, the figures of each run or None) of each country, most photographs first."""
     example: dict[str, Location] = {}
     for one in scored:
-        for code, (lat, lon) in zip(country_codes(one.outcomes.truth), one.outcomes.truth.tolist(), strict=True):
+        for code, (lat, lon) in zip(
+            country_codes(one.outcomes.truth), one.outcomes.truth.tolist(), strict=True
+        ):
             example.setdefault(code, Location(lat, lon))
     tables = [one.scores["countries"] for one in scored]
     codes = sorted(example, key=lambda code: -max(held.get(code, {"n": 0})["n"] for held in tables))
     named = {code: place_at(at) for code, at in example.items()}
     return [
-        (code, town.country if (town := named[code]) else "far from any town", [held.get(code) for held in tables])
+        (
+            code,
+            town.country if (town := named[code]) else "far from any town",
+            [held.get(code) for held in tables],
+        )
         for code in codes
     ]

@@ -34,11 +34,33 @@ def error_map(outcomes: Outcomes, errors: Array) -> str:
     lat, lon = outcomes.truth.T
     for number, colour in enumerate(BANDS):
         rows = np.flatnonzero(outcomes.answered & (band == number))
-        lines = [piece for row in rows for piece in great_circle(outcomes.truth[row], outcomes.guess[row])]
-        axes.add_collection(LineCollection(lines, colors=colour, linewidths=0.6, alpha=_alpha(len(rows))))
-        axes.scatter(lon[rows], lat[rows], s=5, color=colour, linewidths=0, zorder=3, label=f"{limits[number]}: {len(rows):,}")
+        lines = [
+            piece
+            for row in rows
+            for piece in great_circle(outcomes.truth[row], outcomes.guess[row])
+        ]
+        axes.add_collection(
+            LineCollection(lines, colors=colour, linewidths=0.6, alpha=_alpha(len(rows)))
+        )
+        axes.scatter(
+            lon[rows],
+            lat[rows],
+            s=5,
+            color=colour,
+            linewidths=0,
+            zorder=3,
+            label=f"{limits[number]}: {len(rows):,}",
+        )
     none = np.flatnonzero(~outcomes.answered)
-    axes.scatter(lon[none], lat[none], s=5, color="#666666", marker="x", linewidths=0.5, label=f"no answer: {len(none):,}")
+    axes.scatter(
+        lon[none],
+        lat[none],
+        s=5,
+        color="#666666",
+        marker="x",
+        linewidths=0.5,
+        label=f"no answer: {len(none):,}",
+    )
     axes.set(xlim=(-180, 180), ylim=(-90, 90), aspect="equal", xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     axes.legend(loc="lower left", fontsize=7, framealpha=0.9, markerscale=2)
@@ -60,7 +82,13 @@ def error_cdf(runs: Sequence[tuple[Outcomes, Array]]) -> str:
         )
     for km in THRESHOLDS_KM:
         axes.axvline(km, color="#cccccc", linewidth=0.7, zorder=0)
-    axes.set(xscale="log", xlim=(0.1, 2e4), ylim=(0, 100), xlabel="error, km", ylabel="% of all photos within")
+    axes.set(
+        xscale="log",
+        xlim=(0.1, 2e4),
+        ylim=(0, 100),
+        xlabel="error, km",
+        ylabel="% of all photos within",
+    )
     axes.xaxis.set_major_formatter("{x:g}")
     axes.legend(fontsize=7)
     return _address(figure)
@@ -74,9 +102,19 @@ def risk_coverage(runs: Mapping[str, Scores], km: int) -> str | None:
         if curve := scores["risk_coverage"]:
             area = curve["thresholds"][str(km)]["area"]
             risk = curve["thresholds"][str(km)]["risk"]
-            axes.plot(curve["coverage"], risk, color=_colour(number), label=f"{_words(name)}: area {area:.1f} %")
+            axes.plot(
+                curve["coverage"],
+                risk,
+                color=_colour(number),
+                label=f"{_words(name)}: area {area:.1f} %",
+            )
             drawn = True
-    axes.set(xlim=(0, 100), ylim=(0, 100), xlabel="% of all photos answered", ylabel=f"% of answers over {km} km wrong")
+    axes.set(
+        xlim=(0, 100),
+        ylim=(0, 100),
+        xlabel="% of all photos answered",
+        ylabel=f"% of answers over {km} km wrong",
+    )
     if not drawn:
         return None
     axes.legend(fontsize=7)
@@ -93,7 +131,12 @@ def calibration(runs: Mapping[str, Scores]) -> str | None:
             inside = [group["inside"] for group in groups]
             axes.plot(middle, inside, "o-", color=_colour(number), markersize=4, label=_words(name))
             drawn = True
-    axes.set(xscale="log", ylim=(0, 100), xlabel="radius, km (tenths of the answers)", ylabel="% whose radius holds the truth")
+    axes.set(
+        xscale="log",
+        ylim=(0, 100),
+        xlabel="radius, km (tenths of the answers)",
+        ylabel="% whose radius holds the truth",
+    )
     if not drawn:
         return None
     axes.xaxis.set_major_formatter("{x:g}")
@@ -117,7 +160,9 @@ def _address(figure: "Figure", form: str = "svg") -> str:
     stream = io.BytesIO()
     # Text stays text, and the same figure is the same file.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "img2loc"}):
-        figure.savefig(stream, format=form, dpi=130, metadata={"Date": None} if form == "svg" else None)
+        figure.savefig(
+            stream, format=form, dpi=130, metadata={"Date": None} if form == "svg" else None
+        )
     kind = {"svg": "svg+xml"}.get(form, form)
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
 

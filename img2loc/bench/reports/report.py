@@ -31,7 +31,10 @@ def render(
     photos: Path | None = None,
     beside: Path = Path(),
 ) -> str:
-    """The report's text. `photos` is a folder of photographs to link, relative to `beside`, where the report will lie."""
+    """The report's text.
+
+    `photos` is a folder of photographs to link, relative to `beside`, where the report will lie.
+    """
     from dataclasses import replace
 
     scored = []
@@ -41,7 +44,10 @@ def render(
     rows = table(scored)
     if form == "json":
         published = [asdict(row) for row in rows if row.whose != OURS]
-        content = {"runs": [{**one.scores, "about": one.run.about} for one in scored], "published": published}
+        content = {
+            "runs": [{**one.scores, "about": one.run.about} for one in scored],
+            "published": published,
+        }
         return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     if form == "csv":
         return _as_csv(rows)
@@ -49,7 +55,9 @@ def render(
         return _as_markdown(rows, scored)
     from img2loc.bench.reports import page
 
-    return page.render(scored, rows, differences(scored, distance), distance, _links(scored, photos, beside))
+    return page.render(
+        scored, rows, differences(scored, distance), distance, _links(scored, photos, beside)
+    )
 
 
 def table(scored: Sequence[Scored]) -> list[Row]:
@@ -61,7 +69,9 @@ def table(scored: Sequence[Scored]) -> list[Row]:
         if any(_is_published(one) for one in runs):
             for row in rows_of(benchmark):
                 about = (row.source, row.protocol, row.differs)
-                rows.append(Row(row.name, benchmark, row.whose, row.accuracy, {}, None, None, *about))
+                rows.append(
+                    Row(row.name, benchmark, row.whose, row.accuracy, {}, None, None, *about)
+                )
     return rows
 
 
@@ -77,7 +87,9 @@ def _is_published(one: Scored) -> bool:
     facts = one.run.about.get("truth") or {}
     if facts.get("shipped"):
         return True
-    return one.benchmark in known() and facts.get("rows_sha256") == (find(one.benchmark).rows_sha256 or "not known")
+    return one.benchmark in known() and facts.get("rows_sha256") == (
+        find(one.benchmark).rows_sha256 or "not known"
+    )
 
 
 def _own_flags(one: Scored) -> tuple[str, ...]:
@@ -88,7 +100,10 @@ def _own_flags(one: Scored) -> tuple[str, ...]:
     if left_out := facts.get("left_out"):
         flags.append(f"{left_out:,} rows of the truth file could not be used and were left out")
     if rows_of(one.benchmark) and not _is_published(one):
-        flags.append(f"its truth is not known to be that of {one.benchmark}: published figures do not compare with it")
+        flags.append(
+            f"its truth is not known to be that of {one.benchmark}: published figures do not"
+            " compare with it"
+        )
     if limit := (about.get("selection") or {}).get("limit"):
         flags.append(f"part of the benchmark's photos (--limit {limit})")
     if missing := one.scores["status"]["missing"]["n"]:
@@ -97,7 +112,10 @@ def _own_flags(one: Scored) -> tuple[str, ...]:
         if not_excluded(leaks):
             flags.append("rows of the photo's own id and photographer were searched (--no-exclude)")
         elif unchecked := leaks["exclusion_unchecked"]["share"]:
-            flags.append(f"for {unchecked:.1f} % of the photos gallery rows by their photographer could not be kept out")
+            flags.append(
+                f"for {unchecked:.1f} % of the photos gallery rows by their photographer could not"
+                " be kept out"
+            )
     return tuple(flags)
 
 
@@ -117,13 +135,20 @@ def _links(scored: Sequence[Scored], photos: Path | None, beside: Path) -> dict[
     if photos is None:
         return {}
     if not photos.is_dir():
-        raise SourceError(f"There is no folder {photos}. Name the folder of the photographs, or leave --photos out.")
+        raise SourceError(
+            f"There is no folder {photos}. Name the folder of the photographs, or leave --photos"
+            " out."
+        )
     links: dict[str, str] = {}
     for one in scored:
         for name in one.outcomes.ids:
             as_run = Path(str(one.run.predictions.get(name, {}).get("photo") or name))
             for file in (photos / name, as_run):
-                if name not in links and file.resolve().is_relative_to(photos.resolve()) and file.is_file():
+                if (
+                    name not in links
+                    and file.resolve().is_relative_to(photos.resolve())
+                    and file.is_file()
+                ):
                     links[name] = Path(os.path.relpath(file, beside)).as_posix()
     return links
 
@@ -132,12 +157,27 @@ def _as_csv(rows: Sequence[Row]) -> str:
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
     bounds = [f"{end}_{km}" for km in _COLUMNS for end in ("low", "high")]
-    writer.writerow(["name", "benchmark", "whose", "n", "answered_share", *_COLUMNS, *bounds, "source", "protocol", "differs"])
+    writer.writerow(
+        [
+            "name",
+            "benchmark",
+            "whose",
+            "n",
+            "answered_share",
+            *_COLUMNS,
+            *bounds,
+            "source",
+            "protocol",
+            "differs",
+        ]
+    )
     for row in rows:
         shares = [row.accuracy.get(km) for km in _COLUMNS]
-        ends = [end for km in _COLUMNS for end in (row.interval.get(km) or (None, None))]
+        ends = [end for km in _COLUMNS for end in row.interval.get(km) or (None, None)]
         told = [row.source, row.protocol, "; ".join(row.differs)]
-        writer.writerow([row.name, row.benchmark, row.whose, row.n, row.answered_share, *shares, *ends, *told])
+        writer.writerow(
+            [row.name, row.benchmark, row.whose, row.n, row.answered_share, *shares, *ends, *told]
+        )
     return stream.getvalue()
 
 
@@ -145,7 +185,10 @@ def _as_markdown(rows: Sequence[Row], scored: Sequence[Scored]) -> str:
     notes = list(dict.fromkeys(flag for row in rows for flag in row.differs))
     thresholds = " | ".join(f"{km} km" for km in _COLUMNS)
     lines = [
-        f"| method | benchmark | whose | n | answered | {thresholds} | differs | protocol | source |",
+        (
+            f"| method | benchmark | whose | n | answered | {thresholds} | differs | protocol |"
+            " source |"
+        ),
         "|---" * (len(_COLUMNS) + 8) + "|",
     ]
     for row in rows:
@@ -153,14 +196,32 @@ def _as_markdown(rows: Sequence[Row], scored: Sequence[Scored]) -> str:
         n = "" if row.n is None else f"{row.n:,}"
         answered = "" if row.answered_share is None else f"{row.answered_share:.1f} %"
         marks = ", ".join(str(notes.index(flag) + 1) for flag in row.differs)
-        cells = [row.name, row.benchmark, row.whose, n, answered, *shares, marks, row.protocol, row.source]
+        cells = [
+            row.name,
+            row.benchmark,
+            row.whose,
+            n,
+            answered,
+            *shares,
+            marks,
+            row.protocol,
+            row.source,
+        ]
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     model = scored[0].scores["distance"]
     lines += [
         "",
-        f"Per cent of all photos, answered or not; in brackets 95 % intervals. Distance: {model['model']}, {model['compare']}.",
+        (
+            "Per cent of all photos, answered or not; in brackets 95 % intervals. Distance:"
+            f" {model['model']}, {model['compare']}."
+        ),
     ]
-    lines += ["", "Where a row differs from this, or may:", "", *(f"{number}. {note}" for number, note in enumerate(notes, 1))]
+    lines += [
+        "",
+        "Where a row differs from this, or may:",
+        "",
+        *(f"{number}. {note}" for number, note in enumerate(notes, 1)),
+    ]
     return "\n".join(lines) + "\n"
 
 

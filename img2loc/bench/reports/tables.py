@@ -16,23 +16,38 @@ def score_table(scores: Scores) -> str:
 
 def _score_lines(scores: Scores) -> Iterator[str]:
     n, answered = scores["n"], scores["answered"]
-    yield f"{scores['name']}: {n:,} photos, {answered:,} answered ({scores['answered_share']:.1f} %)"
-    counted = ", ".join(f"{said} {kept['n']:,}" for said, kept in scores["status"].items() if kept["n"])
+    yield (
+        f"{scores['name']}: {n:,} photos, {answered:,} answered ({scores['answered_share']:.1f} %)"
+    )
+    counted = ", ".join(
+        f"{said} {kept['n']:,}" for said, kept in scores["status"].items() if kept["n"]
+    )
     yield textwrap.fill(counted, 80, initial_indent="  ", subsequent_indent="  ")
     yield f"Distance: {scores['distance']['model']}; within means {scores['distance']['compare']}."
     for unit, drawn in (scores["intervals"] or {"": None}).items():
         yield ""
-        yield f"{'within':>8}  {f'of all {n:,} photos':<27} {f'of the {answered:,} answered only':<27}".rstrip()
+        yield (
+            f"{'within':>8}  {f'of all {n:,} photos':<27}"
+            f" {f'of the {answered:,} answered only':<27}".rstrip()
+        )
         for km in map(str, THRESHOLDS_KM):
-            cells = [_cell(scores[kind][km], drawn and drawn[kind][km]) for kind in ("accuracy", "accuracy_answered")]
+            cells = [
+                _cell(scores[kind][km], drawn and drawn[kind][km])
+                for kind in ("accuracy", "accuracy_answered")
+            ]
             yield f"{km:>5} km  {cells[0]:<27} {cells[1]}".rstrip()
-        yield f"   score  {_cell(scores['geoguessr'], drawn and drawn['geoguessr'], '')} (GeoGuessr, all photos)"
+        yield (
+            f"   score  {_cell(scores['geoguessr'], drawn and drawn['geoguessr'], '')} (GeoGuessr,"
+            " all photos)"
+        )
         for key in ("median", "mean"):
             value = _cell(scores[f"{key}_km"], drawn and drawn[f"{key}_km"], " km")
             yield f"{key:>8}  {value} (answered photos only)"
         if drawn:
             yield textwrap.fill(
-                f"  [ ]: {drawn['level']} % bootstrap intervals {over(drawn, unit)}", 80, subsequent_indent="    "
+                f"  [ ]: {drawn['level']} % bootstrap intervals {over(drawn, unit)}",
+                80,
+                subsequent_indent="    ",
             )
     yield ""
     yield "Per cent of all photos within …, by where they were taken:"
@@ -49,12 +64,15 @@ def _score_lines(scores: Scores) -> Iterator[str]:
 def _trust_lines(scores: Scores) -> Iterator[str]:
     held, curve, leaks = scores["calibration"], scores["risk_coverage"], scores["leaks"]
     if held["n"]:
-        yield f"Radius: holds the truth for {held['inside']:.1f} % of the {held['n']:,} answers that have one."
+        yield (
+            f"Radius: holds the truth for {held['inside']:.1f} % of the {held['n']:,} answers that"
+            " have one."
+        )
     if curve:
         area = curve["thresholds"]["25"]
         yield (
-            f"Risk–coverage at 25 km: area {area['area']:.1f} % (random order {area['area_random']:.1f}, "
-            f"best {area['area_best']:.1f})."
+            f"Risk–coverage at 25 km: area {area['area']:.1f} % (random order"
+            f" {area['area_random']:.1f}, best {area['area_best']:.1f})."
         )
     if leaks["searched"] not in ("photos", None):
         yield f"Leaks: none to look for; {NO_PHOTOS[leaks['searched']]}."
@@ -63,18 +81,32 @@ def _trust_lines(scores: Scores) -> Iterator[str]:
     if unchecked["n"] == scores["n"]:
         yield "Leaks: similarity to a gallery not known for any photo."
     else:
-        yield f"Leaks: {near['n']:,} photos have a gallery row of similarity ≥ {leaks['similarity']} ({near['share']:.1f} %)."
+        yield (
+            f"Leaks: {near['n']:,} photos have a gallery row of similarity ≥ {leaks['similarity']}"
+            f" ({near['share']:.1f} %)."
+        )
         if unchecked["n"]:
-            yield f"  Similarity not known for {unchecked['n']:,} photos ({unchecked['share']:.1f} %)."
+            yield (
+                f"  Similarity not known for {unchecked['n']:,} photos"
+                f" ({unchecked['share']:.1f} %)."
+            )
     if near["n"]:
-        apart = [leaks[key]["accuracy"]["25"] for key in ("scores_near_duplicates", "scores_without")]
-        yield f"  Within 25 km: {_percent(apart[0])} of those, {_percent(apart[1])} of those known to have none."
+        apart = [
+            leaks[key]["accuracy"]["25"] for key in ("scores_near_duplicates", "scores_without")
+        ]
+        yield (
+            f"  Within 25 km: {_percent(apart[0])} of those, {_percent(apart[1])} of those known to"
+            " have none."
+        )
     if not_excluded(leaks):
         yield f"  {NOT_EXCLUDED}"
         return
     alone = leaks["exclusion_unchecked"]
     rows = "not known" if leaks["rows_excluded"] is None else f"{leaks['rows_excluded']:,}"
-    yield f"  Rows kept out: {rows}; photographer not checked for {alone['n']:,} photos ({alone['share']:.1f} %)."
+    yield (
+        f"  Rows kept out: {rows}; photographer not checked for {alone['n']:,} photos"
+        f" ({alone['share']:.1f} %)."
+    )
 
 
 NO_PHOTOS = {
@@ -97,7 +129,9 @@ def over(drawn: Scores, unit: str) -> str:
         return f"over {drawn['clusters']:,} photos"
     if not known:
         return f"over {drawn['clusters']:,} single photos: photographers are not known"
-    return f"over {known:,} photographers" + (f" and {alone:,} photos without a known one" if alone else "")
+    return f"over {known:,} photographers" + (
+        f" and {alone:,} photos without a known one" if alone else ""
+    )
 
 
 def comparison_table(found: dict[str, Any], listed: int = 10) -> str:
@@ -107,28 +141,40 @@ def comparison_table(found: dict[str, Any], listed: int = 10) -> str:
         *_not_run(found),
         f"first:  {found['first']} ({found['answered']['first']:,} answered)",
         f"second: {found['second']} ({found['answered']['second']:,} answered)",
-        f"{found['n']:,} photos in both; {found['only_first']:,} only in the first, {found['only_second']:,} only in the second.",
+        (
+            f"{found['n']:,} photos in both; {found['only_first']:,} only in the first,"
+            f" {found['only_second']:,} only in the second."
+        ),
         f"Distance: {found['distance']['model']}; within means {found['distance']['compare']}.",
         "A photo without an answer is never right.",
         "",
-        f"{'within':>8} {'first':>7} {'second':>7} {'difference':>11}  {'95 % interval':<17} {'p':>7} {'gained':>7} {'lost':>6}",
+        (
+            f"{'within':>8} {'first':>7} {'second':>7} {'difference':>11}  {'95 % interval':<17}"
+            f" {'p':>7} {'gained':>7} {'lost':>6}"
+        ),
     ]
     for km, row in found["thresholds"].items():
         between = _interval(row["interval"], "+.2f")
         lines.append(
-            f"{km:>5} km {row['first']:7.2f} {row['second']:7.2f} {row['difference']:+11.2f}  {between:<17} {row['p']:7.4f} "
-            f"{len(row['gained']):7,} {len(row['lost']):6,}"
+            f"{km:>5} km {row['first']:7.2f} {row['second']:7.2f} {row['difference']:+11.2f} "
+            f" {between:<17} {row['p']:7.4f} {len(row['gained']):7,} {len(row['lost']):6,}"
         )
     points = found["geoguessr"]
     lines += [
         f"GeoGuessr points: {points['difference']:+.1f} {_interval(points['interval'], '+.1f')}",
-        textwrap.fill(f"Intervals: paired bootstrap {over(drawn, drawn['over'])}.", 80, subsequent_indent="  "),
+        textwrap.fill(
+            f"Intervals: paired bootstrap {over(drawn, drawn['over'])}.", 80, subsequent_indent="  "
+        ),
         "p: McNemar, exact, as if photos were independent.",
     ]
     if worst := found["regressions"][:listed]:
-        lines += ["", f"Worst regressions ({len(found['regressions']):,} photos are placed farther away):"]
         lines += [
-            f"  {_km(row['first_km'], row['first_status']):>10} → {_km(row['second_km'], row['second_status']):<12} {row['id']}"
+            "",
+            f"Worst regressions ({len(found['regressions']):,} photos are placed farther away):",
+        ]
+        lines += [
+            f"  {_km(row['first_km'], row['first_status']):>10} →"
+            f" {_km(row['second_km'], row['second_status']):<12} {row['id']}"
             for row in worst
         ]
     return "\n".join(lines)
@@ -137,7 +183,10 @@ def comparison_table(found: dict[str, Any], listed: int = 10) -> str:
 def ablation_table(rows: Sequence[dict[str, Any]]) -> str:
     """Several runs against the first, as Markdown: accuracy, and the difference with its interval and p."""
     thresholds = [str(km) for km in THRESHOLDS_KM]
-    lines = [f"| run | n | not run | answered | {' | '.join(f'{km} km' for km in thresholds)} |", "|---" * 9 + "|"]
+    lines = [
+        f"| run | n | not run | answered | {' | '.join(f'{km} km' for km in thresholds)} |",
+        "|---" * 9 + "|",
+    ]
     for row in rows:
         scores, against = row["scores"], row["against_first"]
         cells = []
@@ -145,11 +194,23 @@ def ablation_table(rows: Sequence[dict[str, Any]]) -> str:
             cell = f"{scores['accuracy'][km]:.2f}"
             if against:
                 change = against["thresholds"][km]
-                cell += f" ({change['difference']:+.2f} {_interval(change['interval'], '+.2f')}, p {change['p']:.3f})"
+                cell += (
+                    f" ({change['difference']:+.2f} {_interval(change['interval'], '+.2f')}, p"
+                    f" {change['p']:.3f})"
+                )
             cells.append(cell)
-        counts = f"{scores['n']:,} | {scores['status']['missing']['n']:,} | {scores['answered_share']:.1f} %"
+        counts = (
+            f"{scores['n']:,} | {scores['status']['missing']['n']:,} |"
+            f" {scores['answered_share']:.1f} %"
+        )
         lines.append(f"| {row['name']} | {counts} | {' | '.join(cells)} |")
-    lines += ["", "Per cent of all photos; in brackets the difference from the first row, its 95 % interval and McNemar's p."]
+    lines += [
+        "",
+        (
+            "Per cent of all photos; in brackets the difference from the first row, its 95 %"
+            " interval and McNemar's p."
+        ),
+    ]
     if any(row["scores"]["status"]["missing"]["n"] for row in rows):
         lines.append("Photos that were not run count as wrong: such rows are not to be compared.")
     return "\n".join(lines)

@@ -23,7 +23,11 @@ def great_circle(start: Array, end: Array) -> list[Array]:
         across = pole - (a @ pole) * a
     angles = np.linspace(0, np.arctan2(np.linalg.norm(np.cross(a, b)), a @ b), _STEPS)[:, None]
     along = a * np.cos(angles) + across / np.linalg.norm(across) * np.sin(angles)
-    points = np.degrees(np.column_stack([np.arctan2(along[:, 1], along[:, 0]), np.arcsin(np.clip(along[:, 2], -1, 1))]))
+    points = np.degrees(
+        np.column_stack(
+            [np.arctan2(along[:, 1], along[:, 0]), np.arcsin(np.clip(along[:, 2], -1, 1))]
+        )
+    )
     points[0], points[-1] = start[::-1], end[::-1]
     return _cut(points)
 

@@ -25,7 +25,9 @@ class Variant:
     table: dict[str, Any]
 
 
-def variants(gallery: str, lmm: str, counts: Sequence[int] = COUNTS, places: bool = True) -> list[Variant]:
+def variants(
+    gallery: str, lmm: str, counts: Sequence[int] = COUNTS, places: bool = True
+) -> list[Variant]:
     """The rows of the table: none; then for each number of neighbours nearest, nearest + farthest, and both with place names."""
     asked = {"lmm": lmm}
     found = [Variant("none", {"kind": "zeroshot", "prompt": "zeroshot", **asked})]
@@ -50,15 +52,31 @@ class Ablation:
         self._make_encoder: Callable[[], Encoder] | None = None
 
     def quote(self, rows: Sequence[Variant], folder: Path) -> Quote | None:
-        """What is left to be asked of the LMM in the runs below a folder, all together; None where nothing is."""
+        """What is left to be asked of the LMM in the runs below a folder, all together;
+
+        None where nothing is.
+        """
         found = None
         for row in rows:
             self._config.override("locator", row.name, row.table, "ablation")
             if (one := self._session.quote(self._config, row.name, folder / row.name)) is not None:
-                found = one if found is None else replace(one, photos=found.photos + one.photos, total=found.total + one.total)
+                found = (
+                    one
+                    if found is None
+                    else replace(
+                        one, photos=found.photos + one.photos, total=found.total + one.total
+                    )
+                )
         return found
 
-    def run(self, row: Variant, rows: Sequence[Variant], folder: Path, *, progress: Progress = lambda tally: None) -> Tally:
+    def run(
+        self,
+        row: Variant,
+        rows: Sequence[Variant],
+        folder: Path,
+        *,
+        progress: Progress = lambda tally: None,
+    ) -> Tally:
         """Run one variant of the table's `rows` below a folder, or go on there: an ordinary run, to be scored like any other.
 
         The session's `most_usd` is for all rows together: what the others have cost is taken off.
@@ -71,8 +89,16 @@ class Ablation:
             session = replace(session, most_usd=session.most_usd - spent)
         if self._make_encoder is None and "gallery" in row.table:
             gallery = galleries.open_gallery(self._config, row.table["gallery"])
-            self._make_encoder = cache(lambda: Remembering(factory.encoder_of(self._config, gallery)))
-        return session.run(self._config, row.name, folder / row.name, progress=progress, make_encoder=self._make_encoder)
+            self._make_encoder = cache(
+                lambda: Remembering(factory.encoder_of(self._config, gallery))
+            )
+        return session.run(
+            self._config,
+            row.name,
+            folder / row.name,
+            progress=progress,
+            make_encoder=self._make_encoder,
+        )
 
 
 class Remembering:

@@ -32,19 +32,29 @@ class Estimate:
 
     def __add__(self, other: Self) -> Self:
         """Both together; at no known price where either has none."""
-        cost = None if self.cost_usd is None or other.cost_usd is None else self.cost_usd + other.cost_usd
-        return type(self)(self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens, cost)
+        cost = (
+            None
+            if self.cost_usd is None or other.cost_usd is None
+            else self.cost_usd + other.cost_usd
+        )
+        return type(self)(
+            self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens, cost
+        )
 
 
 def estimate(plan: Plan) -> Estimate:
     """A rule of thumb for one photograph, good to a factor of two."""
     words = [len(text) for text in _texts(plan)]
-    photo = PHOTO_TOKENS.get(str(plan.lmm.settings.get("detail")) if plan.lmm else "", PHOTO_TOKENS_USUAL)
+    photo = PHOTO_TOKENS.get(
+        str(plan.lmm.settings.get("detail")) if plan.lmm else "", PHOTO_TOKENS_USUAL
+    )
     given = round(sum(words) / CHARACTERS) + photo * len(words)
     back = REPLY_TOKENS * len(words)
     price = plan.lmm.price if plan.lmm else {}
     known = "input" in price and "output" in price
-    return Estimate(given, back, (given * price["input"] + back * price["output"]) / 1e6 if known else None)
+    return Estimate(
+        given, back, (given * price["input"] + back * price["output"]) / 1e6 if known else None
+    )
 
 
 def _texts(plan: Plan) -> Iterator[str]:
@@ -57,9 +67,13 @@ def _texts(plan: Plan) -> Iterator[str]:
                 if template is not None:
                     yield _filled(template, int(count), int(count))
     elif prompt is not None:
-        yield _filled(prompt, int(plan.settings.get("nearest", 0)), int(plan.settings.get("farthest", 0)))
+        yield _filled(
+            prompt, int(plan.settings.get("nearest", 0)), int(plan.settings.get("farthest", 0))
+        )
 
 
 def _filled(template: Template, nearest: int, farthest: int) -> str:
     somewhere = Neighbour(Location(-33.8568, 151.2153), 0.5, "")
-    return template.fill(Photo(Path()), Neighbours((somewhere,) * nearest, (somewhere,) * farthest)).text
+    return template.fill(
+        Photo(Path()), Neighbours((somewhere,) * nearest, (somewhere,) * farthest)
+    ).text

@@ -57,13 +57,19 @@ class Tally:
         self.cost_usd += record["cost_usd"] or 0.0
         if record["lat"] is not None:
             self.answered += 1
-            self.within_city += distance_km(Location(record["lat"], record["lon"]), truth) <= CITY_KM
+            self.within_city += (
+                distance_km(Location(record["lat"], record["lon"]), truth) <= CITY_KM
+            )
 
 
 def left(run: Run, retry_failed: bool = False) -> list[Truth]:
     """The photographs of a run that are still to be asked for."""
     again = AGAIN if retry_failed else ()
-    return [truth for truth in run.truth if (line := run.predictions.get(truth.id)) is None or line["status"] in again]
+    return [
+        truth
+        for truth in run.truth
+        if (line := run.predictions.get(truth.id)) is None or line["status"] in again
+    ]
 
 
 def predict(
@@ -80,9 +86,10 @@ def predict(
 ) -> Tally:
     """Ask for what is left of a run. Each line is on disk before the next photograph is waited for.
 
-    A line's `seconds` is the time since the line before it, so that their sum is the run's. With `most_usd` no photograph is
-    begun that might carry the run's cost beyond it; `usd_a_photo` is what one is expected to cost, until it is seen. Raises
-    BackendError when the LMM will answer no more, RunError when the folder cannot be written.
+    A line's `seconds` is the time since the line before it, so that their sum is the run's. With
+    `most_usd` no photograph is begun that might carry the run's cost beyond it; `usd_a_photo` is
+    what one is expected to cost, until it is seen. Raises BackendError when the LMM will answer no
+    more, RunError when the folder cannot be written.
     """
     waiting = left(run, retry_failed)
     tally = Tally.of(run, waiting)
@@ -94,7 +101,9 @@ def predict(
         flying: deque[Truth] = deque()
         before = len(new)
         try:
-            for guess in locator.locate(_fed(upcoming, flying, album, tally, most_usd, usd_a_photo)):
+            for guess in locator.locate(
+                _fed(upcoming, flying, album, tally, most_usd, usd_a_photo)
+            ):
                 truth = flying.popleft()
                 now = time.monotonic()
                 record = line_of(truth, guess, now - clock)
@@ -107,33 +116,52 @@ def predict(
                 tally.count(record, truth.location)
                 progress(tally)
         except BackendError as error:
-            # The photographs that met it, and those that were never sent because of it, are not done.
-            run.forget([identity for identity in new if _is_victim(run.predictions[identity], str(error))])
+            # The photographs that met it, and those that were never sent because of it, are not
+            # done.
+            run.forget(
+                [identity for identity in new if _is_victim(run.predictions[identity], str(error))]
+            )
             raise
         if flying or len(new) == before:
-            raise RunError(f"The locator gave {len(new) - before} guesses for {len(flying)} photos more. Mend its locate().")
+            raise RunError(
+                f"The locator gave {len(new) - before} guesses for {len(flying)} photos more. Mend"
+                " its locate()."
+            )
     return tally
 
 
 def line_of(truth: Truth, guess: Guess, seconds: float) -> dict[str, Any]:
     """A guess as the run's folder keeps it: all that is needed to score, to audit, and to parse the replies again."""
     usages = [reply.usage for reply in guess.replies if reply.usage is not None]
-    costs = [reply.usage.cost_usd if reply.usage else None for reply in guess.replies if reply.usage or reply.status != "failed"]
+    costs = [
+        reply.usage.cost_usd if reply.usage else None
+        for reply in guess.replies
+        if reply.usage or reply.status != "failed"
+    ]
     return {
         "id": truth.id,
         **guess_record(guess),
         "seconds": round(seconds, 3),
         "input_tokens": sum(usage.input_tokens for usage in usages),
         "output_tokens": sum(usage.output_tokens for usage in usages),
-        "cost_usd": None if None in costs else sum((cost for cost in costs if cost is not None), 0.0),
-        "top_similarity": max((entry.similarity for entry in guess.neighbours.nearest), default=None),
+        "cost_usd": (
+            None if None in costs else sum((cost for cost in costs if cost is not None), 0.0)
+        ),
+        "top_similarity": max(
+            (entry.similarity for entry in guess.neighbours.nearest), default=None
+        ),
         "excluded": None,
         "photographer_checked": False,
     }
 
 
 def _fed(
-    upcoming: deque[Truth], flying: deque[Truth], album: Album, tally: Tally, most_usd: float | None, usd_a_photo: float
+    upcoming: deque[Truth],
+    flying: deque[Truth],
+    album: Album,
+    tally: Tally,
+    most_usd: float | None,
+    usd_a_photo: float,
 ) -> Iterator[Photo]:
     """The photographs still to come, noted as they are taken, until the money that is left might not suffice."""
     while upcoming and _affordable(tally, len(flying) + 1, most_usd, usd_a_photo):
@@ -151,4 +179,6 @@ def _affordable(tally: Tally, photos: int, most_usd: float | None, usd_a_photo: 
 
 
 def _is_victim(record: dict[str, Any], error: str) -> bool:
-    return record["status"] == "failed" and any(reply["detail"] == error for reply in record["replies"])
+    return record["status"] == "failed" and any(
+        reply["detail"] == error for reply in record["replies"]
+    )

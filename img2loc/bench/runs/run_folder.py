@@ -45,22 +45,39 @@ class Run:
             about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
             with (folder / TRUTH).open(newline="", encoding="utf-8") as file:
                 rows = list(csv.DictReader(file))
-            content = (folder / PREDICTIONS).read_bytes() if (folder / PREDICTIONS).exists() else b""
+            content = (
+                (folder / PREDICTIONS).read_bytes() if (folder / PREDICTIONS).exists() else b""
+            )
         except FileNotFoundError as error:
             lost = Path(str(error.filename)).name
             if (folder / ABOUT).exists():
-                raise RunError(f"The run {folder} has lost its {lost}. Restore it, or choose another --out.") from error
-            raise RunError(f"{folder} is no run: it has no {lost}. Make one: img2loc bench run.") from error
+                raise RunError(
+                    f"The run {folder} has lost its {lost}. Restore it, or choose another --out."
+                ) from error
+            raise RunError(
+                f"{folder} is no run: it has no {lost}. Make one: img2loc bench run."
+            ) from error
         except (OSError, ValueError) as error:
             raise RunError(f"The run {folder} cannot be read ({error}).") from error
         if not isinstance(about, dict) or about.get("format") != FORMAT:
-            raise RunError(f"{folder / ABOUT} is not of format {FORMAT}. Run it again with this version, into another folder.")
+            raise RunError(
+                f"{folder / ABOUT} is not of format {FORMAT}. Run it again with this version, into"
+                " another folder."
+            )
         try:
-            places = ((row["id"], Location(float(row["lat"]), float(row["lon"])), row["author"]) for row in rows)
+            places = (
+                (row["id"], Location(float(row["lat"]), float(row["lon"])), row["author"])
+                for row in rows
+            )
             predictions, _, spent = _read_lines(folder / PREDICTIONS, content)
-            truth = [Truth(*place, photo=str(predictions.get(place[0], {}).get("photo", ""))) for place in places]
+            truth = [
+                Truth(*place, photo=str(predictions.get(place[0], {}).get("photo", "")))
+                for place in places
+            ]
         except (KeyError, ValueError, TypeError) as error:
-            raise RunError(f"{folder / TRUTH} is damaged ({error!r}). Restore it, or run into another folder.") from error
+            raise RunError(
+                f"{folder / TRUTH} is damaged ({error!r}). Restore it, or run into another folder."
+            ) from error
         return cls(folder, about, truth, predictions, spent)
 
 
@@ -68,10 +85,19 @@ class Writer(Run):
     """A run that is being written, by this process alone."""
 
     def append(self, record: dict[str, Any]) -> None:
-        """Add one line. When it returns, the line survives the death of this process. Raises OSError."""
+        """Add one line.
+
+        When it returns, the line survives the death of this process. Raises OSError.
+        """
         # Half of a surrogate pair, in the name of a file, becomes its JSON escape.
-        line = json.dumps(record, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace") + b"\n"
-        # Opened each time and unbuffered: nothing is left to be written later, when the disk is full.
+        line = (
+            json.dumps(record, ensure_ascii=False, allow_nan=False).encode(
+                "utf-8", "backslashreplace"
+            )
+            + b"\n"
+        )
+        # Opened each time and unbuffered: nothing is left to be written later, when the disk is
+        # full.
         with (self.folder / PREDICTIONS).open("ab", buffering=0) as file:
             written = 0
             while written < len(line):
@@ -80,7 +106,10 @@ class Writer(Run):
         self.spent_usd += _cost(record)
 
     def forget(self, ids: Collection[str]) -> None:
-        """Take the lines of these photographs away: they were not done after all. Raises OSError."""
+        """Take the lines of these photographs away: they were not done after all.
+
+        Raises OSError.
+        """
         if not ids:
             return
         for identity in ids:
@@ -92,28 +121,50 @@ class Writer(Run):
 
 @contextmanager
 def writing(
-    folder: Path, about: Mapping[str, Any], truth: Sequence[Truth], indifferent: Collection[str] = ()
+    folder: Path,
+    about: Mapping[str, Any],
+    truth: Sequence[Truth],
+    indifferent: Collection[str] = (),
 ) -> Iterator[Writer]:
     """Begin a run in `folder`, or go on with it; meanwhile no other process can.
 
-    `indifferent` names keys of configuration tables that another value may have without its being another run. Raises RunError
-    where the folder holds another run, is in use, or cannot be written.
+    `indifferent` names keys of configuration tables that another value may have without its being
+    another run. Raises RunError where the folder holds another run, is in use, or cannot be
+    written.
     """
     workspace = Workspace(folder, "run", RunError)
     with workspace.locked():
-        yield _begin(workspace, plain({"format": FORMAT, **about, "n": len(truth)}), truth, indifferent)
+        yield _begin(
+            workspace, plain({"format": FORMAT, **about, "n": len(truth)}), truth, indifferent
+        )
 
 
-def _begin(workspace: Workspace, about: dict[str, Any], truth: Sequence[Truth], indifferent: Collection[str]) -> Writer:
+def _begin(
+    workspace: Workspace,
+    about: dict[str, Any],
+    truth: Sequence[Truth],
+    indifferent: Collection[str],
+) -> Writer:
     folder = workspace.folder
     if (folder / ABOUT).exists():
         before = Run.open(folder)
         now = _decisive(about, indifferent)
-        if "galleries" not in before.about.get("config", {}):  # Earlier versions noted the last of several galleries only.
-            now = {name: value for name, value in now.items() if not name.startswith("config.galleries.")}
+        if "galleries" not in before.about.get(
+            "config", {}
+        ):  # Earlier versions noted the last of several galleries only.
+            now = {
+                name: value
+                for name, value in now.items()
+                if not name.startswith("config.galleries.")
+            }
         workspace.require_same(_decisive(before.about, indifferent), now)
-        if [(row.id, row.location, row.author) for row in before.truth] != [(t.id, t.location, t.author) for t in truth]:
-            raise RunError(f"{folder} holds a run over other photos. Choose another --out, or delete that folder.")
+        if [(row.id, row.location, row.author) for row in before.truth] != [
+            (t.id, t.location, t.author) for t in truth
+        ]:
+            raise RunError(
+                f"{folder} holds a run over other photos. Choose another --out, or delete that"
+                " folder."
+            )
         _mend(folder / PREDICTIONS)
         return Writer(folder, before.about, list(truth), before.predictions, before.spent_usd)
     if (folder / PREDICTIONS).exists():
@@ -139,7 +190,9 @@ def _read_lines(path: Path, content: bytes) -> tuple[dict[str, dict[str, Any]], 
         except ValueError as error:
             if number == len(lines):
                 break  # Torn: the process died while it wrote.
-            raise RunError(f"{path}, line {number} is damaged. Delete that line: its photo is asked for again.") from error
+            raise RunError(
+                f"{path}, line {number} is damaged. Delete that line: its photo is asked for again."
+            ) from error
         found[record["id"]] = record
         whole += len(line)
         spent += _cost(record)
@@ -168,7 +221,14 @@ def digest(about: Mapping[str, Any], indifferent: Collection[str] = ()) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-_DERIVED = ("versions.", "truth.doubts", "truth.left_out", "truth.rows_sha256", "truth.shipped", "config.gallery.of")
+_DERIVED = (
+    "versions.",
+    "truth.doubts",
+    "truth.left_out",
+    "truth.rows_sha256",
+    "truth.shipped",
+    "config.gallery.of",
+)
 """Beginnings of names in run.json that follow from others, or make no other run."""
 
 
@@ -177,7 +237,8 @@ def _decisive(about: Mapping[str, Any], indifferent: Collection[str]) -> dict[st
     return {
         name: value
         for name, value in _flat(about).items()
-        if not name.startswith(_DERIVED) and not (name.startswith("config.") and set(indifferent) & set(name.split(".")))
+        if not name.startswith(_DERIVED)
+        and not (name.startswith("config.") and set(indifferent) & set(name.split(".")))
     }
 
 
@@ -185,5 +246,9 @@ def _flat(content: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """Nested tables as one, with dotted names."""
     found: dict[str, Any] = {}
     for name, value in content.items():
-        found.update(_flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {f"{above}{name}": value})
+        found.update(
+            _flat(value, f"{above}{name}.")
+            if isinstance(value, Mapping)
+            else {f"{above}{name}": value}
+        )
     return found

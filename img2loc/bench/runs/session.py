@@ -22,7 +22,17 @@ from img2loc.core.errors import ConfigError, SourceError
 from img2loc.core.protocols import Encoder
 from img2loc.gallery.gallery import Gallery
 
-_PACKAGES = ("img2loc", "torch", "faiss-cpu", "open-clip-torch", "transformers", "timm", "pillow", "openai", "langchain")
+_PACKAGES = (
+    "img2loc",
+    "torch",
+    "faiss-cpu",
+    "open-clip-torch",
+    "transformers",
+    "timm",
+    "pillow",
+    "openai",
+    "langchain",
+)
 _GALLERY_FACTS = ("rows", "dim", "spec", "source")
 Progress = Callable[[Tally], None]
 
@@ -57,7 +67,11 @@ class Session:
     def about(self, plan: Plan, leaks: Leaks | None) -> dict[str, Any]:
         """What run.json says, but for the number of photographs."""
         path = self.benchmark.truth_file()
-        truth = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), **self.facts}
+        truth = {
+            "file": path.name,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            **self.facts,
+        }
         return {
             "benchmark": self.benchmark.name,
             **parts(plan),
@@ -79,23 +93,37 @@ class Session:
         return Path("runs") / f"{names}-{digest(about, factory.NOT_IN_A_REPLY)[:8]}"
 
     def leaks(self, plan: Plan) -> Leaks | None:
-        """The rows of the locator's gallery that the photographs must not see; None where it searches no photographs."""
+        """The rows of the locator's gallery that the photographs must not see;
+
+        None where it searches no photographs.
+        """
         if plan.gallery is None or plan.gallery.of != "photos":
             return None
         folder = plan.gallery.folder
-        if folder not in self._leaks:  # A pass over millions of rows takes seconds, and serves every locator.
-            self._leaks[folder] = Leaks(Gallery.open(folder), [(truth, self.album.path(truth)) for truth in self.truths])
+        if (
+            folder not in self._leaks
+        ):  # A pass over millions of rows takes seconds, and serves every locator.
+            self._leaks[folder] = Leaks(
+                Gallery.open(folder), [(truth, self.album.path(truth)) for truth in self.truths]
+            )
         return self._leaks[folder]
 
     def quote(self, config: Config, locator: str, folder: Path) -> Quote | None:
-        """What is left to be asked of an LMM for a run in that folder; None where nothing is. Raises RunError and its like."""
-        photos = len(left(Run.open(folder), self.retry_failed) if (folder / ABOUT).exists() else self.truths)
+        """What is left to be asked of an LMM for a run in that folder;
+
+        None where nothing is. Raises RunError and its like.
+        """
+        photos = len(
+            left(Run.open(folder), self.retry_failed) if (folder / ABOUT).exists() else self.truths
+        )
         return self._quote(Plan(config, locator), photos) if photos else None
 
     def _quote(self, plan: Plan, photos: int) -> Quote | None:
         if plan.lmm is None or plan.lmm.endpoint is None:
             return None
-        return Quote(plan.lmm.name, plan.lmm.endpoint, photos, estimate(plan) * photos, plan.lmm.is_paid)
+        return Quote(
+            plan.lmm.name, plan.lmm.endpoint, photos, estimate(plan) * photos, plan.lmm.is_paid
+        )
 
     def run(
         self,
@@ -109,7 +137,8 @@ class Session:
     ) -> Tally:
         """Run a locator into a folder, or go on there. `agree` is asked before the LMM is, and raises to stop.
 
-        `make_encoder` is called in place of loading the encoder. Raises RunError, ConfigError, BackendError and their like.
+        `make_encoder` is called in place of loading the encoder. Raises RunError, ConfigError,
+        BackendError and their like.
         """
         plan = Plan(config, locator)
         leaks = self.leaks(plan)
@@ -118,8 +147,9 @@ class Session:
         if most_usd is not None and plan.lmm is not None and each.cost_usd is None:
             model = plan.lmm.table.get("model", plan.lmm.name)
             raise ConfigError(
-                f"--max-cost needs the price of {model}. Put it into your configuration: [price.{str(model)!r}] with input and "
-                "output, in US dollars per million tokens. Or leave --max-cost out."
+                f"--max-cost needs the price of {model}. Put it into your configuration:"
+                f" [price.{str(model)!r}] with input and output, in US dollars per million tokens."
+                " Or leave --max-cost out."
             )
         with writing(folder, self.about(plan, leaks), self.truths, factory.NOT_IN_A_REPLY) as run:
             waiting = left(run, self.retry_failed)
@@ -130,7 +160,9 @@ class Session:
             if (quote := self._quote(plan, len(waiting))) is not None:
                 agree(quote)
             exclusions = leaks if self.exclude else None
-            made = factory.locator(plan, cache=self.cache, exclusions=exclusions, make_encoder=make_encoder)
+            made = factory.locator(
+                plan, cache=self.cache, exclusions=exclusions, make_encoder=make_encoder
+            )
             return predict(
                 run,
                 made,
@@ -155,7 +187,10 @@ def prepare(
     retry_failed: bool = False,
     most_usd: float | None = None,
 ) -> Session:
-    """A session over a benchmark's photographs. Raises SourceError where the truth or all of the photographs are missing."""
+    """A session over a benchmark's photographs.
+
+    Raises SourceError where the truth or all of the photographs are missing.
+    """
     rows, left_out = benchmark.load()
     doubts = benchmark.doubts(rows)
     facts = {
@@ -167,20 +202,26 @@ def prepare(
     }
     notes = list(doubts)
     if left_out:
-        notes.append(f"{len(left_out):,} rows of the truth file cannot be used; the first: {left_out[0]}.")
+        notes.append(
+            f"{len(left_out):,} rows of the truth file cannot be used; the first: {left_out[0]}."
+        )
     chosen = select(rows, limit, shuffle, seed)
     album = Album(benchmark.photo_folder())
     missing = [truth for truth in chosen if album.find(truth) is None]
     if len(missing) == len(chosen):
-        like = f"None of the {len(chosen):,} photos (such as {chosen[0].photo}) is in {album.folder}."
+        like = (
+            f"None of the {len(chosen):,} photos (such as {chosen[0].photo}) is in {album.folder}."
+        )
         raise SourceError("\n".join([like, *benchmark.steps()]))
     if missing:
         notes.append(
-            f"{len(missing):,} of {len(chosen):,} photos are not in {album.folder}; they count as unanswered. See: img2loc data "
-            f"verify {benchmark.name}"
+            f"{len(missing):,} of {len(chosen):,} photos are not in {album.folder}; they count as"
+            f" unanswered. See: img2loc data verify {benchmark.name}"
         )
     selection = {"limit": limit, "shuffle": shuffle, "seed": seed if shuffle else None}
-    return Session(benchmark, chosen, album, selection, facts, notes, exclude, cache, retry_failed, most_usd)
+    return Session(
+        benchmark, chosen, album, selection, facts, notes, exclude, cache, retry_failed, most_usd
+    )
 
 
 def parts(plan: Plan) -> dict[str, Any]:
@@ -192,7 +233,9 @@ def parts(plan: Plan) -> dict[str, Any]:
     if gallery is not None:
         tables["gallery"] = _facts(gallery)
     if len(plan.galleries) > 1:
-        tables["galleries"] = {key: {"name": one.name, **_facts(one)} for key, one in plan.galleries.items()}
+        tables["galleries"] = {
+            key: {"name": one.name, **_facts(one)} for key, one in plan.galleries.items()
+        }
     for key, name in plan.encoders.items():
         if plan.config.has("encoder", name):
             tables[key] = plan.config.table("encoder", name)

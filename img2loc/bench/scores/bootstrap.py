@@ -1,7 +1,7 @@
 """How far a number could have come out otherwise: bootstrap intervals over photographers, and tests of paired photographs.
 
-Photographs of one photographer resemble each other, so that they are drawn together (a cluster bootstrap); intervals over
-single photographs are narrower than the data allow.
+Photographs of one photographer resemble each other, so that they are drawn together (a cluster
+bootstrap); intervals over single photographs are narrower than the data allow.
 """
 
 from collections.abc import Iterator, Sequence
@@ -63,7 +63,10 @@ class Bootstrap:
         return np.concatenate(found)
 
     def interval(self, samples: Array) -> Interval:
-        """The middle 95 % of one column of resampled values; None where nothing varies that could be drawn."""
+        """The middle 95 % of one column of resampled values;
+
+        None where nothing varies that could be drawn.
+        """
         samples = samples[~np.isnan(samples)]
         if self.clusters < 2 or not len(samples):
             return None
@@ -71,7 +74,9 @@ class Bootstrap:
         return float(low), float(high)
 
     def _by_cluster(self, columns: Array) -> Array:
-        return np.stack([np.bincount(self.cluster, column, self.clusters) for column in columns.T], axis=1)
+        return np.stack(
+            [np.bincount(self.cluster, column, self.clusters) for column in columns.T], axis=1
+        )
 
     def _draws(self) -> Iterator[Array]:
         """How often each cluster is drawn, as blocks of (resamples, clusters)."""
@@ -80,10 +85,16 @@ class Bootstrap:
         for start in range(0, self.resamples, step):
             rows = min(step, self.resamples - start)
             picks = chance.integers(0, count, (rows, count)) + np.arange(rows)[:, None] * count
-            yield np.bincount(picks.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
+            yield (
+                np.bincount(picks.ravel(), minlength=rows * count)
+                .reshape(rows, count)
+                .astype(np.float64)
+            )
 
 
-def bootstrap(authors: Sequence[str], unit: Unit, resamples: int = RESAMPLES, seed: int = 0) -> Bootstrap:
+def bootstrap(
+    authors: Sequence[str], unit: Unit, resamples: int = RESAMPLES, seed: int = 0
+) -> Bootstrap:
     """The bootstrap over photographers, or over photos; a photograph whose author is not known is a cluster of its own."""
     if unit == "photos":
         return Bootstrap(np.arange(len(authors)), resamples, seed)
@@ -94,13 +105,17 @@ def bootstrap(authors: Sequence[str], unit: Unit, resamples: int = RESAMPLES, se
 
 def known_authors(authors: Sequence[str]) -> dict[str, int]:
     """How many photographers are known, and of how many photographs none is."""
-    return {"photographers": len(set(authors) - {""}), "without_photographer": sum(not author for author in authors)}
+    return {
+        "photographers": len(set(authors) - {""}),
+        "without_photographer": sum(not author for author in authors),
+    }
 
 
 def mcnemar(lost: int, gained: int) -> float:
     """The exact two-sided p of McNemar's test: how unlikely so uneven a change of sides is, if each side were as likely.
 
-    It takes photographs for independent; where few photographers took many, the bootstrap interval is the safer guide.
+    It takes photographs for independent; where few photographers took many, the bootstrap interval
+    is the safer guide.
     """
     from scipy.stats import binomtest
 

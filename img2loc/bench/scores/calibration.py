@@ -34,15 +34,25 @@ def calibration(radius_km: Array, errors_km: Array) -> dict[str, Any]:
                     "median_error_km": float(np.median(errors[held])),
                 }
             )
-    return {"n": len(radius), "inside": 100 * float(inside.mean()) if len(radius) else None, "groups": groups}
+    return {
+        "n": len(radius),
+        "inside": 100 * float(inside.mean()) if len(radius) else None,
+        "groups": groups,
+    }
 
 
-def risk_coverage(radius_km: Array, answered: NDArray[np.bool_], right: NDArray[np.bool_], thresholds: Sequence[int]) -> Any:
+def risk_coverage(
+    radius_km: Array,
+    answered: NDArray[np.bool_],
+    right: NDArray[np.bool_],
+    thresholds: Sequence[int],
+) -> Any:
     """Share of wrong answers when only the answers of smallest radius are given, for each threshold.
 
-    `coverage` is per cent of all photographs, `risk` per cent of the answers given; answers without a radius come last, and
-    those of one radius count as if in random order. `area` is the mean risk over 1, 2, … answers (AURC; Geifman and El-Yaniv,
-    NeurIPS 2017), beside that of a random order and of the best one. None where no answer has a radius.
+    `coverage` is per cent of all photographs, `risk` per cent of the answers given; answers without
+    a radius come last, and those of one radius count as if in random order. `area` is the mean risk
+    over 1, 2, … answers (AURC; Geifman and El-Yaniv, NeurIPS 2017), beside that of a random order
+    and of the best one. None where no answer has a radius.
     """
     rows = np.flatnonzero(answered)
     radius = np.where(np.isnan(radius_km[rows]), np.inf, radius_km[rows])

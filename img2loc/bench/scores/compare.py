@@ -27,9 +27,10 @@ def compare(
 ) -> dict[str, Any]:
     """How the second run differs from the first over the photographs that both have, as JSON.
 
-    Differences are second less first, in points of per cent of all common photographs, with a paired bootstrap interval and
-    McNemar's exact p. A photograph that was not run counts as wrong; `not_run` says how many.
-    Raises SourceError where the runs share no photograph, or disagree about where one was taken.
+    Differences are second less first, in points of per cent of all common photographs, with a
+    paired bootstrap interval and McNemar's exact p. A photograph that was not run counts as wrong;
+    `not_run` says how many. Raises SourceError where the runs share no photograph, or disagree
+    about where one was taken.
     """
     first, second, only = common(first, second)
     errors = first.errors_km(distance), second.errors_km(distance)
@@ -38,7 +39,9 @@ def compare(
     points = geoguessr(errors[1]) - geoguessr(errors[0])
     draws = bootstrap(first.authors, unit, resamples, seed)
     columns = np.column_stack([100 * change, points])
-    intervals = [draws.interval(column) for column in draws.ratios(columns, np.ones_like(columns)).T]
+    intervals = [
+        draws.interval(column) for column in draws.ratios(columns, np.ones_like(columns)).T
+    ]
     thresholds = {}
     for column, km in enumerate(THRESHOLDS_KM):
         gained, lost = np.flatnonzero(change[:, column] > 0), np.flatnonzero(change[:, column] < 0)
@@ -67,14 +70,19 @@ def compare(
             **known_authors(first.authors),
         },
         "answered": {"first": int(first.answered.sum()), "second": int(second.answered.sum())},
-        "not_run": {"first": first.status.count("missing"), "second": second.status.count("missing")},
+        "not_run": {
+            "first": first.status.count("missing"),
+            "second": second.status.count("missing"),
+        },
         "thresholds": thresholds,
         "geoguessr": {"difference": float(points.mean()), "interval": intervals[-1]},
         "regressions": _regressions(first, second, *errors),
     }
 
 
-def ablation(runs: Sequence[Outcomes], distance: Distance = "great-circle", unit: Unit = "photographers") -> list[dict[str, Any]]:
+def ablation(
+    runs: Sequence[Outcomes], distance: Distance = "great-circle", unit: Unit = "photographers"
+) -> list[dict[str, Any]]:
     """One row a run: its scores, and its comparison with the first run (None for that itself).
 
     The p-values are not corrected for there being several comparisons.
@@ -82,7 +90,9 @@ def ablation(runs: Sequence[Outcomes], distance: Distance = "great-circle", unit
     rows = []
     for run in runs:
         against = None if run is runs[0] else compare(runs[0], run, distance, unit)
-        rows.append({"name": run.name, "scores": score(run, distance, (unit,)), "against_first": against})
+        rows.append(
+            {"name": run.name, "scores": score(run, distance, (unit,)), "against_first": against}
+        )
     return rows
 
 
@@ -91,13 +101,16 @@ def common(first: Outcomes, second: Outcomes) -> tuple[Outcomes, Outcomes, tuple
     place = {name: row for row, name in enumerate(second.ids)}
     ours = np.array([row for row, name in enumerate(first.ids) if name in place], dtype=np.intp)
     if not len(ours):
-        raise SourceError(f"The runs {first.name} and {second.name} have no photo in common. Compare runs of one benchmark.")
+        raise SourceError(
+            f"The runs {first.name} and {second.name} have no photo in common. Compare runs of one"
+            " benchmark."
+        )
     theirs = np.array([place[first.ids[row]] for row in ours], dtype=np.intp)
     a, b = take(first, ours), take(second, theirs)
     if len(moved := np.flatnonzero((a.truth != b.truth).any(axis=1))):
         raise SourceError(
-            f"The runs {first.name} and {second.name} disagree about where {len(moved)} photos were taken, such as "
-            f"{a.ids[moved[0]]!r}. Compare runs of one truth file."
+            f"The runs {first.name} and {second.name} disagree about where {len(moved)} photos were"
+            f" taken, such as {a.ids[moved[0]]!r}. Compare runs of one truth file."
         )
     return a, b, (len(first) - len(ours), len(second) - len(ours))
 
@@ -122,8 +135,13 @@ def take(outcomes: Outcomes, rows: NDArray[np.intp]) -> Outcomes:
     )
 
 
-def _regressions(first: Outcomes, second: Outcomes, before: Array, after: Array) -> list[dict[str, Any]]:
-    """Every photograph that the second run places farther away, worst first; None km where there is no answer."""
+def _regressions(
+    first: Outcomes, second: Outcomes, before: Array, after: Array
+) -> list[dict[str, Any]]:
+    """Every photograph that the second run places farther away, worst first;
+
+    None km where there is no answer.
+    """
     worse = np.nan_to_num(after, nan=_NOWHERE_KM) - np.nan_to_num(before, nan=_NOWHERE_KM)
     return [
         {

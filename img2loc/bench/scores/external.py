@@ -16,14 +16,18 @@ from img2loc.data.photo_names import author_in, key, plain_name
 from img2loc.data.tables import COLUMN_NAMES, Roles, open_table, usual
 
 NOT_NUMBERS, OUT_OF_RANGE = "not a number", "out of range"
-# Of each role's lists of names the first that a file has is taken: a predicted latitude rather than the true one beside it.
+# Of each role's lists of names the first that a file has is taken: a predicted latitude rather than
+# the true one beside it.
 _GUESSED = ("pred_{}", "{}_pred", "predicted_{}", "{}_predicted", "prediction_{}", "guess_{}")
 _PHOTO = (*COLUMN_NAMES["photo"], *PHOTO_NAMES)
 _IDS = (("id",), _PHOTO)
 
 
 def _guessed(role: str) -> tuple[tuple[str, ...], ...]:
-    return tuple(form.format(name) for form in _GUESSED for name in COLUMN_NAMES[role]), COLUMN_NAMES[role]
+    return (
+        tuple(form.format(name) for form in _GUESSED for name in COLUMN_NAMES[role]),
+        COLUMN_NAMES[role],
+    )
 
 
 _PREDICTION = {"id": _IDS, "lat": _guessed("lat"), "lon": _guessed("lon")}
@@ -35,7 +39,11 @@ _OPTIONAL = {
     "radius_km": [("radius_km",)],
     "file": [(name,) for name in _PHOTO],
 }
-_ALIKE: tuple[Callable[[str], str], ...] = (lambda name: PurePosixPath(name).name, lambda name: PurePosixPath(name).stem, key)
+_ALIKE: tuple[Callable[[str], str], ...] = (
+    lambda name: PurePosixPath(name).name,
+    lambda name: PurePosixPath(name).stem,
+    key,
+)
 """What ids may agree in when they are not the same, in this order."""
 
 
@@ -66,16 +74,37 @@ class Matched:
         """What a reader of the scores should know, in sentences."""
         like = {odd: f", such as {row}" for odd, row in self.examples.items()}
         told = [
-            (len(self.truth_left_out), f"rows of the truth cannot be used; the first: {''.join(self.truth_left_out[:1])}."),
+            (
+                len(self.truth_left_out),
+                f"rows of the truth cannot be used; the first: {''.join(self.truth_left_out[:1])}.",
+            ),
             (self.without_row, "photos of the truth have no row: unanswered."),
             (self.empty, "rows have no coordinates: unanswered."),
             (
                 self.not_numbers,
-                f"rows have coordinates that are no numbers{like.get(NOT_NUMBERS, '')}: unanswered. A decimal comma is not read.",
+                (
+                    f"rows have coordinates that are no numbers{like.get(NOT_NUMBERS, '')}:"
+                    " unanswered. A decimal comma is not read."
+                ),
             ),
-            (self.out_of_range, f"rows have coordinates that are no point on Earth{like.get(OUT_OF_RANGE, '')}: unanswered."),
-            (self.at_zero, "rows are at exactly 0, 0, which may stand for no answer; they are scored as they stand."),
-            (len(self.unknown), f"ids are not in the truth and were left out: {', '.join(self.unknown[:3])} …"),
+            (
+                self.out_of_range,
+                (
+                    f"rows have coordinates that are no point on Earth{like.get(OUT_OF_RANGE, '')}:"
+                    " unanswered."
+                ),
+            ),
+            (
+                self.at_zero,
+                (
+                    "rows are at exactly 0, 0, which may stand for no answer; they are scored as"
+                    " they stand."
+                ),
+            ),
+            (
+                len(self.unknown),
+                f"ids are not in the truth and were left out: {', '.join(self.unknown[:3])} …",
+            ),
         ]
         return [f"{count:,} {text}" for count, text in told if count]
 
@@ -83,8 +112,9 @@ class Matched:
 def match(predictions: Path, truth: Path) -> Matched:
     """Read both files and match them: by id, else by file name, else by its stem or Flickr id where only one photograph has it.
 
-    Of a column of ids and one of photographs in either file those are taken by which more rows match. Raises
-    SourceError for a file that cannot be read, a photograph predicted twice, and files that have nothing in common.
+    Of a column of ids and one of photographs in either file those are taken by which more rows
+    match. Raises SourceError for a file that cannot be read, a photograph predicted twice, and
+    files that have nothing in common.
     """
     known, left_out = read_truth(truth)
     rows = [row for _, row in _read(predictions, _PREDICTION)]
@@ -92,19 +122,21 @@ def match(predictions: Path, truth: Path) -> Matched:
     names = [row[column] for row in rows]
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
         raise SourceError(
-            f"{predictions} has {len(repeated):,} ids more than once, such as {repeated[0]!r}. Keep one row for each photo."
+            f"{predictions} has {len(repeated):,} ids more than once, such as {repeated[0]!r}. Keep"
+            " one row for each photo."
         )
     if not target:
         raise SourceError(
-            f"No id of {predictions} (such as {names[0] if names else ''!r}) is in {truth} (such as {known[0].id!r}). "
-            "Check that both are of the same benchmark, and which column holds the ids."
+            f"No id of {predictions} (such as {names[0] if names else ''!r}) is in {truth} (such as"
+            f" {known[0].id!r}). Check that both are of the same benchmark, and which column holds"
+            " the ids."
         )
     twice = [photo for photo, count in Counter(target.values()).items() if count > 1]
     if twice:
         same = [name for name, photo in target.items() if photo == twice[0]]
         raise SourceError(
-            f"{predictions} predicts {len(twice):,} photos more than once, such as {twice[0]!r}, by the ids {', '.join(same)}. "
-            "Keep one row for each photo."
+            f"{predictions} predicts {len(twice):,} photos more than once, such as {twice[0]!r}, by"
+            f" the ids {', '.join(same)}. Keep one row for each photo."
         )
     records: dict[str, dict[str, Any]] = {}
     odd: Counter[str] = Counter()
@@ -113,10 +145,14 @@ def match(predictions: Path, truth: Path) -> Matched:
         if row[column] in target:
             record = _record(row)
             odd[record["odd"]] += 1
-            examples.setdefault(record["odd"], f"lat {row['lat']!r}, lon {row['lon']!r} of {row[column]}")
+            examples.setdefault(
+                record["odd"], f"lat {row['lat']!r}, lon {row['lon']!r} of {row[column]}"
+            )
             records[target[row[column]]] = record
     return Matched(
-        gather(predictions.stem, known, records, {"truth": {"file": truth.name, "rows": len(known)}}),
+        gather(
+            predictions.stem, known, records, {"truth": {"file": truth.name, "rows": len(known)}}
+        ),
         rows=len(rows),
         without_row=len(known) - len(records),
         empty=odd["empty"],
@@ -132,8 +168,8 @@ def match(predictions: Path, truth: Path) -> Matched:
 def read_truth(path: Path) -> tuple[list[Truth], list[str]]:
     """The rows of a truth CSV (id or file name, lat, lon, and author where there is one), and why others were left out.
 
-    By the rules of `Benchmark.load`: 0, 0 and what is no point on Earth is left out, and of rows of one id all but the first.
-    Raises SourceError where no row is left.
+    By the rules of `Benchmark.load`: 0, 0 and what is no point on Earth is left out, and of rows of
+    one id all but the first. Raises SourceError where no row is left.
     """
     found: dict[str, Truth] = {}
     left_out: list[str] = []
@@ -148,13 +184,20 @@ def read_truth(path: Path) -> tuple[list[Truth], list[str]]:
             left_out.append(f"{name}: {where}: duplicate id")
         else:
             author, photo = row.get("author", ""), row.get("file") or name
-            found[plain_name(name)] = Truth(name, at, author_in(author) or author or author_in(photo), photo)
+            found[plain_name(name)] = Truth(
+                name, at, author_in(author) or author or author_in(photo), photo
+            )
     if not found:
-        raise SourceError(f"{path} has no rows that can be used ({(left_out or ['none below its header'])[0]}). Mend the CSV.")
+        raise SourceError(
+            f"{path} has no rows that can be used ({(left_out or ['none below its header'])[0]})."
+            " Mend the CSV."
+        )
     return list(found.values()), left_out
 
 
-def _paired(rows: Sequence[Mapping[str, str]], known: Sequence[Truth]) -> tuple[str, dict[str, str]]:
+def _paired(
+    rows: Sequence[Mapping[str, str]], known: Sequence[Truth]
+) -> tuple[str, dict[str, str]]:
     """The column by which most rows match, ids before photographs, and its values → ids of the truth."""
     best: tuple[str, dict[str, str]] = ("id", {})
     photos = {row.photo: row.id for row in known}
@@ -195,8 +238,20 @@ def _record(row: Mapping[str, str]) -> dict[str, Any]:
     if isinstance(at, Location):
         located = said if said in STATUSES else "located"
         zero = "zero" if (at.lat, at.lon) == (0.0, 0.0) else ""
-        return {"status": located, "lat": at.lat, "lon": at.lon, "radius_km": _float(row.get("radius_km", "")), "odd": zero}
-    without = said if said in STATUSES and said != "located" else "missing" if at == "empty" else "unparsed"
+        return {
+            "status": located,
+            "lat": at.lat,
+            "lon": at.lon,
+            "radius_km": _float(row.get("radius_km", "")),
+            "odd": zero,
+        }
+    without = (
+        said
+        if said in STATUSES and said != "located"
+        else "missing"
+        if at == "empty"
+        else "unparsed"
+    )
     return {"status": without, "odd": at}
 
 

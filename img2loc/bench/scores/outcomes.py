@@ -27,9 +27,10 @@ STATUSES: tuple[str, ...] = (*get_args(GuessStatus), "missing")
 class Outcomes:
     """Columns of one row a photograph, in the order of the truth.
 
-    `truth` and `guess` are degrees of shape (n, 2); a guess is NaN exactly where there is no answer. `radius_km`,
-    `similarity` (of the nearest gallery row) and `excluded` (gallery rows kept out for this photo) are NaN where unknown.
-    `checked` is where rows of the photo's photographer could be kept out, shape (n,).
+    `truth` and `guess` are degrees of shape (n, 2); a guess is NaN exactly where there is no
+    answer. `radius_km`, `similarity` (of the nearest gallery row) and `excluded` (gallery rows kept
+    out for this photo) are NaN where unknown. `checked` is where rows of the photo's photographer
+    could be kept out, shape (n,).
     """
 
     name: str
@@ -72,8 +73,16 @@ def of_run(run: Run) -> Outcomes:
     return gather(", ".join(parts) or "run", run.truth, run.predictions, run.about)
 
 
-def gather(name: str, truth: Sequence[Truth], predictions: Mapping[str, Mapping[str, Any]], about: Mapping[str, Any]) -> Outcomes:
-    """The outcomes of predictions by id; a photograph without one is "missing". Raises SourceError without photographs."""
+def gather(
+    name: str,
+    truth: Sequence[Truth],
+    predictions: Mapping[str, Mapping[str, Any]],
+    about: Mapping[str, Any],
+) -> Outcomes:
+    """The outcomes of predictions by id; a photograph without one is "missing".
+
+    Raises SourceError without photographs.
+    """
     if not truth:
         raise SourceError("There are no photographs to score: the truth has no rows.")
     records = [predictions.get(row.id, {"status": "missing"}) for row in truth]
@@ -101,13 +110,21 @@ def gather(name: str, truth: Sequence[Truth], predictions: Mapping[str, Mapping[
         radius_km=column("radius_km"),
         similarity=column("top_similarity"),
         excluded=column("excluded"),
-        checked=np.array([record.get("photographer_checked", record.get("excluded") is not None) is True for record in records]),
+        checked=np.array(
+            [
+                record.get("photographer_checked", record.get("excluded") is not None) is True
+                for record in records
+            ]
+        ),
         about=about,
     )
 
 
 def searched(about: Mapping[str, Any]) -> str | None:
-    """What the gallery of a run is of: "photos", "points", "texts"; "nothing" without one; None where it is not known."""
+    """What the gallery of a run is of: "photos", "points", "texts"; "nothing" without one;
+
+    None where it is not known.
+    """
     if "gallery" not in about:
         return None
     if about["gallery"] is None and not about.get("gallery_rows"):

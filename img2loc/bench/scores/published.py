@@ -15,7 +15,10 @@ Whose = Literal["paper", "re-run", "quoted", "survey"]
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A published row. `accuracy` is per cent by threshold, with only the thresholds that are reported."""
+    """A published row.
+
+    `accuracy` is per cent by threshold, with only the thresholds that are reported.
+    """
 
     method: str
     year: int
@@ -44,7 +47,9 @@ def rows_of(benchmark: str | None = None) -> list[Published]:
 def _rows() -> tuple[Published, ...]:
     path = paths.folder("eval") / "published.toml"
     content = tomllib.loads(path.read_text(encoding="utf-8"))
-    return tuple(_row(number, row, content["flags"]) for number, row in enumerate(content["row"], 1))
+    return tuple(
+        _row(number, row, content["flags"]) for number, row in enumerate(content["row"], 1)
+    )
 
 
 def _row(number: int, row: dict[str, Any], flags: Mapping[str, str]) -> Published:
@@ -53,7 +58,9 @@ def _row(number: int, row: dict[str, Any], flags: Mapping[str, str]) -> Publishe
     if unknown := [flag for flag in row.get("differs", []) if flag not in flags]:
         raise SourceError(f"{where}: there is no flag {unknown[0]!r}. Known: {', '.join(flags)}.")
     if row.get("whose") not in get_args(Whose):
-        raise SourceError(f"{where}: whose = {row.get('whose')!r}. Known: {', '.join(get_args(Whose))}.")
+        raise SourceError(
+            f"{where}: whose = {row.get('whose')!r}. Known: {', '.join(get_args(Whose))}."
+        )
     if unknown := sorted(set(row.get("accuracy", {})) - {str(km) for km in THRESHOLDS_KM}):
         raise SourceError(f"{where}: there is no threshold {unknown[0]!r}.")
     try:

@@ -1,7 +1,7 @@
 """Outcomes → scores: shares within the thresholds over all photographs, and beside them what else must be said. Pure.
 
-A photograph without an answer is never right and stays in the denominator of `accuracy`, `geoguessr` and `status`;
-`accuracy_answered`, `median_km` and `mean_km` are over the answered ones.
+A photograph without an answer is never right and stays in the denominator of `accuracy`,
+`geoguessr` and `status`; `accuracy_answered`, `median_km` and `mean_km` are over the answered ones.
 """
 
 import tomllib
@@ -38,7 +38,10 @@ def score(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Scores:
-    """Everything that is said of one run, as JSON. Shares are per cent, distances km; what is not defined is None."""
+    """Everything that is said of one run, as JSON.
+
+    Shares are per cent, distances km; what is not defined is None.
+    """
     errors, answered = outcomes.errors_km(distance), outcomes.answered
     right = hits(errors)
     return {
@@ -47,8 +50,13 @@ def score(
         "distance": {"model": DISTANCES[distance], "compare": "<="},
         **_summary(errors, right, np.ones(len(outcomes), dtype=bool)),
         "answered_share": _share(answered)["share"],
-        "status": {status: _share(np.array([said == status for said in outcomes.status])) for status in STATUSES},
-        "intervals": {unit: _intervals(outcomes, errors, right, unit, resamples, seed) for unit in units},
+        "status": {
+            status: _share(np.array([said == status for said in outcomes.status]))
+            for status in STATUSES
+        },
+        "intervals": {
+            unit: _intervals(outcomes, errors, right, unit, resamples, seed) for unit in units
+        },
         **_by_place(outcomes, errors, right),
         "calibration": calibration(outcomes.radius_km, errors),
         "risk_coverage": risk_coverage(outcomes.radius_km, answered, right, THRESHOLDS_KM),
@@ -83,19 +91,26 @@ def _summary(errors: Array, right: Chosen, chosen: Chosen) -> Scores:
 
 
 def _per_threshold(counts: NDArray[np.intp], of: int) -> dict[str, float | None]:
-    return {str(km): 100 * int(count) / of if of else None for km, count in zip(THRESHOLDS_KM, counts, strict=True)}
+    return {
+        str(km): 100 * int(count) / of if of else None
+        for km, count in zip(THRESHOLDS_KM, counts, strict=True)
+    }
 
 
 def _share(chosen: Chosen) -> Scores:
     return {"n": int(chosen.sum()), "share": 100 * int(chosen.sum()) / len(chosen)}
 
 
-def _intervals(outcomes: Outcomes, errors: Array, right: Chosen, unit: Unit, resamples: int, seed: int) -> Scores:
+def _intervals(
+    outcomes: Outcomes, errors: Array, right: Chosen, unit: Unit, resamples: int, seed: int
+) -> Scores:
     """95 % intervals of the main figures, each [low, high] or None."""
     draws = bootstrap(outcomes.authors, unit, resamples, seed)
     answered = outcomes.answered.astype(np.float64)
     everyone = np.ones(len(errors))
-    top = np.column_stack([100 * right, 100 * right, geoguessr(errors), np.nan_to_num(errors), 100 * answered])
+    top = np.column_stack(
+        [100 * right, 100 * right, geoguessr(errors), np.nan_to_num(errors), 100 * answered]
+    )
     m = len(THRESHOLDS_KM)
     bottom = np.column_stack([*[everyone] * m, *[answered] * m, everyone, answered, everyone])
     found = [draws.interval(column) for column in draws.ratios(top, bottom).T]
@@ -124,7 +139,9 @@ def _by_place(outcomes: Outcomes, errors: Array, right: Chosen) -> Scores:
 
     def table(keys: NDArray[np.str_]) -> Scores:
         names, counts = np.unique(keys, return_counts=True)
-        ranked = sorted(zip(names.tolist(), counts.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
+        ranked = sorted(
+            zip(names.tolist(), counts.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0])
+        )
         return {name: _summary(errors, right, keys == name) for name, _ in ranked}
 
     return {
@@ -145,7 +162,9 @@ def _leaks(outcomes: Outcomes, errors: Array, right: Chosen) -> Scores:
     """Photographs with a near-duplicate in the gallery, scored apart, and what could not be checked."""
     gallery = searched(outcomes.about)
     # A photograph is no duplicate of a point or of a text, however similar they are.
-    similarity = outcomes.similarity if gallery in ("photos", None) else np.full(len(outcomes), np.nan)
+    similarity = (
+        outcomes.similarity if gallery in ("photos", None) else np.full(len(outcomes), np.nan)
+    )
     unchecked = np.isnan(similarity)
     near = similarity >= NEAR_DUPLICATE
     return {
@@ -155,7 +174,9 @@ def _leaks(outcomes: Outcomes, errors: Array, right: Chosen) -> Scores:
         "unchecked": _share(unchecked),
         "scores_near_duplicates": _summary(errors, right, near),
         "scores_without": _summary(errors, right, ~near & ~unchecked),
-        "rows_excluded": None if np.isnan(outcomes.excluded).all() else int(np.nansum(outcomes.excluded)),
+        "rows_excluded": (
+            None if np.isnan(outcomes.excluded).all() else int(np.nansum(outcomes.excluded))
+        ),
         "exclusion_unchecked": _share(~outcomes.checked),
         "settings": outcomes.about.get("leaks"),
     }

@@ -18,11 +18,19 @@ _KEPT = ("source", "of", "description", "terms", "imported")
 """Keys of a manifest that say what was built, not what came out."""
 
 
-def add(source: Source, encoder: Encoder, folder: Path, *, name: str, progress: Progress = lambda done: None) -> Gallery:
+def add(
+    source: Source,
+    encoder: Encoder,
+    folder: Path,
+    *,
+    name: str,
+    progress: Progress = lambda done: None,
+) -> Gallery:
     """Embed what is new in a source and index the gallery anew, or go on where an earlier call stopped.
 
-    The gallery can be searched until the last step. `name` is the source's, for the new rows. Raises GalleryError where the
-    gallery's embeddings are not in its folder, or another addition to it is not finished.
+    The gallery can be searched until the last step. `name` is the source's, for the new rows.
+    Raises GalleryError where the gallery's embeddings are not in its folder, or another addition to
+    it is not finished.
     """
     with workspace(folder).locked():
         plan = read_plan(folder)
@@ -32,17 +40,23 @@ def add(source: Source, encoder: Encoder, folder: Path, *, name: str, progress: 
                 f"{folder} lacks the embeddings that it was made of (img_emb/, metadata/), so nothing can be added."
             )
         if plan.get("of", "photos") != "photos":
-            raise GalleryError(f"{folder} is of {plan['of']}, and only photos can be added. Build another gallery of them.")
+            raise GalleryError(
+                f"{folder} is of {plan['of']}, and only photos can be added. Build another gallery of them."
+            )
         views = views_of(encoder)
         for had, has in ((plan["encoder"], encoder.name), (plan.get("views", "single"), views)):
             if had != has:
-                raise GalleryError(f"{folder} was built by {had}, not by {has}. Add with its own encoder.")
+                raise GalleryError(
+                    f"{folder} was built by {had}, not by {has}. Add with its own encoder."
+                )
         added = plan.setdefault("added", [])
         this = next((entry for entry in added if entry["source"] == source.fingerprint), None)
         if this is not None and this["done"]:
             progress(len(source))
             return Gallery.open(folder)
-        if other := next((entry for entry in added if not entry["done"] and entry is not this), None):
+        if other := next(
+            (entry for entry in added if not entry["done"] and entry is not this), None
+        ):
             first = other["after"][0]
             if shard_count(folder) > first:
                 raise GalleryError(
@@ -51,10 +65,23 @@ def add(source: Source, encoder: Encoder, folder: Path, *, name: str, progress: 
                 )
             added.remove(other)
         if this is None:
-            manifest = read_manifest(folder)  # The addition survives it: it goes when the gallery is indexed anew.
-            gallery = {"encoder": manifest["encoder"], "spec": manifest["spec"], "about": _about(manifest)}
-            there = Shards.of(folder, rows=manifest["rows"])  # None is missing: new ones are numbered on from them.
-            this = {"source": source.fingerprint, "name": name, "after": [len(there.paths), len(there)], "done": False}
+            manifest = read_manifest(
+                folder
+            )  # The addition survives it: it goes when the gallery is indexed anew.
+            gallery = {
+                "encoder": manifest["encoder"],
+                "spec": manifest["spec"],
+                "about": _about(manifest),
+            }
+            there = Shards.of(
+                folder, rows=manifest["rows"]
+            )  # None is missing: new ones are numbered on from them.
+            this = {
+                "source": source.fingerprint,
+                "name": name,
+                "after": [len(there.paths), len(there)],
+                "done": False,
+            }
             added.append(this)
             plan["gallery"] = gallery
             write_json(folder / PLAN, plan)
@@ -68,9 +95,14 @@ def add(source: Source, encoder: Encoder, folder: Path, *, name: str, progress: 
 
 
 def stamp_of(folder: Path) -> Mapping[str, Any]:
-    """The encoder's stamp of a gallery, also while it is being indexed anew. Raises GalleryError."""
+    """The encoder's stamp of a gallery, also while it is being indexed anew.
+
+    Raises GalleryError.
+    """
     plan = read_plan(folder) or {}
-    stamp: Mapping[str, Any] = plan["gallery"]["encoder"] if "gallery" in plan else read_manifest(folder)["encoder"]
+    stamp: Mapping[str, Any] = (
+        plan["gallery"]["encoder"] if "gallery" in plan else read_manifest(folder)["encoder"]
+    )
     return stamp
 
 

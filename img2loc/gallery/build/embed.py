@@ -78,10 +78,18 @@ def embed_part(
     with workspace(folder).locked():
         begin(folder, {**plan_of(source, encoder, of), "part": str(part)})
         extent = embed(source, encoder, folder, of, progress, part)
-        whole = {"shards": extent.shards, "entries": extent.entries, "dim": encoder.dim, "spec": spec}
+        whole = {
+            "shards": extent.shards,
+            "entries": extent.entries,
+            "dim": encoder.dim,
+            "spec": spec,
+        }
         stamp = {"name": encoder.name, "alias": alias, "table": dict(table)}
         facts = {"source": source.path.name, "of": of, **(about or {})}
-        write_json(folder / PART, {"part": [part.number, part.of], **whole, "encoder": stamp, "about": facts})
+        write_json(
+            folder / PART,
+            {"part": [part.number, part.of], **whole, "encoder": stamp, "about": facts},
+        )
     return sum(part.has(number) for number in range(extent.shards))
 
 
@@ -96,15 +104,22 @@ def embed(
 ) -> Extent:
     """Write the source's embeddings shard by shard; shards that are there, or not in the part, are passed over.
 
-    They are numbered on from those `after` which they come. Photographs' vectors are kept in half precision, as clip-retrieval's
-    users know it; points' and texts' in single precision, so that a gallery gives its authors' probabilities. Returns the shards
-    and entries of the source as a whole, in whichever part. Raises SourceError where the source vanishes.
+    They are numbered on from those `after` which they come. Photographs' vectors are kept in half
+    precision, as clip-retrieval's users know it; points' and texts' in single precision, so that a
+    gallery gives its authors' probabilities. Returns the shards and entries of the source as a
+    whole, in whichever part. Raises SourceError where the source vanishes.
     """
     entries, done, number = iter(source), 0, after.shards
     while shard := list(islice(entries, shard_size(after.entries + done))):
         if part.has(number) and not is_whole(paths := shard_paths(folder, number)):
             encoded = _encoded(shard, encoder, of, done, progress)
-            write_shard(paths, encoded, encoder.dim, np.float16 if of == "photos" else np.float32, source.path.stem)
+            write_shard(
+                paths,
+                encoded,
+                encoder.dim,
+                np.float16 if of == "photos" else np.float32,
+                source.path.stem,
+            )
         done, number = done + len(shard), number + 1
         progress(done)
     return Extent(number - after.shards, done)
@@ -121,20 +136,33 @@ def require_tower(encoder: Any, alias: str, of: str) -> None:
     """Raise ConfigError for an encoder that cannot embed "photos", "points" or "texts"."""
     needed = {"photos": "encode", "points": "encode_points", "texts": "encode_texts"}
     if not hasattr(encoder, needed[of]):
-        what = {"points": "location tower, such as geoclip", "texts": "text tower, such as clip-l14"}.get(of, "image tower")
-        raise ConfigError(f"The encoder {alias!r} cannot embed {of}. Choose one that has a {what}, with --encoder.")
+        what = {
+            "points": "location tower, such as geoclip",
+            "texts": "text tower, such as clip-l14",
+        }.get(of, "image tower")
+        raise ConfigError(
+            f"The encoder {alias!r} cannot embed {of}. Choose one that has a {what}, with --encoder."
+        )
 
 
-def _encoded(entries: list[Item | Rejected], encoder: Any, of: str, done: int, progress: Progress) -> Iterator[Encoded]:
+def _encoded(
+    entries: list[Item | Rejected], encoder: Any, of: str, done: int, progress: Progress
+) -> Iterator[Encoded]:
     """Each entry with its vector, or why it has none, in order; `done` entries came before."""
     items = [entry for entry in entries if isinstance(entry, Item)]
-    vectors = encoder.encode(item.photo for item in items) if of == "photos" else _by_tower(items, encoder, of)
+    vectors = (
+        encoder.encode(item.photo for item in items)
+        if of == "photos"
+        else _by_tower(items, encoder, of)
+    )
     for ready, entry in enumerate(entries, done + 1):
         if isinstance(entry, Rejected):
             yield entry
             continue
         if (vector := next(vectors, None)) is None:
-            raise ConfigError(f"The encoder {encoder.name!r} gave fewer vectors than there were {of}. It must give one for each.")
+            raise ConfigError(
+                f"The encoder {encoder.name!r} gave fewer vectors than there were {of}. It must give one for each."
+            )
         yield Rejected(entry.id, vector.reason) if isinstance(vector, Rejected) else (entry, vector)
         progress(ready)
 

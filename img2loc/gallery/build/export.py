@@ -20,5 +20,7 @@ def export(gallery: Gallery, out: Path) -> int:
             for batch in gallery.metadata.batches():
                 writer.write_batch(batch)
     except OSError as error:
-        raise GalleryError(f"{out} cannot be written ({error.strerror or error}). Choose another place.") from error
+        raise GalleryError(
+            f"{out} cannot be written ({error.strerror or error}). Choose another place."
+        ) from error
     return len(gallery)

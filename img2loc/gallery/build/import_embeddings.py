@@ -44,19 +44,25 @@ class Check:
 class Embeddings:
     """`img_emb/*.npy` and `metadata/*.parquet` of a folder, those of one number together, in their order, row by row.
 
-    A row's id is its column "id", else that which names its photograph; `places` is a CSV of coordinates by id, for metadata
-    that have none. Raises SourceError where vectors and rows do not pair up.
+    A row's id is its column "id", else that which names its photograph; `places` is a CSV of
+    coordinates by id, for metadata that have none. Raises SourceError where vectors and rows do not
+    pair up.
     """
 
     def __init__(self, folder: Path, places: Path | None = None) -> None:
         self.path = folder
-        vectors, tables = sorted(folder.glob("img_emb/*.npy")), sorted(folder.glob("metadata/*.parquet"))
+        vectors, tables = (
+            sorted(folder.glob("img_emb/*.npy")),
+            sorted(folder.glob("metadata/*.parquet")),
+        )
         if not vectors or len(vectors) != len(tables):
             raise SourceError(
                 f"{folder} has {len(vectors)} files img_emb/*.npy and {len(tables)} metadata/*.parquet. There should be as many."
             )
         required = ("photo",) if places else ("photo", "lat", "lon")
-        self._pairs = [(path, open_table(table, required, _ROLES)) for path, table in _paired(vectors, tables)]
+        self._pairs = [
+            (path, open_table(table, required, _ROLES)) for path, table in _paired(vectors, tables)
+        ]
         shapes = {path: _mapped(path).shape for path in vectors}
         for path, table in self._pairs:
             if len(shapes[path]) != 2 or shapes[path][0] != len(table):
@@ -66,7 +72,9 @@ class Embeddings:
         self.dims = {shape[1] for shape in shapes.values()}
         self._places = _Places(places) if places else None
         content = [[table.fingerprint(""), _digest(path)] for path, table in self._pairs]
-        self.fingerprint = hashlib.sha256(json.dumps([content, self._places and self._places.fingerprint]).encode()).hexdigest()
+        self.fingerprint = hashlib.sha256(
+            json.dumps([content, self._places and self._places.fingerprint]).encode()
+        ).hexdigest()
 
     def __len__(self) -> int:
         """Rows."""
@@ -79,7 +87,9 @@ class Embeddings:
             vectors = _mapped(path)
             chunk: list[tuple[str, dict[str, str]]] = []
             for number, row in enumerate(table, 1):
-                assert not isinstance(row, Rejected)  # No row of a Parquet file has more cells than another.
+                assert not isinstance(
+                    row, Rejected
+                )  # No row of a Parquet file has more cells than another.
                 chunk.append(row)
                 if len(chunk) == _CHUNK or number == len(table):
                     own = np.asarray(vectors[number - len(chunk) : number], np.float64)
@@ -87,15 +97,27 @@ class Embeddings:
                     chunk = []
 
     def _encoded(
-        self, table: str, located: list[tuple[str, dict[str, str]]], vectors: NDArray[np.float64], seen: Seen
+        self,
+        table: str,
+        located: list[tuple[str, dict[str, str]]],
+        vectors: NDArray[np.float64],
+        seen: Seen,
     ) -> Iterator[Encoded]:
         lengths = np.linalg.norm(vectors, axis=1)
         rows = [row for _, row in located]
         ids = [row.get("id") or row.get("photo") or f"{table}, {where}" for where, row in located]
-        places = self._places.find(ids) if self._places else [(row["lat"], row["lon"]) for row in rows]
+        places = (
+            self._places.find(ids) if self._places else [(row["lat"], row["lon"]) for row in rows]
+        )
         there = seen.add(ids)
-        for row, identity, place, vector, length, twice in zip(rows, ids, places, vectors, lengths, there, strict=True):
-            location = "its id is not in the table of coordinates" if place is None else location_of(*place)
+        for row, identity, place, vector, length, twice in zip(
+            rows, ids, places, vectors, lengths, there, strict=True
+        ):
+            location = (
+                "its id is not in the table of coordinates"
+                if place is None
+                else location_of(*place)
+            )
             if not (row.get("id") or row.get("photo")):
                 location = "it has no id and names no photograph"
             elif twice:
@@ -113,7 +135,10 @@ class Embeddings:
 
 
 def check(embeddings: Embeddings, encoder: Encoder, photos: Path) -> Check:
-    """Encode some rows' photographs again. Raises WrongEncoder where they come out otherwise, SourceError where none is found."""
+    """Encode some rows' photographs again.
+
+    Raises WrongEncoder where they come out otherwise, SourceError where none is found.
+    """
     _require_dim(embeddings, encoder)
     store = Store(photos)
     found: list[tuple[Photo, Embedding]] = []
@@ -127,9 +152,13 @@ def check(embeddings: Embeddings, encoder: Encoder, photos: Path) -> Check:
             break
     found = (found + _with_photos(store, block))[:_CHECKED]
     pairs = zip(found, encoder.encode(photo for photo, _ in found), strict=True)
-    cosines = [float(vector @ again) for (_, vector), again in pairs if not isinstance(again, Rejected)]
+    cosines = [
+        float(vector @ again) for (_, vector), again in pairs if not isinstance(again, Rejected)
+    ]
     if not cosines:
-        raise SourceError(f"{photos} has no photograph of these rows, so there is nothing to check them by. Leave --photos out.")
+        raise SourceError(
+            f"{photos} has no photograph of these rows, so there is nothing to check them by. Leave --photos out."
+        )
     done = Check(len(cosines), float(np.median(cosines)), min(cosines))
     if done.median < _SAME:
         raise WrongEncoder(
@@ -150,7 +179,10 @@ def build(
     check: Check | None = None,
     progress: Progress = lambda done: None,
 ) -> Gallery:
-    """Make a gallery of them, or go on where an earlier call stopped. Raises GalleryError as `indexing.build` does."""
+    """Make a gallery of them, or go on where an earlier call stopped.
+
+    Raises GalleryError as `indexing.build` does.
+    """
     _require_dim(embeddings, encoder)
     spec = resolve_spec(spec, len(embeddings))
     with workspace(folder).locked():
@@ -162,7 +194,11 @@ def build(
             number, done = number + 1, done + len(shard)
             progress(done)
         stamp = {"name": encoder.name, "alias": alias, "table": dict(table)}
-        about = {"source": embeddings.path.name, "of": "photos", "imported": {"check": check and asdict(check)}}
+        about = {
+            "source": embeddings.path.name,
+            "of": "photos",
+            "imported": {"check": check and asdict(check)},
+        }
         return index(folder, stamp, spec, about)
 
 
@@ -200,24 +236,38 @@ class _Places:
     def find(self, ids: list[str]) -> list[tuple[str, str] | None]:
         """Latitude and longitude of each id, None for one that is not there."""
         rows = np.full(len(ids), -1)
-        ways: list[Callable[[str], str]] = [key, *(partial(ending, parts=parts) for parts in range(DEEPEST, 0, -1))]
+        ways: list[Callable[[str], str]] = [
+            key,
+            *(partial(ending, parts=parts) for parts in range(DEEPEST, 0, -1)),
+        ]
         for way in ways:
             asked = hashed(map(way, ids))
             at = np.minimum(np.searchsorted(self._keys, asked), len(self._keys) - 1)
             rows = np.where((rows < 0) & (self._keys[at] == asked), self._order[at], rows)
         points = self._points[rows]
-        return [(str(lat), str(lon)) if row >= 0 else None for row, (lat, lon) in zip(rows, points, strict=True)]
+        return [
+            (str(lat), str(lon)) if row >= 0 else None
+            for row, (lat, lon) in zip(rows, points, strict=True)
+        ]
 
 
-def _with_photos(store: Store, block: list[tuple[Item, Embedding]]) -> list[tuple[Photo, Embedding]]:
+def _with_photos(
+    store: Store, block: list[tuple[Item, Embedding]]
+) -> list[tuple[Photo, Embedding]]:
     found = store.find([str(item.photo.path) for item, _ in block]) if block else []
-    return [(photo, vector) for photo, (_, vector) in zip(found, block, strict=True) if isinstance(photo, Photo)]
+    return [
+        (photo, vector)
+        for photo, (_, vector) in zip(found, block, strict=True)
+        if isinstance(photo, Photo)
+    ]
 
 
 def _require_dim(embeddings: Embeddings, encoder: Encoder) -> None:
     if embeddings.dims != {encoder.dim}:
         dims = ", ".join(map(str, sorted(embeddings.dims)))
-        raise WrongEncoder(f"{embeddings.path} has vectors of {dims} dimensions, and {encoder.name} gives {encoder.dim}.")
+        raise WrongEncoder(
+            f"{embeddings.path} has vectors of {dims} dimensions, and {encoder.name} gives {encoder.dim}."
+        )
 
 
 def _mapped(path: Path) -> Any:
@@ -226,7 +276,9 @@ def _mapped(path: Path) -> Any:
     except (ValueError, OSError, EOFError) as error:
         raise SourceError(f"{path} cannot be read as a .npy file ({error}).") from error
     if vectors.dtype.kind != "f":
-        raise SourceError(f"{path} is of the type {vectors.dtype}; embeddings are float16 or float32.")
+        raise SourceError(
+            f"{path} is of the type {vectors.dtype}; embeddings are float16 or float32."
+        )
     return vectors
 
 
@@ -236,10 +288,14 @@ def _paired(vectors: list[Path], tables: list[Path]) -> list[tuple[Path, Path]]:
         return [(vectors[0], tables[0])]
     by_number = [{_number(path): path for path in paths} for paths in (vectors, tables)]
     if len(by_number[0]) < len(vectors) or len(by_number[1]) < len(tables):
-        raise SourceError(f"{vectors[0].parent.parent} has several files of one number. Give each its own.")
+        raise SourceError(
+            f"{vectors[0].parent.parent} has several files of one number. Give each its own."
+        )
     for one, other in (by_number, reversed(by_number)):
         if alone := sorted(path.name for number, path in one.items() if number not in other):
-            raise SourceError(f"{alone[0]} has no other half: img_emb/ and metadata/ should have files of the same numbers.")
+            raise SourceError(
+                f"{alone[0]} has no other half: img_emb/ and metadata/ should have files of the same numbers."
+            )
     return [(by_number[0][number], by_number[1][number]) for number in sorted(by_number[0])]
 
 

@@ -19,14 +19,16 @@ from img2loc.gallery.manifest import PLAN, begin, read_plan, workspace
 def merge(folders: Sequence[Path], out: Path) -> Gallery:
     """Put the parts in `folders` together in `out`, and make the gallery; their files are linked where the disk allows it.
 
-    Raises GalleryError where a part is missing, unfinished or there twice, where they are of another source or encoder, where a
-    shard is missing, and where one photograph is in two shards.
+    Raises GalleryError where a part is missing, unfinished or there twice, where they are of
+    another source or encoder, where a shard is missing, and where one photograph is in two shards.
     """
     notes = [_note(folder) for folder in folders]
     _require_one_build(folders, notes)
     owner = {note["part"][0]: folder for folder, note in zip(folders, notes, strict=True)}
     first = notes[0]
-    shards = Shards([shard_paths(owner[number % len(folders) + 1], number) for number in range(first["shards"])])
+    shards = Shards(
+        [shard_paths(owner[number % len(folders) + 1], number) for number in range(first["shards"])]
+    )
     _require_whole(shards, first["dim"])
     with workspace(out).locked():
         begin(out, _plan(folders[0]))
@@ -44,9 +46,13 @@ def _note(folder: Path) -> dict[str, Any]:
             raise GalleryError(
                 f"{folder} is part {plan['part']}, and not finished. Run its `img2loc index build --part {plan['part']}` again."
             )
-        raise GalleryError(f"{folder} holds no part of a gallery. Make one: img2loc index build SOURCE --part 1/2 --out DIR")
+        raise GalleryError(
+            f"{folder} holds no part of a gallery. Make one: img2loc index build SOURCE --part 1/2 --out DIR"
+        )
     if not {"part", "shards", "entries", "dim", "spec", "encoder", "about"} <= set(note):
-        raise GalleryError(f"{folder / PART} cannot be read. Run its `img2loc index build --part` again.")
+        raise GalleryError(
+            f"{folder / PART} cannot be read. Run its `img2loc index build --part` again."
+        )
     return note
 
 
@@ -55,14 +61,18 @@ def _require_one_build(folders: Sequence[Path], notes: Sequence[Mapping[str, Any
     for folder, note, plan in zip(folders, notes, plans, strict=True):
         for key in sorted({*plan, *plans[0]}):
             if plan.get(key) != plans[0].get(key):
-                raise GalleryError(f"{folder} is of another {key} than {folders[0]}. Merge parts of one build.")
+                raise GalleryError(
+                    f"{folder} is of another {key} than {folders[0]}. Merge parts of one build."
+                )
         if note["spec"] != notes[0]["spec"]:
             raise GalleryError(
                 f"{folder} is for the index {note['spec']}, {folders[0]} for {notes[0]['spec']}. Run one part again with the "
                 "other's --spec: its embeddings stay."
             )
         if note["part"][1] != notes[0]["part"][1]:
-            raise GalleryError(f"{folder} is one of {note['part'][1]} parts, {folders[0]} of {notes[0]['part'][1]}.")
+            raise GalleryError(
+                f"{folder} is one of {note['part'][1]} parts, {folders[0]} of {notes[0]['part'][1]}."
+            )
         if (note["shards"], note["entries"]) != (notes[0]["shards"], notes[0]["entries"]):
             raise GalleryError(
                 f"{folder} saw {note['entries']:,} entries, {folders[0]} {notes[0]['entries']:,}: embed one again."
@@ -72,14 +82,18 @@ def _require_one_build(folders: Sequence[Path], notes: Sequence[Mapping[str, Any
     if twice := sorted({number for number in given if given.count(number) > 1}):
         raise GalleryError(f"Part {twice[0]}/{of} is there twice. Name each part once.")
     if missing := [f"{number}/{of}" for number in range(1, of + 1) if number not in given]:
-        raise GalleryError(f"Of {of} parts these are missing: {', '.join(missing)}. Embed them, and name all.")
+        raise GalleryError(
+            f"Of {of} parts these are missing: {', '.join(missing)}. Embed them, and name all."
+        )
 
 
 def _plan(folder: Path) -> dict[str, Any]:
     """What was built in a part's folder, but for which part it is. Raises GalleryError."""
     plan = read_plan(folder)
     if plan is None:
-        raise GalleryError(f"{folder} has no {PLAN}, which says what it is of. Run its `img2loc index build --part` again.")
+        raise GalleryError(
+            f"{folder} has no {PLAN}, which says what it is of. Run its `img2loc index build --part` again."
+        )
     return {key: value for key, value in plan.items() if key != "part"}
 
 

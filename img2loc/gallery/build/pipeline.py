@@ -1,7 +1,8 @@
 """A source and an encoder → a gallery, in two halves: embed (costly, resumes at the shard) and index (pure).
 
-The folder holds what clip-retrieval users know: `img_emb/*.npy` with `metadata/*.parquet` beside them, and
-then the gallery itself. Killed at any moment, the same command goes on and ends at the same gallery.
+The folder holds what clip-retrieval users know: `img_emb/*.npy` with `metadata/*.parquet` beside
+them, and then the gallery itself. Killed at any moment, the same command goes on and ends at the
+same gallery.
 """
 
 import csv
@@ -37,13 +38,16 @@ def build(
 ) -> Gallery:
     """Embed a source and index it into `folder`, or go on where an earlier call stopped.
 
-    `of` says what is embedded: the "photos", the "points" (by the encoder's location tower) or the "texts" (by its text tower).
-    `alias` and `table` are the encoder's name and table in the configuration, so that the gallery can bring it along.
-    `progress` is called with how many entries of the source are done. Another `spec` only indexes again. Raises GalleryError
-    when the folder holds something else, cannot be written, or is being built by another process.
+    `of` says what is embedded: the "photos", the "points" (by the encoder's location tower) or the
+    "texts" (by its text tower). `alias` and `table` are the encoder's name and table in the
+    configuration, so that the gallery can bring it along. `progress` is called with how many
+    entries of the source are done. Another `spec` only indexes again. Raises GalleryError when the
+    folder holds something else, cannot be written, or is being built by another process.
     """
     require_tower(encoder, alias, of)
-    spec = resolve_spec(spec, len(source), of)  # A mistake in it is known before hours of embedding.
+    spec = resolve_spec(
+        spec, len(source), of
+    )  # A mistake in it is known before hours of embedding.
     with workspace(folder).locked():
         begin(folder, plan_of(source, encoder, of))
         if (folder / MANIFEST).exists():
@@ -68,10 +72,16 @@ def index(folder: Path, encoder: Mapping[str, Any], spec: str, about: Mapping[st
         skipped = sum(1 for entry in shards.rejected() if lines.writerow((entry.id, entry.reason)))
     if not len(shards):
         reasons = "; ".join(commonest_reasons(folder)) or "its source is empty"
-        raise GalleryError(f"There is not one usable entry for the gallery {folder}: {reasons}. See skipped.csv there.")
+        raise GalleryError(
+            f"There is not one usable entry for the gallery {folder}: {reasons}. See skipped.csv there."
+        )
     places = shards.locations()
     ranked = dict(Counter(country_codes(places)).most_common())
-    counted = {"skipped": skipped, "countries": ranked, "same_coordinates": same_coordinates(places)}
+    counted = {
+        "skipped": skipped,
+        "countries": ranked,
+        "same_coordinates": same_coordinates(places),
+    }
     return Gallery.build(
         folder,
         shards,
@@ -86,5 +96,7 @@ def index(folder: Path, encoder: Mapping[str, Any], spec: str, about: Mapping[st
 def commonest_reasons(folder: Path, most: int = 5) -> list[str]:
     """Why entries were skipped, most frequent first: "12 × no such file"."""
     with (folder / "skipped.csv").open(newline="", encoding="utf-8") as file:
-        counts = Counter(re.sub(r"^(line|row) \d+: ", "", row["reason"]) for row in csv.DictReader(file))
+        counts = Counter(
+            re.sub(r"^(line|row) \d+: ", "", row["reason"]) for row in csv.DictReader(file)
+        )
     return [f"{count:,} × {reason}" for reason, count in counts.most_common(most)]

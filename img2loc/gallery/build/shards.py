@@ -1,6 +1,7 @@
 """Shards of embeddings in a folder: vectors in `img_emb/*.npy`, their rows in `metadata/*.parquet`, as clip-retrieval has them.
 
-What could not be embedded is in `skipped/*.json`. Shards are numbered on from 0, each with one file of every kind.
+What could not be embedded is in `skipped/*.json`. Shards are numbered on from 0, each with one file
+of every kind.
 """
 
 import io
@@ -34,7 +35,10 @@ def shard_paths(folder: Path, number: int) -> dict[str, Path]:
 
 def shard_count(folder: Path) -> int:
     """The number after that of the folder's last shard."""
-    return max((int(path.stem.rpartition("_")[2]) + 1 for path in (folder / "img_emb").glob("*.npy")), default=0)
+    return max(
+        (int(path.stem.rpartition("_")[2]) + 1 for path in (folder / "img_emb").glob("*.npy")),
+        default=0,
+    )
 
 
 def is_whole(paths: Mapping[str, Path]) -> bool:
@@ -43,9 +47,16 @@ def is_whole(paths: Mapping[str, Path]) -> bool:
 
 
 def write_shard(
-    paths: Mapping[str, Path], encoded: Iterable[Encoded], dim: int, dtype: type[np.floating[Any]], source: str
+    paths: Mapping[str, Path],
+    encoded: Iterable[Encoded],
+    dim: int,
+    dtype: type[np.floating[Any]],
+    source: str,
 ) -> None:
-    """Write the files of one shard; `source` is the name of the rows' source where they do not say. Raises OSError."""
+    """Write the files of one shard;
+
+    `source` is the name of the rows' source where they do not say. Raises OSError.
+    """
     import pyarrow.parquet as pq
 
     items: list[Item] = []
@@ -60,7 +71,12 @@ def write_shard(
     for path in paths.values():
         path.parent.mkdir(exist_ok=True)
     paths["img_emb"].unlink(missing_ok=True)
-    write_bytes(paths["skipped"], json.dumps([{"id": entry.id, "reason": entry.reason} for entry in skipped], indent=1).encode())
+    write_bytes(
+        paths["skipped"],
+        json.dumps(
+            [{"id": entry.id, "reason": entry.reason} for entry in skipped], indent=1
+        ).encode(),
+    )
     with replacing(paths["metadata"]) as draft:
         pq.write_table(table_of(items, source), draft)
     content = io.BytesIO()  # numpy, writing to a file itself, hides why it could not.
@@ -72,19 +88,30 @@ class Shards:
     """Shards in the order of their numbers: blocks of unit vectors with their rows, which can be iterated again and again."""
 
     def __init__(self, shards: Sequence[Mapping[str, Path]], rows: int | None = None) -> None:
-        """Take shards by the paths of their files. Raises GalleryError where one is missing, or there are not so many `rows`."""
+        """Take shards by the paths of their files.
+
+        Raises GalleryError where one is missing, or there are not so many `rows`.
+        """
         self.paths = shards
         for path in (path for paths in shards for path in paths.values()):
             if not path.exists():
                 raise GalleryError(f"The shard {path} is missing. {_MEND}")
         if rows is not None and len(self) != rows:
             folder = shards[0]["img_emb"].parents[1] if shards else "The folder"
-            raise GalleryError(f"{folder} has embeddings of {len(self):,} rows, and the gallery {rows:,}. Build it again.")
+            raise GalleryError(
+                f"{folder} has embeddings of {len(self):,} rows, and the gallery {rows:,}. Build it again."
+            )
 
     @classmethod
     def of(cls, folder: Path, count: int | None = None, rows: int | None = None) -> "Shards":
         """The first `count` shards of a folder, or all of them."""
-        return cls([shard_paths(folder, number) for number in range(shard_count(folder) if count is None else count)], rows)
+        return cls(
+            [
+                shard_paths(folder, number)
+                for number in range(shard_count(folder) if count is None else count)
+            ],
+            rows,
+        )
 
     def __iter__(self) -> Iterator[tuple[Embeddings, "pa.Table"]]:
         """The unit vectors and the rows of each shard that has any."""
@@ -111,7 +138,9 @@ class Shards:
     def locations(self) -> Array:
         """(lat, lon) of every row, shape (n, 2), degrees."""
         tables = [_table(paths["metadata"], ["lat", "lon"]) for paths in self.paths]
-        pairs = [np.stack([table["lat"].to_numpy(), table["lon"].to_numpy()], axis=1) for table in tables]
+        pairs = [
+            np.stack([table["lat"].to_numpy(), table["lon"].to_numpy()], axis=1) for table in tables
+        ]
         return np.concatenate(pairs) if pairs else np.empty((0, 2))
 
     def rejected(self) -> Iterator[Rejected]:

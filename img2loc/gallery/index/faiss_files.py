@@ -26,21 +26,27 @@ LENGTH = 1e-3
 VECTORS = "gallery.faiss"
 _BATCH = 65_536
 _WIDENED = 1_000_000  # Numbers: 4 MB.
-# Transforms (PCA, OPQ) shift vectors, so that the negated query no longer finds the farthest; PQ loses them.
+# Transforms (PCA, OPQ) shift vectors, so that the negated query no longer finds the farthest; PQ
+# loses them.
 _FINDS_FARTHEST = re.compile(r"(?:IVF[1-9]\d{0,6},)?(?:Flat|SQfp16|SQbf16|SQ8|SQ6|SQ4)")
 
 
 def resolve_spec(spec: str, rows: int, of: str = "photos") -> str:
-    """The FAISS factory string that "auto" stands for, or the given one. Raises GalleryError for what loses the farthest."""
+    """The FAISS factory string that "auto" stands for, or the given one.
+
+    Raises GalleryError for what loses the farthest.
+    """
     if spec == "auto":
-        if rows <= EXACT_LIMIT or of != "photos":  # Probabilities over points and texts come from every row.
+        if (
+            rows <= EXACT_LIMIT or of != "photos"
+        ):  # Probabilities over points and texts come from every row.
             return "Flat" if rows <= FLAT_LIMIT else "SQfp16"
         return f"IVF{2 ** round(math.log2(2 * math.sqrt(rows)))},SQfp16"
     refuse_graphs(spec)
     if not _FINDS_FARTHEST.fullmatch(spec):
         raise GalleryError(
-            f"The index {spec!r} is not known to find both the nearest and the farthest. Choose Flat, SQfp16, SQ8, or an "
-            "inverted file over them, such as IVF4096,SQfp16."
+            f"The index {spec!r} is not known to find both the nearest and the farthest. Choose"
+            " Flat, SQfp16, SQ8, or an inverted file over them, such as IVF4096,SQfp16."
         )
     return spec
 
@@ -49,13 +55,17 @@ def refuse_graphs(name: str) -> None:
     """Raise GalleryError for the spec or class of a graph index."""
     if re.search(r"(^|,|Index)(HNSW|NSG|NNDescent)", name):
         raise GalleryError(
-            f"{name!r} is a graph index: it finds the nearest but only one to three in ten of the farthest (measured). "
-            "Choose Flat, SQfp16, SQ8 or an inverted file such as IVF4096,SQfp16."
+            f"{name!r} is a graph index: it finds the nearest but only one to three in ten of the"
+            " farthest (measured). Choose Flat, SQfp16, SQ8 or an inverted file such as"
+            " IVF4096,SQfp16."
         )
 
 
 class FlatWriter:
-    """Writes FAISS's file of a plain matrix; rows go to the disk as they come. `open_files` closes it if the build fails."""
+    """Writes FAISS's file of a plain matrix; rows go to the disk as they come.
+
+    `open_files` closes it if the build fails.
+    """
 
     def __init__(self, path: Path, index: Any, dtype: np.dtype[Any], open_files: ExitStack) -> None:
         import faiss
@@ -72,8 +82,9 @@ class FlatWriter:
 
     def close(self) -> None:
         """Finish the file."""
-        # FAISS's file of an empty matrix ends with the length of its (here missing) data, counted in numbers for Flat and in
-        # bytes for the others; the number of rows stands behind its name and dimension.
+        # FAISS's file of an empty matrix ends with the length of its (here missing) data, counted
+        # in numbers for Flat and in bytes for the others; the number of rows stands behind its name
+        # and dimension.
         unit = 1 if self._dtype.itemsize == 2 else self._dtype.itemsize
         length = self._rows * self._dim * self._dtype.itemsize // unit
         for offset, value in ((8, self._rows), (len(self._header) - 8, length)):
@@ -111,12 +122,16 @@ def read_index(path: Path, spec: str) -> Any:
     """Open an index file, memory-mapped."""
     import faiss
 
-    index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP if spec.startswith("IVF") else faiss.IO_FLAG_MMAP_IFC)
+    index = faiss.read_index(
+        str(path), faiss.IO_FLAG_MMAP if spec.startswith("IVF") else faiss.IO_FLAG_MMAP_IFC
+    )
     inverted = faiss.downcast_index(index)
     if isinstance(inverted, faiss.IndexIVF):
         lists: Any = faiss.downcast_InvertedLists(inverted.invlists)  # type: ignore[arg-type]
         if isinstance(lists, faiss.OnDiskInvertedLists):
-            lists.prefetch_nthread = 0  # Or every search starts 32 threads that read its lists once more.
+            lists.prefetch_nthread = (
+                0  # Or every search starts 32 threads that read its lists once more.
+            )
     return index
 
 
@@ -126,7 +141,10 @@ def matrix_of(index: Any) -> NDArray[np.generic] | None:
 
     if isinstance(index, faiss.IndexFlat):
         dtype = _MATRICES["Flat"]
-    elif isinstance(index, faiss.IndexScalarQuantizer) and index.sq.qtype == faiss.ScalarQuantizer.QT_fp16:
+    elif (
+        isinstance(index, faiss.IndexScalarQuantizer)
+        and index.sq.qtype == faiss.ScalarQuantizer.QT_fp16
+    ):
         dtype = _MATRICES["SQfp16"]
     else:
         return None
@@ -143,9 +161,14 @@ def stored_vectors(index: Any) -> Iterator[NDArray[np.generic]]:
         lists, width = index.invlists, int(index.code_size)
         for number in range(index.nlist):
             if count := int(lists.list_size(number)):  # type: ignore[union-attr]
-                assigned, rows = np.full(count, number), np.empty((count, index.d), dtype=np.float32)
+                assigned, rows = (
+                    np.full(count, number),
+                    np.empty((count, index.d), dtype=np.float32),
+                )
                 codes = faiss.rev_swig_ptr(lists.get_codes(number), count * width)  # type: ignore[union-attr]
-                index.decode_vectors(count, *(faiss.swig_ptr(array) for array in (codes, assigned, rows)))
+                index.decode_vectors(
+                    count, *(faiss.swig_ptr(array) for array in (codes, assigned, rows))
+                )
                 yield rows
         return
     for start in range(0, index.ntotal, _BATCH):
@@ -162,7 +185,8 @@ def products(matrix: NDArray[np.generic], queries: Embeddings) -> Embeddings:
     if rows.dtype == torch.float32:
         torch.mm(rows, columns, out=out)
     else:
-        # Half precision is widened piece by piece, into one place that stays in the processor's cache.
+        # Half precision is widened piece by piece, into one place that stays in the processor's
+        # cache.
         step = max(1, _WIDENED // matrix.shape[1])
         wide = torch.empty(min(step, len(matrix)), matrix.shape[1])
         for start in range(0, len(matrix), step):
@@ -179,7 +203,9 @@ def new_index(spec: str, dim: int) -> Any:
     try:
         return faiss.index_factory(dim, spec, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
-        raise GalleryError(f"FAISS does not know the index {spec!r} ({first_line(error)}). Try Flat or SQfp16.") from error
+        raise GalleryError(
+            f"FAISS does not know the index {spec!r} ({first_line(error)}). Try Flat or SQfp16."
+        ) from error
 
 
 def train(index: Any, spec: str, sample: Embeddings) -> None:
@@ -188,18 +214,25 @@ def train(index: Any, spec: str, sample: Embeddings) -> None:
 
     if isinstance(index, faiss.IndexIVF):
         if len(sample) < index.nlist:
-            raise GalleryError(f"{len(sample):,} rows are too few for the {index.nlist:,} lists of {spec!r}. Choose Flat.")
+            raise GalleryError(
+                f"{len(sample):,} rows are too few for the {index.nlist:,} lists of {spec!r}."
+                " Choose Flat."
+            )
         index.quantizer.add(kmeans.centroids(sample, index.nlist))
     try:
         index.train(sample)
     except RuntimeError as error:
         raise GalleryError(
-            f"{len(sample)} rows are too few to train the index {spec!r} ({first_line(error)}). Choose Flat."
+            f"{len(sample)} rows are too few to train the index {spec!r} ({first_line(error)})."
+            " Choose Flat."
         ) from error
 
 
 def converted(vectors: NDArray[np.generic], dtype: str) -> NDArray[Any]:
-    """The same numbers as "float16" or "float32". By torch: numpy takes five times as long over half precision."""
+    """The same numbers as "float16" or "float32".
+
+    By torch: numpy takes five times as long over half precision.
+    """
     import torch
 
     result: NDArray[Any] = torch.from_numpy(vectors).to(getattr(torch, dtype)).numpy()
@@ -217,8 +250,13 @@ def lengths(vectors: Embeddings) -> Embeddings:
 def check_unit(vectors: Embeddings, rows: int) -> None:
     """Raise GalleryError unless there is a vector of unit length for each row."""
     if len(vectors) != rows:
-        raise GalleryError(f"{len(vectors)} vectors came with {rows} rows; each needs one of the other.")
+        raise GalleryError(
+            f"{len(vectors)} vectors came with {rows} rows; each needs one of the other."
+        )
     off = np.abs(lengths(vectors) - 1)
     if not np.all(off < LENGTH):
         worst = lengths(vectors)[np.argmax(off)]  # NaN counts as the largest.
-        raise GalleryError(f"A vector has length {worst:.4g}; a gallery takes unit vectors only. Divide by the norm first.")
+        raise GalleryError(
+            f"A vector has length {worst:.4g}; a gallery takes unit vectors only. Divide by the"
+            " norm first."
+        )

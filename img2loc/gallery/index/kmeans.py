@@ -1,6 +1,7 @@
 """Spherical k-means (Dhillon and Modha, 2001): the centroids of an inverted file's lists, and the nearest one to each row.
 
-FAISS can do both; on a CPU it took five times as long (2,048 centroids of 768 numbers), and there are weeks of rows.
+FAISS can do both; on a CPU it took five times as long (2,048 centroids of 768 numbers), and there
+are weeks of rows.
 """
 
 from typing import Any
@@ -45,5 +46,8 @@ def nearest(rows: Embeddings, centroids: Embeddings) -> tuple[NDArray[np.int64],
 def _nearest(rows: Any, centroids: Any) -> tuple[Any, Any]:
     import torch
 
-    best = [(part @ centroids.T).max(dim=1) for part in torch.split(rows, max(1, _AT_ONCE // len(centroids)))]
+    best = [
+        (part @ centroids.T).max(dim=1)
+        for part in torch.split(rows, max(1, _AT_ONCE // len(centroids)))
+    ]
     return torch.cat([part.indices for part in best]), torch.cat([part.values for part in best])

@@ -43,11 +43,13 @@ class _Writer(Protocol):
     def close(self) -> None: ...
 
 
-def write(folder: Path, batches: Batches, rows: int, spec: str, pruning: bool = True) -> tuple[int, int]:
+def write(
+    folder: Path, batches: Batches, rows: int, spec: str, pruning: bool = True
+) -> tuple[int, int]:
     """Write vectors, metadata and, where they pay and `pruning` is wanted, pruning bounds; returns (rows, dim).
 
-    `rows` is how many there will be. Raises GalleryError for rows that are not unit length or for none, and for batches that can
-    be read only once where the spec must be trained first.
+    `rows` is how many there will be. Raises GalleryError for rows that are not unit length or for
+    none, and for batches that can be read only once where the spec must be trained first.
     """
     import pyarrow as pa
 
@@ -75,11 +77,21 @@ def write(folder: Path, batches: Batches, rows: int, spec: str, pruning: bool = 
 
 
 def _writers(
-    folder: Path, batches: Batches, rows: int, spec: str, dim: int, pruning: bool, open_files: ExitStack
+    folder: Path,
+    batches: Batches,
+    rows: int,
+    spec: str,
+    dim: int,
+    pruning: bool,
+    open_files: ExitStack,
 ) -> list[_Writer]:
     index = new_index(spec, dim)
     if not index.is_trained:
-        train(index, spec, _sample(batches, rows, max(_TRAINING_ROWS, _ROWS_A_LIST * getattr(index, "nlist", 0))))
+        train(
+            index,
+            spec,
+            _sample(batches, rows, max(_TRAINING_ROWS, _ROWS_A_LIST * getattr(index, "nlist", 0))),
+        )
     if spec.startswith("IVF"):
         return [InvertedFileWriter(folder / VECTORS, index, open_files)]
     dtype = matrix_dtype(spec)
@@ -92,15 +104,23 @@ def _writers(
 
 
 def _sample(batches: Batches, rows: int, most: int) -> Embeddings:
-    """A random sample of the rows, always the same. Raises GalleryError if batches can be read only once."""
+    """A random sample of the rows, always the same.
+
+    Raises GalleryError if batches can be read only once.
+    """
     if iter(batches) is batches:
-        raise GalleryError("This index must be trained before rows are added: pass batches that can be iterated twice.")
+        raise GalleryError(
+            "This index must be trained before rows are added: pass batches that can be iterated"
+            " twice."
+        )
     chosen = np.sort(np.random.default_rng(0).permutation(rows)[:most])
     sample: Embeddings = np.empty((0, 0), dtype=np.float32)
     start = filled = 0
     for vectors, _ in batches:
         rows_here = chosen[slice(*np.searchsorted(chosen, (start, start + len(vectors))))] - start
-        if not start:  # One array at once: many small ones would fragment the memory between large ones.
+        if (
+            not start
+        ):  # One array at once: many small ones would fragment the memory between large ones.
             sample = np.empty((len(chosen), vectors.shape[1]), dtype=np.float32)
         sample[filled : filled + len(rows_here)] = vectors[rows_here]
         start, filled = start + len(vectors), filled + len(rows_here)

@@ -1,7 +1,8 @@
 """The grammar of written coordinates: normalised text → angles → pairs of latitude and longitude, each with where it stands.
 
-It reads decimal degrees and degrees-minutes-seconds, with N/S/E/W or their words before or after, with labels before or after in
-several languages, with decimal points, and with decimal commas where they cannot be anything else.
+It reads decimal degrees and degrees-minutes-seconds, with N/S/E/W or their words before or after,
+with labels before or after in several languages, with decimal points, and with decimal commas where
+they cannot be anything else.
 """
 
 import math
@@ -14,10 +15,20 @@ from img2loc.core.types import Location
 
 Axis = Literal["lat", "lon"]
 
-_LAT_WORDS = r"latitud(?:es?|ine)?|lat|breite(?:ngrad)?|широта|enlem|خط العرض|纬度|緯度|위°|위도|纬°|緯°|φ"
-_LON_WORDS = r"longitud(?:es?|ine)?|long|lon|lng|l[äa]nge(?:ngrad)?|долгота|boylam|خط الطول|经度|経度|經度|经°|経°|經°|경°|경도|λ"
-_LABEL = re.compile(rf"(?<![a-z_])(?:(?P<lat>{_LAT_WORDS})|(?P<lon>{_LON_WORDS}))(?:_deg(?:rees)?)?(?![a-z_])", re.IGNORECASE)
-_REACH = re.compile(r"\.?(?:(?![.!?](?:\s|$)|\b(?:unknown|null|none|n/a)\b)[^\d]){0,40}", re.IGNORECASE)
+_LAT_WORDS = (
+    r"latitud(?:es?|ine)?|lat|breite(?:ngrad)?|широта|enlem|خط العرض|纬度|緯度|위°|위도|纬°|緯°|φ"
+)
+_LON_WORDS = (
+    r"longitud(?:es?|ine)?|long|lon|lng|l[äa]nge(?:ngrad)?|долгота|boylam|خط"
+    r" الطول|经度|経度|經度|经°|経°|經°|경°|경도|λ"
+)
+_LABEL = re.compile(
+    rf"(?<![a-z_])(?:(?P<lat>{_LAT_WORDS})|(?P<lon>{_LON_WORDS}))(?:_deg(?:rees)?)?(?![a-z_])",
+    re.IGNORECASE,
+)
+_REACH = re.compile(
+    r"\.?(?:(?![.!?](?:\s|$)|\b(?:unknown|null|none|n/a)\b)[^\d]){0,40}", re.IGNORECASE
+)
 _BESIDE = re.compile(r"""[\s:=.("'°~≈-]*""")  # "long" is a label only right beside its number
 _LATE = re.compile(
     r"[ °]*(?:of |de )?\(?(?:(lat)(?:itude?)?|(?:long?|lng)(?:itude?)?)\b\)?"
@@ -45,7 +56,17 @@ _ANGLE = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_LETTERS = {"北": "N", "南": "S", "东": "E", "東": "E", "西": "W", "북": "N", "남": "S", "동": "E", "서": "W"}
+_LETTERS = {
+    "北": "N",
+    "南": "S",
+    "东": "E",
+    "東": "E",
+    "西": "W",
+    "북": "N",
+    "남": "S",
+    "동": "E",
+    "서": "W",
+}
 _WORDS = {
     "nor": "N",
     "sou": "S",
@@ -131,9 +152,13 @@ def _angles(text: str) -> Iterator[Angle]:
         angle = _read(match, text[max(end, match.start() - 500) : match.start()])
         end = match.end()
         if angle is not None and angle.axis is None and (late := _LATE.match(text, end)):
-            end = late.end()  # "48.86 latitude": the label belongs to the number before it, not to the next one.
+            end = (
+                late.end()
+            )  # "48.86 latitude": the label belongs to the number before it, not to the next one.
             value = -angle.value if _hemisphere(late[2] or "") in ("S", "W") else angle.value
-            angle = replace(angle, end=end, value=value, axis="lat" if late[1] else "lon", labelled=True)
+            angle = replace(
+                angle, end=end, value=value, axis="lat" if late[1] else "lon", labelled=True
+            )
         if angle is not None:
             yield angle
 
@@ -175,12 +200,20 @@ def _read(match: re.Match[str], gap: str) -> Angle | None:
 
 def _hemisphere(written: str) -> str:
     """N, S, E or W for any of its names; O where that is ambiguous; nothing for nothing."""
-    return (_LETTERS.get(written[:1]) or _WORDS.get(written[:3].lower()) or written[:1].upper()) if written else ""
+    return (
+        (_LETTERS.get(written[:1]) or _WORDS.get(written[:3].lower()) or written[:1].upper())
+        if written
+        else ""
+    )
 
 
 def _label(gap: str) -> tuple[Axis | None, str, str]:
     """The axis that the words before an angle name, a hemisphere beside it, and which axis a heading of both has first."""
-    found = [match for match in _LABEL.finditer(gap) if match.group().lower() != "long" or _BESIDE.fullmatch(gap[match.end() :])]
+    found = [
+        match
+        for match in _LABEL.finditer(gap)
+        if match.group().lower() != "long" or _BESIDE.fullmatch(gap[match.end() :])
+    ]
     if not found:
         return None, "", ""
     axes: list[Axis] = ["lat" if match["lat"] else "lon" for match in found]
@@ -205,7 +238,11 @@ def _list_of_numbers(text: str, angles: list[Angle], position: int) -> int:
         return 0
     fewest = min(run[0].decimals, run[1].decimals)
     after = text[run[2].end : run[2].end + 20]
-    if len(run) == 3 and (run[0].heading or (fewest >= 3 and run[2].decimals < 3) or (fewest >= 2 and _UNIT.match(after))):
+    if len(run) == 3 and (
+        run[0].heading
+        or (fewest >= 3 and run[2].decimals < 3)
+        or (fewest >= 2 and _UNIT.match(after))
+    ):
         return 0
     return len(run)
 
@@ -214,7 +251,8 @@ def _pair_from(text: str, angles: list[Angle], position: int) -> tuple[Pair | No
     """The pair that begins at an angle, and how many angles were used up."""
     first = angles[position]
     for step, second in enumerate(angles[position + 1 : position + 3], 1):
-        # One unnamed number may stand between named ones: an altitude, a confidence, the number of a list.
+        # One unnamed number may stand between named ones: an altitude, a confidence, the number of
+        # a list.
         if first.axis and second.axis and first.axis != second.axis:
             near = 400 if first.labelled and second.labelled else 60
             if second.start - first.end <= near and _worth(text, first, second):
@@ -222,7 +260,9 @@ def _pair_from(text: str, angles: list[Angle], position: int) -> tuple[Pair | No
         if second.axis:
             break
     for second in angles[position + 1 : position + 2]:
-        follows = second.axis is None or (first.axis is None and first.marked and second.axis == "lon")
+        follows = second.axis is None or (
+            first.axis is None and first.marked and second.axis == "lon"
+        )
         if follows and _bare(text, first, second):
             return _pair(first, second, named=first.axis is not None), 2
     return None, 1
@@ -230,7 +270,11 @@ def _pair_from(text: str, angles: list[Angle], position: int) -> tuple[Pair | No
 
 def _worth(text: str, first: Angle, second: Angle) -> bool:
     """Whether two numbers with mere letters beside them are coordinates, and not "Highway 12 N, Exit 45 E"."""
-    if first.labelled or second.labelled or any(one.decimals or one.marked for one in (first, second)):
+    if (
+        first.labelled
+        or second.labelled
+        or any(one.decimals or one.marked for one in (first, second))
+    ):
         return True
     stated, enclosed, alone = _setting(text, first, second)
     return stated or enclosed or alone
@@ -238,8 +282,15 @@ def _worth(text: str, first: Angle, second: Angle) -> bool:
 
 def _setting(text: str, first: Angle, second: Angle) -> tuple[bool, bool, bool]:
     """Whether the words before announce a coordinate, whether it stands in brackets, and whether alone on its line."""
-    before, after = text[max(0, first.start - 100) : first.start], text[second.end : second.end + 100]
-    enclosed = before.rstrip(" '\"")[-1:] in ("(", "[", "{") and after.lstrip(" '\"")[:1] in (")", "]", "}")
+    before, after = (
+        text[max(0, first.start - 100) : first.start],
+        text[second.end : second.end + 100],
+    )
+    enclosed = before.rstrip(" '\"")[-1:] in ("(", "[", "{") and after.lstrip(" '\"")[:1] in (
+        ")",
+        "]",
+        "}",
+    )
     line_before, line_after = before.rpartition("\n")[2], after.partition("\n")[0]
     alone = not line_before.strip(" ([{-+:>'\"") and not line_after.strip(" )]}.;,'\"")
     return _STATED.search(before) is not None, enclosed, alone
@@ -254,7 +305,9 @@ def _bare(text: str, first: Angle, second: Angle) -> bool:
     stated, enclosed, alone = _setting(text, first, second)
     stated = stated or bool(first.heading)
     fewest, most = sorted((first.decimals, second.decimals))
-    sole = alone and not (text[: first.start].strip(" \n([{-+:>'\"") and text[second.end :].strip(" \n)]}.;,'\""))
+    sole = alone and not (
+        text[: first.start].strip(" \n([{-+:>'\"") and text[second.end :].strip(" \n)]}.;,'\"")
+    )
     if first.comma or second.comma:
         # "1,234, 5,678" may be thousands; "48,8584, 2,2945" and "48,8; 2,3" cannot.
         if fewest == most == 3:
@@ -262,7 +315,11 @@ def _bare(text: str, first: Angle, second: Angle) -> bool:
         return ";" in gap or (first.comma and second.comma and fewest >= 2)
     if "\n" in gap and "," not in gap:
         return sole and fewest >= 2
-    if first.labelled or second.axis or (first.exact and second.exact and first.marked and second.marked):
+    if (
+        first.labelled
+        or second.axis
+        or (first.exact and second.exact and first.marked and second.marked)
+    ):
         return True
     if "and" in gap or gap.isspace():
         return fewest >= 2 and (stated or alone or enclosed)
@@ -273,12 +330,18 @@ def _bare(text: str, first: Angle, second: Angle) -> bool:
     if most >= 1:
         at_line_start = not before.rpartition("\n")[2].strip(" (-+>")
         return enclosed or alone or stated or at_line_start
-    announced = stated and re.search(r"(?:coordinat|answer|guess|estimate)\W*\w*\W*$", before, re.IGNORECASE) is not None
+    announced = (
+        stated
+        and re.search(r"(?:coordinat|answer|guess|estimate)\W*\w*\W*$", before, re.IGNORECASE)
+        is not None
+    )
     return not first.marked and (enclosed or sole or announced)
 
 
 def _pair(first: Angle, second: Angle, named: bool) -> Pair | None:
-    swapped = first.axis == "lon" or (first.axis is None and second.axis is None and first.heading == "lon")
+    swapped = first.axis == "lon" or (
+        first.axis is None and second.axis is None and first.heading == "lon"
+    )
     lat, lon = (second, first) if swapped else (first, second)
     try:
         location = Location(lat.value, lon.value)

@@ -9,7 +9,9 @@ _LIMIT = 40_000
 
 _CHARACTERS = str.maketrans(
     {
-        **dict.fromkeys("\ufe63\uff0d", "\u2212"),  # minus signs, kept apart until they are joined to their number
+        **dict.fromkeys(
+            "\ufe63\uff0d", "\u2212"
+        ),  # minus signs, kept apart until they are joined to their number
         **dict.fromkeys("\u2010\u2011\u2013", "-"),
         **dict.fromkeys("\u2014\u2015", ":"),  # a long dash introduces, it does not negate
         **dict.fromkeys("º˚ᵒ度도", "°"),
@@ -39,7 +41,8 @@ _REWRITES = [
         (r"\^?\{?\\prime\s?\}?", 0, "'"),
         (r"\\(?:boxed|text|mathrm)\s*\{", 0, " "),
         (r"\$(?=\S)([^$\n]{1,80}?)(?<=[^\s,])\$(?!\d)", 0, r" \1 "),
-        # Tags: those that name an axis become its label, others vanish; <48.85> is a number in the prompt's own form.
+        # Tags: those that name an axis become its label, others vanish; <48.85> is a number in the
+        # prompt's own form.
         (r"<(lat|lon|lng)[a-z]*>(?=[^<>]{1,30}</)", re.IGNORECASE, r" \1: "),
         (r"</?[a-z][^<>\n:]{0,60}>", re.IGNORECASE, " "),
         (r"<\s*([+\u2212-]?\d{1,3}(?:\.\d+)?)\s*>", 0, r" \1 "),
@@ -54,17 +57,26 @@ _REWRITES = [
         (r"\(?(?:±|\+/-|\+-) ?\d+(?:\.\d+)? ?(?:°|degrees?\b|km\b|m\b)? ?\)?", re.IGNORECASE, " "),
         (r"\b(?:WGS ?-?84|EPSG:? ?4326)\b", re.IGNORECASE, ""),
         (rf"\b(?:between|from) +{_ANGLE} +(?:and|to) +{_ANGLE}(?![\d.])", re.IGNORECASE, " "),
-        (rf"(?<![\d.]){_ANGLE} *(?:\bto\b|\bthrough\b|\.\.+) *{_ANGLE}(?![\d.])", re.IGNORECASE, " "),
+        (
+            rf"(?<![\d.]){_ANGLE} *(?:\bto\b|\bthrough\b|\.\.+) *{_ANGLE}(?![\d.])",
+            re.IGNORECASE,
+            " ",
+        ),
         ("''", 0, '"'),
     )
 ]
 
 
 def normalise(text: str) -> str:
-    """One notation for what can be written in many; markup, thoughts and ranges are gone. Takes any text."""
+    """One notation for what can be written in many; markup, thoughts and ranges are gone.
+
+    Takes any text.
+    """
     if len(text) > _LIMIT:
         text = f"{text[: _LIMIT // 2]}\n{text[-_LIMIT // 2 :]}"
-    text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), text.replace("\\u00b0", "°")).translate(_CHARACTERS)
+    text = _ENTITY.sub(
+        lambda entity: html.unescape(entity[0]), text.replace("\\u00b0", "°")
+    ).translate(_CHARACTERS)
     if not text.isascii():
         text = "".join(map(_plain, text))
     for pattern, replacement in _REWRITES:

@@ -26,40 +26,66 @@ _IN_LINK = [
 _SENTENCE_END = re.compile(r"(?<!\s\d)[.!?;](?=\s)|(?<![:\n])\n")
 _SAME_LIST = re.compile(r"[ )\](\[,;]*(?:\n|and)?[ (\[]*")
 _PLACE_NAME = (
-    r"(?:\s+(?:be|look like|match|in|at|near|around|from|the|a|really|actually|necessarily|coordinates|of|city|town|to)\b)*"
+    r"(?:\s+(?:be|look"
+    r" like|match|in|at|near|around|from|the|a|really|actually|necessarily|coordinates|of|city|town|to)\b)*"
 )
 _DENIED = re.compile(
-    r"(?:(?i:\b(?:not|never|unlike|rather than|instead of|excluding|rul(?:e|es|ed|ing) out|cannot)\b)|n't\b)"
-    + _PLACE_NAME
-    + r"(?:\s+[A-Z][\w'-]*,?){0,5}\s*[(\[\"']*$"
+    r"(?:(?i:\b(?:not|never|unlike|rather than|instead of|excluding|rul(?:e|es|ed|ing)"
+    r" out|cannot)\b)|n't\b)" + _PLACE_NAME + r"(?:\s+[A-Z][\w'-]*,?){0,5}\s*[(\[\"']*$"
 )
-_FINAL = re.compile(r"\b(?:final\w*|answer|conclu\w+|settle\w*|therefore|i choose|i'll go with)\b", re.IGNORECASE)
+_FINAL = re.compile(
+    r"\b(?:final\w*|answer|conclu\w+|settle\w*|therefore|i choose|i'll go with)\b", re.IGNORECASE
+)
 _LIKELY = re.compile(
-    r"\b(?:best guess|guess|estimate[ds]?|most likely|i would say|i'd say|predict\w+|coordinates?)\b|\b(?<!less )(?<!un)likely\b",
+    r"\b(?:best guess|guess|estimate[ds]?|most likely|i would say|i'd"
+    r" say|predict\w+|coordinates?)\b|\b(?<!less )(?<!un)likely\b",
     re.IGNORECASE,
 )
 _OTHER = re.compile(
-    r"\b(?:alternativ\w*|other possib\w*|could also|also possible|or possibly|second\w*|third|[2-9](?:nd|rd|th)|another"
-    r"|similar (?:to|image|photo|location|place)s?|dissimilar|references?|compare[ds]?|resembles?|at first|initial\w*|considered"
-    r"|for example|such as|e\.g|neighbou?rs?|replica|less likely|unlikely|farthest|(?:far|km) from)\b"
+    r"\b(?:alternativ\w*|other possib\w*|could also|also possible|or"
+    r" possibly|second\w*|third|[2-9](?:nd|rd|th)|another"
+    r"|similar"
+    r" (?:to|image|photo|location|place)s?|dissimilar|references?|compare[ds]?|resembles?|at"
+    r" first|initial\w*|considered"
+    r"|for example|such as|e\.g|neighbou?rs?|replica|less likely|unlikely|farthest|(?:far|km)"
+    r" from)\b"
     r"|\b(?:than|over|from)\b[^.:\n]{0,25}$|^\W*(?:(?:guess|option|candidate|rank|choice)\s*#?)?[2-9][.):]\s",
     re.IGNORECASE,
 )
 _REJECTED_AFTER = re.compile(
-    r"^[)\]\s]*(?:(?:is|was|seems|looks)\s+(?:not|unlikely|less|too|wrong|rejected|considered|excluded|ruled out)\b"
+    r"^[)\]\s]*(?:(?:is|was|seems|looks)\s+(?:not|unlikely|less|too|wrong|rejected|considered|excluded|ruled"
+    r" out)\b"
     r"|\(?(?:less likely|unlikely|similar|dissimilar|reference)\b|\?)|\b(?:do|does)n't match\b",
     re.IGNORECASE,
 )
-_CHOSEN_AFTER = re.compile(r"\b(?:final answer|most likely|best guess|is my (?:answer|guess))\b", re.IGNORECASE)
+_CHOSEN_AFTER = re.compile(
+    r"\b(?:final answer|most likely|best guess|is my (?:answer|guess))\b", re.IGNORECASE
+)
 _REFUSAL = re.compile(
-    r"\b(?:sorry(?!-)|apologi[sz]e|can(?:no|')t|can not|could not|couldn't|unable|not able|won't|will not|impossible|decline"
-    r"|refuse|not (?:comfortable|possible|determinable)|(?:do not|don't) (?:know|have)|rather not|(?:not|n't) enough|insufficient"
-    r"|no puedo|lo siento|tut mir leid|kann \w+ \w+ nicht)\b|désolé|对不起|抱歉|无法|申し訳|できません|не могу",
+    r"\b(?:sorry(?!-)|apologi[sz]e|can(?:no|')t|can not|could not|couldn't|unable|not"
+    r" able|won't|will not|impossible|decline"
+    r"|refuse|not (?:comfortable|possible|determinable)|(?:do not|don't) (?:know|have)|rather"
+    r" not|(?:not|n't) enough|insufficient"
+    r"|no puedo|lo siento|tut mir leid|kann \w+ \w+"
+    r" nicht)\b|désolé|对不起|抱歉|无法|申し訳|できません|не могу",
     re.IGNORECASE,
 )
 _AXIS_KEYS = {"lat": ("latitude", "lat"), "lon": ("longitude", "lon", "lng", "long")}
 _HARMLESS = {
-    *("gps", "predicted", "estimated", "pred", "est", "final", "best", "guess", "center", "photo", "image", "location"),
+    *(
+        "gps",
+        "predicted",
+        "estimated",
+        "pred",
+        "est",
+        "final",
+        "best",
+        "guess",
+        "center",
+        "photo",
+        "image",
+        "location",
+    ),
     *("deg", "degree", "degrees", "decimal", "value"),
 }
 _PAIR_KEYS = (
@@ -91,8 +117,9 @@ class _Candidate:
 def parse(text: str) -> Location | None:
     """The coordinates that an LMM's reply settles on, or None where it gives none that are a point on Earth.
 
-    Reads JSON, labelled lines, decimal degrees, degrees-minutes-seconds, map links and coordinates in prose. Where a reply
-    names several, those that it denies are dropped, those that it calls its answer are preferred, and the last one wins.
+    Reads JSON, labelled lines, decimal degrees, degrees-minutes-seconds, map links and coordinates
+    in prose. Where a reply names several, those that it denies are dropped, those that it calls its
+    answer are preferred, and the last one wins.
     """
     text = normalise(text)
     candidates = sorted(_candidates(text), key=lambda found: found.start)
@@ -117,7 +144,9 @@ def refuses(text: str) -> bool:
 
 def _candidates(text: str) -> Iterator[_Candidate]:
     for link in _LINK.finditer(text):
-        match = next((found for pattern in _IN_LINK if (found := pattern.search(link.group()))), None)
+        match = next(
+            (found for pattern in _IN_LINK if (found := pattern.search(link.group()))), None
+        )
         if match and (location := _location(float(match[1]), float(match[2]))):
             yield _Candidate(*link.span(), location, 1)
     text = _LINK.sub(lambda link: " " * len(link.group()), text)
@@ -125,7 +154,10 @@ def _candidates(text: str) -> Iterator[_Candidate]:
     for start, end, value in _json_values(text):
         if location := _in_json(value):
             yield _Candidate(start, end, location, 4)
-        kept += [text[position:start], " " * (end - start)]  # What was read as JSON is not read again as text.
+        kept += [
+            text[position:start],
+            " " * (end - start),
+        ]  # What was read as JSON is not read again as text.
         position = end
     for pair in pairs("".join(kept) + text[position:]):
         yield _Candidate(pair.start, pair.end, pair.location, 2 if pair.named else 0)
@@ -141,7 +173,11 @@ def _merit(text: str, candidate: _Candidate, since: int, until: int) -> int | No
     if end := _SENTENCE_END.search(after):
         after = after[: end.end()]
     merit = candidate.merit
-    merit += 10 * bool(_FINAL.search(clause)) + 4 * bool(_LIKELY.search(clause)) + 5 * bool(_CHOSEN_AFTER.search(after))
+    merit += (
+        10 * bool(_FINAL.search(clause))
+        + 4 * bool(_LIKELY.search(clause))
+        + 5 * bool(_CHOSEN_AFTER.search(after))
+    )
     merit -= 6 * bool(_OTHER.search(clause)) + 8 * bool(_REJECTED_AFTER.search(after))
     line_before = text[max(since, candidate.start - 300) : candidate.start].rpartition("\n")[2]
     line_after = text[candidate.end : candidate.end + 300].partition("\n")[0]
@@ -181,7 +217,11 @@ def _in_json(value: Any, depth: int = 0) -> Location | None:
         return _location(lat, lon)
     for key in _PAIR_KEYS:
         entry = by_key.get(key)
-        if isinstance(entry, list) and len(entry) in (2, 3) and not any(isinstance(end, dict | list) for end in entry):
+        if (
+            isinstance(entry, list)
+            and len(entry) in (2, 3)
+            and not any(isinstance(end, dict | list) for end in entry)
+        ):
             first, second = _degrees(entry[0]), _degrees(entry[1])
             is_geojson = by_key.get("type") == "Point"  # RFC 7946: longitude first
             return _location(second, first) if is_geojson else _location(first, second)
@@ -193,8 +233,20 @@ def _axis(by_key: dict[str, Any], axis: str) -> float | None:
     """The angle of an axis in a JSON object, whatever its key is exactly, with a hemisphere that stands in a key of its own."""
     names = _AXIS_KEYS[axis]
     exact = [key for key in names if key in by_key]
-    loose = [key for key in by_key if (words := set(re.split(r"[\s_-]+", key))) & set(names) and words <= _HARMLESS | set(names)]
-    side = next((str(by_key[key]) for key in by_key if key.startswith(names) and re.search(r"dir|hemi|ref", key)), "")
+    loose = [
+        key
+        for key in by_key
+        if (words := set(re.split(r"[\s_-]+", key))) & set(names)
+        and words <= _HARMLESS | set(names)
+    ]
+    side = next(
+        (
+            str(by_key[key])
+            for key in by_key
+            if key.startswith(names) and re.search(r"dir|hemi|ref", key)
+        ),
+        "",
+    )
     value = next((by_key[key] for key in (*exact, *loose)), None)
     if value is None:
         return None
@@ -203,7 +255,9 @@ def _axis(by_key: dict[str, Any], axis: str) -> float | None:
 
 def _degrees(value: Any, axis: str = "") -> float | None:
     if isinstance(value, dict):
-        value = " ".join(str(entry) for entry in value.values() if not isinstance(entry, dict | list))
+        value = " ".join(
+            str(entry) for entry in value.values() if not isinstance(entry, dict | list)
+        )
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
@@ -211,7 +265,9 @@ def _degrees(value: Any, axis: str = "") -> float | None:
             return float(value)
         except OverflowError:
             return None
-    return angle(normalise(f"{axis}: {value}" if axis else value)) if isinstance(value, str) else None
+    return (
+        angle(normalise(f"{axis}: {value}" if axis else value)) if isinstance(value, str) else None
+    )
 
 
 def _location(lat: float | None, lon: float | None) -> Location | None:
