@@ -78,10 +78,9 @@ def test_inputs_of_an_embedding_are_read(write: Write, tmp_path: Path) -> None:
     photos = Inputs(write("image,id", ("a.jpg", "x"), ("", "y")))
     assert photos.of == "photos"
     (_, photo), (_, missing) = photos
-    assert (
-        photo
-        == next(iter(CsvSource(write("image,lat,lon", ("a.jpg", 1.5, 2.5), name="same")))).photo
-    )  # type: ignore[union-attr]
+    (item,) = CsvSource(write("image,lat,lon", ("a.jpg", 1.5, 2.5), name="same"))
+    assert isinstance(item, Item)
+    assert photo == item.photo
     assert isinstance(missing, Rejected)
     assert missing.reason.endswith("no photo is named")
     points = Inputs(write("lat,lon", (1.5, 2.5), (91.5, 2.5)))

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -181,8 +182,8 @@ def test_predict_itself_agrees(  # type: ignore[no-untyped-def]
 
 
 def test_ten_crops_average_the_logits(
-    clip_768: Path, package, tmp_path: Path, make_photo: MakePhoto
-) -> None:  # type: ignore[no-untyped-def]
+    clip_768: Path, package: Any, tmp_path: Path, make_photo: MakePhoto
+) -> None:
     from torchvision.transforms.functional import ten_crop
 
     tower = TransformersClip(str(clip_768), device="cpu", dtype="float32", processor="torchvision")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from threading import Barrier, Semaphore
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -25,12 +26,9 @@ def prompt(make_photo: MakePhoto) -> Prompt:
     return Prompt("Where?", Photo(make_photo()))
 
 
-def ask(prompts: list[Prompt], **options: object) -> list[Reply]:
-    return list(
-        OpenAIChat("gpt-4o", **{"timeout": 60.0, "retries": 0, "concurrency": 1, **options}).ask(
-            prompts
-        )
-    )  # type: ignore[arg-type]
+def ask(prompts: list[Prompt], **options: Any) -> list[Reply]:
+    settings: dict[str, Any] = {"timeout": 60.0, "retries": 0, "concurrency": 1, **options}
+    return list(OpenAIChat("gpt-4o", **settings).ask(prompts))
 
 
 def test_an_answer_with_its_usage(chat: ChatServer, prompt: Prompt) -> None:

@@ -36,7 +36,7 @@ from img2loc.training.initialization import split
 from tests.conftest import Cli, MakePhoto, configure, kill_when, picture
 from tests.toys import PixelEncoder
 
-SMALL = {"lr": 3e-4, "batch_size": 64, "queue": 192}
+SMALL: dict[str, Any] = {"lr": 3e-4, "batch_size": 64, "queue": 192}
 """For 174 photographs: the paper's values are for millions."""
 EDGES = [
     (90.0, 0.0),
@@ -233,9 +233,8 @@ def weights(folder: Path) -> bytes:
 
 def test_real_photographs_are_learned(photos: Path, lite0: Lite0, tmp_path: Path) -> None:
     whole = tmp_path / "whole"
-    history = train(
-        GeoClipTraining(encoder="lite0", epochs=3, **SMALL), lite0, open_source(photos), whole
-    )  # type: ignore[arg-type]
+    settings = GeoClipTraining(encoder="lite0", epochs=3, **SMALL)
+    history = train(settings, lite0, open_source(photos), whole)
     assert [record["loss"] for record in history] == sorted(
         (record["loss"] for record in history), reverse=True
     )
