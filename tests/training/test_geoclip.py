@@ -303,7 +303,7 @@ def test_a_process_that_is_killed_ends_at_the_same_weights(
     photos: Path, lite0: Lite0, tmp_path: Path
 ) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    train(GeoClipTraining(encoder="lite0", epochs=3, **SMALL), lite0, open_source(photos), whole)  # type: ignore[arg-type]
+    train(GeoClipTraining(encoder="lite0", epochs=3, **SMALL), lite0, open_source(photos), whole)
     options = [
         "--encoder",
         "lite0",
