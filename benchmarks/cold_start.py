@@ -36,7 +36,7 @@ whole = clock()
 from img2loc.cli import _run
 from img2loc.encoders.lite0 import Lite0
 from img2loc.encoders.torch_encoder import TorchEncoder
-from img2loc import places
+from img2loc.core import places
 spent["model"] = spent["places"] = 0.0
 def timed(owner, name, part):
     inner = getattr(owner, name)

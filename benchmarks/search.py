@@ -38,10 +38,10 @@ _STAMP = {"name": "synthetic", "alias": "synthetic", "table": {"kind": "syntheti
 _CHILD = """
 import sys, time, numpy, torch, faiss, pyarrow.ipc, pyarrow.compute
 from pathlib import Path
-from img2loc.gallery import Gallery
-from img2loc import sketch
+from img2loc.gallery.gallery import Gallery
+from img2loc.gallery.index import pruning
 memory = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096
-sketch._int8_products_are_exact()
+pruning._int8_products_are_exact()
 before, begun = memory(), time.perf_counter()
 gallery = Gallery.open(Path(sys.argv[1]))
 opened = time.perf_counter() - begun

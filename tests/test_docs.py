@@ -94,7 +94,6 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_examples_run(
     page: Path, inputs: Path, run: Cli, monkeypatch: pytest.MonkeyPatch

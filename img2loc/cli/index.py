@@ -145,18 +145,7 @@ def make(
             )
             return
         gallery = pipeline.build(found, made, folder, **options, progress=advance)
-    typer.echo(
-        f"{folder}: {len(gallery):,} {gallery.of} by {gallery.encoder_name}, index"
-        f" {gallery.manifest['spec']}.",
-        err=True,
-    )
-    if skipped := gallery.manifest["skipped"]:
-        typer.echo(
-            f"{skipped:,} entries were skipped; {folder / 'skipped.csv'} says which and why:",
-            err=True,
-        )
-        for line in pipeline.commonest_reasons(folder):
-            typer.echo(f"  {line}", err=True)
+    index_ingest.say(gallery)
 
 
 def info(

@@ -30,7 +30,7 @@ def merge(
     """
     from img2loc.gallery.build import merge as merging
 
-    _say(merging.merge(parts, out))
+    say(merging.merge(parts, out))
 
 
 def add(
@@ -81,7 +81,7 @@ def add(
         made = maker.encoder(settings, alias)
     with output.progress(len(found), "photos") as advance:
         opened = append.add(found, made, folder, name=recipe.name, progress=advance)
-    _say(opened)
+    say(opened)
 
 
 def import_(
@@ -140,7 +140,7 @@ def import_(
             f" {check.lowest:.4f} at least.",
             err=True,
         )
-    _say(opened)
+    say(opened)
 
 
 def export(
@@ -181,7 +181,8 @@ def use_device(settings: "Config", encoder: str, device: str | None) -> None:
         raise ConfigError(f"The encoder {encoder!r} takes no device. Leave --device out.")
 
 
-def _say(gallery: "Gallery") -> None:
+def say(gallery: "Gallery") -> None:
+    """Print what came out, and why entries were skipped, most frequent reasons first."""
     from img2loc.gallery.build import pipeline
 
     typer.echo(

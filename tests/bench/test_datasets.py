@@ -258,10 +258,10 @@ def test_a_download_is_neither_endless_nor_larger_than_the_disk(
 
     http.expect_request("/slow").respond_with_handler(lambda _: Response(dribble()))
     http.expect_request("/large").respond_with_data(b"0123456789")
-    monkeypatch.setattr("img2loc.bench.fetch.TIMEOUT", 0.5)
+    monkeypatch.setattr("img2loc.bench.datasets.download.TIMEOUT", 0.5)
     with pytest.raises(FetchError, match=r"only \d+ bytes came in 0\.5 s"):
         fetch(http.url_for("/slow"), tmp_path / "slow")
-    monkeypatch.setattr("img2loc.bench.fetch.RESERVE", 1 << 62)
+    monkeypatch.setattr("img2loc.bench.datasets.download.RESERVE", 1 << 62)
     with pytest.raises(FetchError, match="the disk has less than"):
         fetch(http.url_for("/large"), tmp_path / "large")
 

@@ -125,7 +125,7 @@ def test_the_exception_itself(shows: Cli, monkeypatch: pytest.MonkeyPatch) -> No
     def fault(*_: object, **__: object) -> None:
         raise RuntimeError(EVIL)
 
-    monkeypatch.setattr("img2loc.config.Config.load", fault)
+    monkeypatch.setattr("img2loc.config.config.Config.load", fault)
     assert shows("doctor")[0] == 1
 
 

@@ -99,7 +99,7 @@ def test_strips_and_large_pictures_stay_within_memory() -> None:
 import io, resource
 import numpy as np
 from PIL import Image
-from img2loc.images import upright
+from img2loc.core.images import upright
 from img2loc.core.errors import UnreadablePhoto
 def saved(image, form):
     buffer = io.BytesIO(); image.save(buffer, form); return buffer.getvalue()

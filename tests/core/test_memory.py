@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _SCRIPT = """
 import sys
 import numpy as np
-from img2loc.memory import return_large_blocks
+from img2loc.core.memory import return_large_blocks
 if sys.argv[1] == "yes":
     return_large_blocks()
 def held():
@@ -44,8 +44,8 @@ def test_memory_is_what_is_used() -> None:
 _BUILDS = """
 import sys
 from pathlib import Path
-from img2loc import indexing
-from img2loc.memory import return_large_blocks
+from img2loc.gallery.build import pipeline
+from img2loc.core.memory import return_large_blocks
 from img2loc.data.csv_source import GridSource
 from tests.encoders.test_embed_file import Compass
 pipeline.build(GridSource(5), Compass(), Path(sys.argv[1]), alias="toy", table={}, of="points")
@@ -53,7 +53,7 @@ print(return_large_blocks.cache_info().currsize)
 """
 _ASKS = """
 from img2loc.cli import _run
-from img2loc.memory import return_large_blocks
+from img2loc.core.memory import return_large_blocks
 _run(False)
 print(return_large_blocks.cache_info().currsize)
 """

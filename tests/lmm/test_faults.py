@@ -113,7 +113,7 @@ STATUS = {
     "no choices": "failed",
     "null content": "failed",
     "refusal": "refused",
-    "huge": "answered",
+    "huge": "failed",
     "wrong type": "failed",
     "hang": "answered or failed",
 }

@@ -138,11 +138,14 @@ def test_sigkill_and_again(
     """A real process, really killed after its first checkpoint."""
     short = replace(quick, epochs=3)
     script = (
-        "import signal, sys; from pathlib import Path\nfrom img2loc.training.placed import"
-        " PlacedPhoto\nfrom img2loc.training.streetclip import StreetClipTraining, train\nfrom"
-        " img2loc.core.types import Photo\nrows = [PlacedPhoto(Photo(Path(path)), *names) for"
-        f" path, *names in {[told(row) for row in rows]!r}]\ntrain(rows, {short!r},"
-        " Path(sys.argv[1]), lambda done: signal.pause() if done > 48 else None)"
+        "import signal, sys; from pathlib import Path\n"
+        "from img2loc.training.place_names import PlacedPhoto\n"
+        "from img2loc.training.streetclip import StreetClipTraining, train\n"
+        "from img2loc.core.types import Photo\n"
+        "rows = [PlacedPhoto(Photo(Path(path)), *names)"
+        f" for path, *names in {[told(row) for row in rows]!r}]\n"
+        f"train(rows, {short!r}, Path(sys.argv[1]),"
+        " lambda done: signal.pause() if done > 48 else None)"
     )
     folder = tmp_path / "killed"
     kill_when(
