@@ -497,12 +497,10 @@ def test_a_folder_that_is_read_only_is_a_sentence(
 
 
 def environment() -> dict[str, str]:
-    """For a process of its own: it finds the toys."""
+    """For a process of its own: it finds the toys, and writes no coverage to its full disk."""
     root = Path(__file__).resolve().parents[2]
-    return {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]),
-    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    return {**kept, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])

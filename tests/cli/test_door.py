@@ -69,7 +69,7 @@ def test_a_file_in_the_working_directory_is_not_obeyed(
     code, out, err = run("ask", photo, "--json")
     assert (code, json.loads(out)["status"], err.count(NOTICE)) == (0, "located", 1)
     command = [sys.executable, "-m", "img2loc", "ask", str(photo)]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert done.stderr.count("img2loc.toml in this folder") == done.stderr.count(NOTICE) == 1
     assert not TOUCHED.exists()
