@@ -96,11 +96,11 @@ def test_every_row_of_the_starter_gallery_may_be_passed_on() -> None:
     import pyarrow as pa
 
     rows = pa.ipc.open_file(ROOT / "index" / "starter" / "rows.arrow").read_all()
-    allowed = tomllib.loads((ROOT / "index" / "starter.toml").read_text())["licences"]
-    for licence in rows["licence"].to_pylist():
+    allowed = tomllib.loads((ROOT / "index" / "starter.toml").read_text())["licenses"]
+    for license in rows["licence"].to_pylist():
         assert any(
-            phrase.replace(" ", "") in re.sub(r"[\s-]", "", licence) for phrase in allowed
-        ), licence
+            phrase.replace(" ", "") in re.sub(r"[\s-]", "", license) for phrase in allowed
+        ), license
 
 
 def test_the_readme_names_the_two_commands_on_its_first_screen() -> None:

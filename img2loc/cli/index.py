@@ -64,9 +64,14 @@ def build(
         str | None,
         typer.Option(metavar="KIND", help="What to embed: photos, or points (coordinates alone)."),
     ] = None,
-    licence: Annotated[
+    license: Annotated[
         list[str] | None,
-        typer.Option(metavar="PHRASE", help="Only rows of this licence; may be repeated."),
+        typer.Option(
+            "--license",
+            "--licence",
+            metavar="PHRASE",
+            help="Only rows of this license; may be repeated.",
+        ),
     ] = None,
     device: Annotated[
         str | None,
@@ -99,7 +104,7 @@ def build(
         "of": of,
         "path": path,
         "photos": photos,
-        "licences": tuple(licence or ()),
+        "licenses": tuple(license or ()),
     }
     recipe = replace(
         galleries.recipe(settings, source), **{key: value for key, value in given.items() if value}

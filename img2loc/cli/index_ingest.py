@@ -150,7 +150,7 @@ def export(
 ) -> None:
     """Write the rows of a gallery as Parquet.
 
-    Its columns: id, lat, lon, label, author, licence, source.
+    Its columns: id, lat, lon, label, author, license, source.
     """
     from img2loc.config import galleries
     from img2loc.gallery.build import export as exporting

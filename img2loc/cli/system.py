@@ -22,7 +22,7 @@ def setup(
 ) -> int:
     """Fetch what a locator, an encoder or an LMM needs.
 
-    It shows sizes and licences, and asks; then it builds the galleries that need no photographs.
+    It shows sizes and licenses, and asks; then it builds the galleries that need no photographs.
     """
     from img2loc.cli import index, output
     from img2loc.config import galleries, registry, requirements
@@ -36,9 +36,9 @@ def setup(
     wanted = [need for need in needs if need.files is not None and not need.ready]
     for need in wanted:
         assert need.files is not None
-        names, size, licence = need.files.plan()
+        names, size, license = need.files.plan()
         typer.echo(
-            f"\n{need.files.repo}: {size / 1e9:.2f} GB, licence {need.licence or licence}, into the"
+            f"\n{need.files.repo}: {size / 1e9:.2f} GB, license {need.license or license}, into the"
             " Hugging Face cache.",
             err=True,
         )
@@ -135,7 +135,7 @@ def _print_need(need: "Need") -> None:
             None,
             (
                 need.size,
-                need.licence and f"licence: {need.licence}",
+                need.license and f"license: {need.license}",
                 need.files is None and need.remedy,
             ),
         ):

@@ -146,7 +146,7 @@ def streetclip(
         )
     rows = list(
         place_names.placed_photos(
-            recipe.path, photos or recipe.photos, recipe.columns, recipe.licences
+            recipe.path, photos or recipe.photos, recipe.columns, recipe.licenses
         )
     )
     with _progress() as advance:

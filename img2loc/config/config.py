@@ -13,6 +13,7 @@ from typing import Any, Self
 from platformdirs import user_config_path
 
 from img2loc.core.errors import ConfigError, UnknownName
+from img2loc.core.spelling import american
 
 DEFAULTS = Path(__file__).with_name("defaults.toml")
 USER_FILE = "img2loc.toml"
@@ -65,7 +66,8 @@ class Config:
 
     def override(self, role: str, name: str, values: Mapping[str, Any], origin: str) -> None:
         """Lay values over one table."""
-        for key, value in values.items():
+        ours = role in ("train", "download")  # Other tables are arguments of anybody's class.
+        for key, value in (american(dict(values)) if ours else values).items():
             self._tables[role].setdefault(name, {})[key] = value
             self._origins[role, name, key] = origin
 

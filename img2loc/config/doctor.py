@@ -108,7 +108,7 @@ def _encoder(config: Config, name: str) -> str:
     if not missing:
         return f"{name}: can run now"
     facts = "; ".join(
-        ", ".join(filter(None, (need.size, need.licence))) or "size unknown" for need in missing
+        ", ".join(filter(None, (need.size, need.license))) or "size unknown" for need in missing
     )
     return f"{name}: weights not here ({facts}): {missing[0].remedy}"
 

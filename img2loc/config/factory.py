@@ -197,7 +197,7 @@ def _encoder(
 def _made(
     config: Config, role: str, name: str, arguments: Table, make: Any, outermost: str | None = None
 ) -> Any:
-    """The object; weights that are not here are named with their size, their licence and the command that gets them."""
+    """The object; weights that are not here are named with their size, their license and the command that gets them."""
     try:
         return call(role, name, make, arguments)
     except MissingWeights as error:

@@ -175,8 +175,8 @@ def weights_of(config: Config, name: str, table: Mapping[str, Any]) -> list[HubF
 
 
 def weights_facts(config: Config, files: HubFiles) -> str:
-    """Size and licence of a download, as far as the configuration knows them."""
+    """Size and license of a download, as far as the configuration knows them."""
     facts = config.table("download", files.repo) if config.has("download", files.repo) else {}
     return (
-        ", ".join(str(facts[key]) for key in ("size", "licence") if key in facts) or "size unknown"
+        ", ".join(str(facts[key]) for key in ("size", "license") if key in facts) or "size unknown"
     )

@@ -57,7 +57,7 @@ _PLAIN = {
     "gallery": {"path", "recipe", "encoder"},
     "setup": {"encoder", "gallery"},
     "price": {"input", "output"},
-    "download": {"size", "licence"},
+    "download": {"size", "license"},
 }
 
 

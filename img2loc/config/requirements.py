@@ -22,7 +22,7 @@ class Need:
     remedy: str = ""
     files: HubFiles | None = None
     size: str = ""
-    licence: str = ""
+    license: str = ""
     gallery: str = ""
     """A gallery that can be built here from its recipe alone."""
 
@@ -93,9 +93,9 @@ def _built_gallery_need(config: Config, name: str) -> Need:
         return Need(f"gallery {name}", False, f"img2loc index build SOURCE --out {name}")
     what = f"gallery {name}: {recipe.description}"
     if recipe.is_whole:
-        return Need(what, False, f"img2loc index build {name}", licence=recipe.terms, gallery=name)
+        return Need(what, False, f"img2loc index build {name}", license=recipe.terms, gallery=name)
     remedy = f"{recipe.obtain} Then: {recipe.command}"
-    return Need(what, False, remedy, licence=recipe.terms)
+    return Need(what, False, remedy, license=recipe.terms)
 
 
 def _recipe(config: Config, name: str) -> recipes.Recipe | None:
@@ -117,12 +117,12 @@ def _lmm_need(lmm: PlannedLmm) -> Need:
 
 def _files_need(config: Config, role: str, name: str, files: HubFiles) -> Need:
     facts = config.table("download", files.repo) if config.has("download", files.repo) else {}
-    size, licence = str(facts.get("size", "")), str(facts.get("licence", ""))
+    size, license = str(facts.get("size", "")), str(facts.get("license", ""))
     return Need(
         f"{role} {name}: {files.repo}",
         files.cached() is not None,
         f"img2loc setup {name}",
         files,
         size,
-        licence,
+        license,
     )

@@ -48,7 +48,7 @@ class HubFiles:
         return found
 
     def plan(self) -> tuple[list[str], int, str]:
-        """Ask the hub: the files to fetch, their size in bytes, their licence.
+        """Ask the hub: the files to fetch, their size in bytes, their license.
 
         Raises MissingWeights when it cannot be asked.
         """
@@ -76,8 +76,8 @@ class HubFiles:
             weights,
             *(name for name in sizes if any(fnmatch(name, pattern) for pattern in self.others)),
         ]
-        licence = str(getattr(info.card_data, "license", None) or "not stated")
-        return names, sum(sizes[name] for name in names), licence
+        license = str(getattr(info.card_data, "license", None) or "not stated")
+        return names, sum(sizes[name] for name in names), license
 
     def fetch(self, names: list[str], bar: type | None = None) -> Path:
         """Download these files into the cache, going on where an earlier try stopped;

@@ -122,7 +122,7 @@ class Item:
     photo: Photo = NOT_A_PHOTO
     label: str = ""
     author: str = ""
-    licence: str = ""
+    license: str = ""
     text: str = ""
     source: str = ""
 

@@ -32,7 +32,7 @@ class CsvSource:
     Columns are found as `open_table` says. Photographs lie relative to `photos`, or to the file's
     folder. Where `photos` is an archive or a folder of archives, or where none of the first is as
     it is named, they are found there as `Store` says. Without `find` they are named alone, and not
-    looked for. With `licences` only rows whose licence holds one of these phrases as whole words
+    looked for. With `licenses` only rows whose license holds one of these phrases as whole words
     are taken. Where no column has a usual name for the photographs, the first of `photo_names` that
     is there has them. Raises SourceError.
     """
@@ -42,24 +42,24 @@ class CsvSource:
         path: Path,
         photos: Path | None = None,
         columns: Mapping[str, str] | None = None,
-        licences: Sequence[str] = (),
+        licenses: Sequence[str] = (),
         photo_names: Sequence[str] = (),
         find: bool = True,
     ) -> None:
         self.path = path
         self._photos = photos or path.parent
-        self._licences = [_words(phrase) for phrase in licences]
+        self._licenses = [_words(phrase) for phrase in licenses]
         named = (COLUMN_NAMES["photo"], *((name,) for name in photo_names))
         self._table = open_table(path, ("photo", "lat", "lon"), {**USUAL, "photo": named}, columns)
-        if self._licences and "licence" not in self._table.columns:
+        if self._licenses and "license" not in self._table.columns:
             raise SourceError(
-                f"{path} has no licence column to choose rows by. Leave --licence out, or add the"
+                f"{path} has no license column to choose rows by. Leave --license out, or add the"
                 " column."
             )
         self._store = Store(photos) if find and photos and self._names_no_files(photos) else None
         where = self._store.fingerprint if self._store else str(photos or "")
         self.fingerprint = self._table.fingerprint(
-            json.dumps([sorted((columns or {}).items()), sorted(licences), where])
+            json.dumps([sorted((columns or {}).items()), sorted(licenses), where])
         )
 
     def __len__(self) -> int:
@@ -115,9 +115,9 @@ class CsvSource:
         return [Photo(self._photos / item.photo.path) for item in items]
 
     def _item(self, where: str, cell: Mapping[str, str]) -> Item | Rejected | None:
-        """The row's Item; None for a row of a licence that was not asked for."""
-        if self._licences and not any(
-            phrase.search(_spaced(cell["licence"])) for phrase in self._licences
+        """The row's Item; None for a row of a license that was not asked for."""
+        if self._licenses and not any(
+            phrase.search(_spaced(cell["license"])) for phrase in self._licenses
         ):
             return None
         identity = cell.get("id") or cell["photo"] or where
@@ -130,7 +130,7 @@ class CsvSource:
             identity,
             location,
             Photo(Path(cell["photo"])),
-            *(cell.get(role, "") for role in ("label", "author", "licence")),
+            *(cell.get(role, "") for role in ("label", "author", "license")),
         )
 
 

@@ -58,7 +58,7 @@ def open_source(
     path: Path,
     photos: Path | None = None,
     columns: Mapping[str, str] | None = None,
-    licences: Sequence[str] = (),
+    licenses: Sequence[str] = (),
 ) -> Source:
     """The source at a path: archives of pairs, a folder of them or of geotagged photographs, a CSV or Parquet file.
 
@@ -70,9 +70,9 @@ def open_source(
             " what comes out."
         )
     if path.suffix.lower() in (".tar", ".zip") or (path.is_dir() and has_archives(path)):
-        if photos or licences:
+        if photos or licenses:
             raise SourceError(
-                f"{path} holds archives: photos and licences belong to a CSV. Leave them out, or"
+                f"{path} holds archives: photos and licenses belong to a CSV. Leave them out, or"
                 " name the CSV."
             )
         if path.is_dir() and (
@@ -84,9 +84,9 @@ def open_source(
             )
         return PairsSource(path, columns)
     if path.is_dir():
-        if photos or columns or licences:
+        if photos or columns or licenses:
             raise SourceError(
-                f"{path} is a folder: photos, columns and licences belong to a CSV. Leave them out."
+                f"{path} is a folder: photos, columns and licenses belong to a CSV. Leave them out."
             )
         return FolderSource(path)
-    return CsvSource(path, photos, columns, licences)
+    return CsvSource(path, photos, columns, licenses)

@@ -10,6 +10,7 @@ from typing import Any
 from img2loc.core import paths
 from img2loc.core.errors import MissingPackage, SourceError, UnknownName
 from img2loc.core.protocols import Source
+from img2loc.core.spelling import american
 from img2loc.data.captions import CaptionSource
 from img2loc.data.csv_source import GridSource, PointsSource
 from img2loc.data.open_source import Mixture, open_source
@@ -44,7 +45,7 @@ class Recipe:
     path: Path | None = None
     photos: Path | None = None
     columns: dict[str, str] = field(default_factory=dict)
-    licences: tuple[str, ...] = ()
+    licenses: tuple[str, ...] = ()
     template: str = ""
     level: str = "city"
     most: int = 30
@@ -105,9 +106,9 @@ class Recipe:
                     f" {self.obtain}"
                 )
             return open_source(
-                table, self.photos or self.path / self.archives, self.columns, self.licences
+                table, self.photos or self.path / self.archives, self.columns, self.licenses
             )
-        return open_source(self.path, self.photos, self.columns, self.licences)
+        return open_source(self.path, self.photos, self.columns, self.licenses)
 
 
 _TYPES: dict[str, type] = {
@@ -117,11 +118,11 @@ _TYPES: dict[str, type] = {
     **dict.fromkeys(("template", "level", "table", "archives"), str),
     **dict.fromkeys(("grid", "sample", "most"), int),
     "columns": dict,
-    "licences": list,
+    "licenses": list,
     "split": list,
     "source": list,
 }
-_OF_A_SOURCE = ("path", "photos", "table", "archives", "columns", "licences")
+_OF_A_SOURCE = ("path", "photos", "table", "archives", "columns", "licenses")
 
 
 def find(name: str) -> Recipe:
@@ -155,7 +156,7 @@ def content_of(path: Path, known: Mapping[str, type], remedy: str = "") -> dict[
     Raises SourceError, with the `remedy` where there is no such file.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = american(tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
         raise SourceError(f"There is no recipe {path}. {remedy}".rstrip()) from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -205,7 +206,7 @@ def _recipe(path: Path, name: str, content: dict[str, Any]) -> Recipe:
     beside: dict[str, Any] = {
         key: _located(path, content.pop(key)) for key in ("path", "photos") if key in content
     }
-    beside |= {key: tuple(content.pop(key)) for key in ("licences", "split") if key in content}
+    beside |= {key: tuple(content.pop(key)) for key in ("licenses", "split") if key in content}
     return replace(Recipe(name, **content), **beside)
 
 

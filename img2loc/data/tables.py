@@ -25,7 +25,7 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "id": ("id",),
     "label": ("label", "title", "caption"),
     "author": ("author", "ownernsid", "owner", "user_id", "photographer"),
-    "licence": ("licence", "license"),
+    "license": ("license", "licence"),
     "city": ("city", "town"),
     "region": ("region", "state", "admin1"),
     "country": ("country", "country_name"),
@@ -42,7 +42,7 @@ def usual(*roles: str) -> Roles:
     return {role: (COLUMN_NAMES[role],) for role in roles}
 
 
-USUAL = usual("photo", "lat", "lon", "id", "label", "author", "licence")
+USUAL = usual("photo", "lat", "lon", "id", "label", "author", "license")
 
 
 class Table(ABC):

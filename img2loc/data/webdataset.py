@@ -98,7 +98,7 @@ class PairsSource:
             identity,
             location,
             photo,
-            *(cells.get(role, "") for role in ("label", "author", "licence")),
+            *(cells.get(role, "") for role in ("label", "author", "license")),
         )
 
     def _cells(self, fields: Mapping[str, object]) -> dict[str, object]:

@@ -1,4 +1,7 @@
-"""A gallery's metadata, an Arrow file: id, lat, lon, label, author, licence, source; row i belongs to vector i."""
+"""A gallery's metadata, an Arrow file: id, lat, lon, label, author, licence, source; row i belongs to vector i.
+
+The files keep the British "licence" of the first galleries; an export says "license".
+"""
 
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -36,7 +39,7 @@ def table_of(items: Sequence[Item], source: str = "") -> "pa.Table":
         "lon": [at.lon for at in places],
         "label": [item.label for item in items],
         "author": [item.author for item in items],
-        "licence": [item.licence for item in items],
+        "licence": [item.license for item in items],
         "source": [item.source or source for item in items],
     }
     return pa.table(columns, schema=schema())

@@ -10,6 +10,7 @@ from typing import Any
 
 from img2loc.core.errors import ConfigError, first_line
 from img2loc.core.files import replacing, write_bytes
+from img2loc.core.spelling import american
 from img2loc.core.workspace import Workspace, plain
 
 CHECKPOINT = "training.pt"
@@ -63,7 +64,7 @@ def resume(folder: Path, plan: Mapping[str, Any]) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = american(torch.load(path, map_location="cpu", weights_only=True))
         before, state = content["plan"], content["state"]
     except Exception as error:  # A damaged file can make torch raise anything.
         raise ConfigError(

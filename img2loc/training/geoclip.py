@@ -63,7 +63,7 @@ class GeoClipTraining:
     weights: str = RANDOM
     epochs: int = 10
     batch_size: int = 512
-    optimiser: Literal["adam", "adamw"] = "adam"
+    optimizer: Literal["adam", "adamw"] = "adam"
     lr: float = 3e-5
     weight_decay: float = 1e-6
     gamma: float = 0.87
@@ -86,7 +86,7 @@ class GeoClipTraining:
                 self.batch_size >= 2,
                 "2 or more: a photograph needs another's place as a negative",
             ),
-            "optimiser": (self.optimiser in ("adam", "adamw"), '"adam" or "adamw"'),
+            "optimizer": (self.optimizer in ("adam", "adamw"), '"adam" or "adamw"'),
             "lr": (0 < self.lr < math.inf, "above 0"),
             "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
             "gamma": (0 < self.gamma <= 1, "above 0 and at most 1"),
@@ -206,7 +206,7 @@ class _Training:
             "weight_decay": settings.weight_decay,
             "fused": fused,
         }
-        self._optimiser = kinds[settings.optimiser](changing, **options)
+        self._optimizer = kinds[settings.optimizer](changing, **options)
         self._queue = Queue(settings.queue)
         self.history: list[dict[str, Any]] = []
 
@@ -224,7 +224,7 @@ class _Training:
         settings = self._settings
         random = torch.Generator().manual_seed(seed_of(settings.seed, EPOCH, epoch))
         rate = settings.lr * settings.gamma**epoch
-        for group in self._optimiser.param_groups:
+        for group in self._optimizer.param_groups:
             group["lr"] = rate
         order = self._rows[torch.randperm(len(self._rows), generator=random).numpy()]
         starts = range(0, len(order), settings.batch_size)
@@ -267,7 +267,7 @@ class _Training:
         """All that a later process needs to go on."""
         return {
             "parts": self._parts.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
             "queue": self._queue.points,
             "history": self.history,
             "photos": len(self._found),
@@ -286,7 +286,7 @@ class _Training:
             )
         checkpoint.refuse_fewer(folder, len(state["history"]), self._settings.epochs)
         self._parts.load_state_dict(state["parts"])
-        self._optimiser.load_state_dict(state["optimiser"])
+        self._optimizer.load_state_dict(state["optimizer"])
         self._queue = Queue(self._settings.queue, state["queue"])
         self.history = list(state["history"])
 
@@ -314,9 +314,9 @@ class _Training:
         places = parts.location_encoder(torch.cat(noisy).float().to(self._device))
         images = parts.head(torch.from_numpy(self._features(rows, epoch)).to(self._device))
         loss = contrast(images, places, parts.logit_scale.exp(), excluded)
-        self._optimiser.zero_grad()
+        self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        self._optimiser.step()
+        self._optimizer.step()
         with torch.no_grad():
             parts.logit_scale.clamp_(0, math.log(100))  # As CLIP: beyond, training turns unstable.
         self._queue.push(points)

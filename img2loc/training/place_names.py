@@ -26,18 +26,18 @@ def placed_photos(
     path: Path,
     photos: Path | None = None,
     columns: Mapping[str, str] | None = None,
-    licences: Sequence[str] = (),
+    licenses: Sequence[str] = (),
 ) -> Iterator[PlacedPhoto | Rejected]:
     """One for each row of the CSV or Parquet file, in its order, or the reason why it is of no use. Raises SourceError.
 
-    With `licences` only rows whose licence holds one of these phrases are taken, as `CsvSource`
+    With `licenses` only rows whose license holds one of these phrases are taken, as `CsvSource`
     does. Names are those of the columns city, region (or state) and country; a row that names no
     country gets all three from the town nearest to its coordinates, by GeoNames, as far as that is
     within 100 km.
     """
     table = open_table(path, ("photo", "lat", "lon"), {**USUAL, **usual(*NAMES)}, columns)
     rows = (row[1] for row in table if not isinstance(row, Rejected))
-    for entry in CsvSource(path, photos, columns, licences):
+    for entry in CsvSource(path, photos, columns, licenses):
         if isinstance(entry, Rejected):
             yield entry
             continue
@@ -60,6 +60,6 @@ def _is_of(row: Mapping[str, str], item: Item) -> bool:
     return (
         bool(row["photo"])
         and item.id == (row.get("id") or row["photo"])
-        and item.licence == row.get("licence", "")
+        and item.license == row.get("license", "")
         and item.location == location_of(row["lat"], row["lon"])
     )

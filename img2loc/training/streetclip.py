@@ -41,7 +41,7 @@ class StreetClipTraining:
     """How to train; the keys of [train.streetclip]. Raises ConfigError, or SourceError for a template that names no place.
 
     `model` is what is fine-tuned: a folder in transformers' format or a hub id in the cache. An
-    optimiser step is made of `accumulate` batches of `batch_size` photos. A template that is empty
+    optimizer step is made of `accumulate` batches of `batch_size` photos. A template that is empty
     leaves its level out. `dtype` is "float32", or "bfloat16" to compute in it where that is safe
     (weights stay in single precision).
     """
@@ -161,7 +161,7 @@ def _plan(settings: StreetClipTraining) -> dict[str, Any]:
 
 
 class _Run:
-    """The model in training, its optimiser and its photographs."""
+    """The model in training, its optimizer and its photographs."""
 
     def __init__(self, settings: StreetClipTraining, rows: Sequence[PlacedPhoto]) -> None:
         import torch
@@ -178,16 +178,16 @@ class _Run:
         self._network: Any = self._clip.network.train().requires_grad_(True)
         if not hasattr(self._network, "logit_scale"):
             raise ConfigError(f"{settings.model!r} has no temperature to train. Name a CLIP model.")
-        self._optimiser = torch.optim.AdamW(
+        self._optimizer = torch.optim.AdamW(
             self._network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
         )
 
     def state(self) -> dict[str, Any]:
-        return {"model": self._network.state_dict(), "optimiser": self._optimiser.state_dict()}
+        return {"model": self._network.state_dict(), "optimizer": self._optimizer.state_dict()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._network.load_state_dict(state["model"])
-        self._optimiser.load_state_dict(state["optimiser"])
+        self._optimizer.load_state_dict(state["optimizer"])
 
     def save(self, folder: Path) -> None:
         self._clip.save(folder)
@@ -240,8 +240,8 @@ class _Run:
     def _step(self) -> None:
         import torch
 
-        self._optimiser.step()
-        self._optimiser.zero_grad(set_to_none=True)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
             self._network.logit_scale.clamp_(max=_LARGEST_LOGIT_SCALE)
 

@@ -44,7 +44,7 @@ def test_pairs_give_items(tmp_path: Path) -> None:
     found = list(open_source(tmp_path))
     items = [entry for entry in found if isinstance(entry, Item)]
     assert [item.id for item in items] == [f"{n:09}" for n in range(5)]
-    assert (items[2].location, items[2].label, items[2].author, items[2].licence) == (
+    assert (items[2].location, items[2].label, items[2].author, items[2].license) == (
         Location(0.2, 1.5),
         "place 2",
         "me",
@@ -290,7 +290,7 @@ def test_recipes_of_several_sources(tmp_path: Path) -> None:
         ('[[source]]\npath = "y"\nencoder = "lite0"\n', "no key 'encoder'"),
         ("source = [3]\n", "should be a \\[\\[source\\]\\] table"),
         ('[[source]]\npath = "y"\ntable = 3\n', "table = 3 should be a str"),
-        ('path = "x.csv"\nlicences = [3]\n', r"licences = \[3\] should hold texts only"),
+        ('path = "x.csv"\nlicenses = [3]\n', r"licenses = \[3\] should hold texts only"),
         ('path = "x.csv"\ncolumns = {lat = 3}\n', "should hold texts only"),
     ],
 )

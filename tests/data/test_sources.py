@@ -35,7 +35,7 @@ def test_columns_are_found_by_their_usual_names(tmp_path: Path, header: str) -> 
     assert items[0].photo.path == tmp_path / "a.jpg"
 
 
-def test_order_of_columns_label_author_licence_and_id(tmp_path: Path) -> None:
+def test_order_of_columns_label_author_license_and_id(tmp_path: Path) -> None:
     text = "lon;author;id;photo;lat;label;license\n2,5;me;7;a.jpg;48;Paris;CC0\n-2.5;me;8;b.jpg;-48;;\n"
     rejected, item = CsvSource(csv(tmp_path, text))
     assert isinstance(rejected, Rejected)  # 2,5 is no number here
@@ -79,7 +79,7 @@ def test_bad_rows_are_rejected_with_their_line(tmp_path: Path) -> None:
     assert reasons[5] == "line 8: duplicate id"
 
 
-def test_licences_choose_rows(tmp_path: Path) -> None:
+def test_licenses_choose_rows(tmp_path: Path) -> None:
     rows = [
         "a.jpg,1,1,Public Domain",
         "b.jpg,1,2,CC-BY-SA-4.0 (x)",
@@ -87,8 +87,8 @@ def test_licences_choose_rows(tmp_path: Path) -> None:
         "d.jpg,1,4,CC0-1.0",
         "e.jpg,1,5,repo BSD-2",
     ]
-    path = csv(tmp_path, "file,lat,lon,licence\n" + "\n".join(rows))
-    chosen = CsvSource(path, licences=["public domain", "CC BY SA", "CC0", "BSD"])
+    path = csv(tmp_path, "file,lat,lon,license\n" + "\n".join(rows))
+    chosen = CsvSource(path, licenses=["public domain", "CC BY SA", "CC0", "BSD"])
     assert [entry.id for entry in chosen] == ["a.jpg", "b.jpg", "d.jpg", "e.jpg"]
     assert chosen.fingerprint != CsvSource(path).fingerprint
 

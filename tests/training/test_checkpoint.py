@@ -17,13 +17,13 @@ PLAN = {"lr": 1e-6, "templates": ("a", "b"), "data": "abc"}
 def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     assert checkpoint.resume(tmp_path, PLAN) is None
     network = torch.nn.Linear(3, 2)
-    optimiser = torch.optim.AdamW(network.parameters())
+    optimizer = torch.optim.AdamW(network.parameters())
     network(torch.ones(1, 3)).sum().backward()
-    optimiser.step()
+    optimizer.step()
     checkpoint.save(
         tmp_path,
         PLAN,
-        {"epoch": 2, "model": network.state_dict(), "optimiser": optimiser.state_dict()},
+        {"epoch": 2, "model": network.state_dict(), "optimizer": optimizer.state_dict()},
     )
     state = checkpoint.resume(tmp_path, PLAN)
     assert state is not None
@@ -31,7 +31,7 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     assert all(
         torch.equal(value, state["model"][key]) for key, value in network.state_dict().items()
     )
-    torch.optim.AdamW(torch.nn.Linear(3, 2).parameters()).load_state_dict(state["optimiser"])
+    torch.optim.AdamW(torch.nn.Linear(3, 2).parameters()).load_state_dict(state["optimizer"])
     assert [file.name for file in tmp_path.glob("training*")] == [checkpoint.CHECKPOINT]
 
 

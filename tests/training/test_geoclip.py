@@ -488,7 +488,7 @@ def test_no_usable_photo_is_a_sentence_and_can_be_mended(
         (["--set", "lr=fast"], r"\[train.geoclip\] lr = 'fast'"),
         (["--set", "lr"], r"is not KEY=VALUE"),
         (["--set", "lr=nan"], r"lr = nan: should be above 0"),
-        (["--set", 'optimiser="sgd"'], r"optimiser = 'sgd'"),
+        (["--set", 'optimizer="sgd"'], r"optimizer = 'sgd'"),
         (["--set", "batch_size=1"], r"batch_size = 1: should be 2 or more"),
         (["--fraction", "0"], r"fraction = 0.0: should be above 0 and at most 1"),
         (["--validation", "1"], r"validation = 1.0: should be a share below 1"),
@@ -623,7 +623,7 @@ def test_a_key_that_is_given_twice_is_a_usage_error(run: Cli, words: list[str]) 
     assert "is given twice" in said
 
 
-def test_streetclip_takes_a_recipes_licences(
+def test_streetclip_takes_a_recipes_licenses(
     tmp_path: Path, make_photo: MakePhoto, tiny_clip: Path, run: Cli
 ) -> None:
     path, recipe = toy_csv(tmp_path, make_photo), tmp_path / "free.toml"
@@ -632,13 +632,13 @@ def test_streetclip_takes_a_recipes_licences(
         f"{line},{('Peru', 'Chile')[n % 2]},{'CC BY 4.0' if n % 3 else 'all rights'}"
         for n, line in enumerate(lines[1:])
     ]
-    path.write_text("\n".join([f"{lines[0]},country,licence", *kept]))
+    path.write_text("\n".join([f"{lines[0]},country,license", *kept]))
     recipe.write_text('path = "toys.csv"\nlicences = ["CC BY"]\n')
     words = ["--model", tiny_clip, "--epochs", "1"]
     assert run("train", "streetclip", recipe, "--out", "S", *words)[0] == 0
     few = tmp_path / "few.csv"
     few.write_text(
-        "\n".join([f"{lines[0]},country,licence", *(line for line in kept if "CC BY" in line)])
+        "\n".join([f"{lines[0]},country,license", *(line for line in kept if "CC BY" in line)])
     )
     assert run("train", "streetclip", few, "--out", "F", *words)[0] == 0
     assert (Path("S") / "model.safetensors").read_bytes() == (

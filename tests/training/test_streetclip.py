@@ -165,10 +165,10 @@ def told(row: PlacedPhoto) -> list[str]:
 def test_accumulated_batches_weigh_like_one(
     rows: list[PlacedPhoto], quick: StreetClipTraining, tmp_path: Path
 ) -> None:
-    """36 photos in 3 accumulated batches are one step: the optimiser has counted one."""
+    """36 photos in 3 accumulated batches are one step: the optimizer has counted one."""
     train(rows, replace(quick, epochs=1, accumulate=12), tmp_path / "run")
     state = torch.load(tmp_path / "run" / checkpoint.CHECKPOINT, weights_only=True)["state"]
-    assert {int(entry["step"]) for entry in state["optimiser"]["state"].values()} == {1}
+    assert {int(entry["step"]) for entry in state["optimizer"]["state"].values()} == {1}
 
 
 def test_unreadable_and_placeless_photos_are_counted(
@@ -274,7 +274,7 @@ def test_a_training_that_diverges_stops_and_leaves_the_last_checkpoint(
 
 def test_dropped_rows_leave_names_where_they_belong(tmp_path: Path) -> None:
     lines = [
-        ("id", "file", "lat", "lon", "country", "licence"),
+        ("id", "file", "lat", "lon", "country", "license"),
         ("a", "a.jpg", 1, 2, "Wrong", "all rights reserved"),
         ("a", "a.jpg", 1, 2, "Gaul", "CC BY 4.0"),
         ("b", "b.jpg", 95, 0, "Wrong", "CC BY 4.0"),
@@ -287,7 +287,7 @@ def test_dropped_rows_leave_names_where_they_belong(tmp_path: Path) -> None:
         csv.writer(file).writerows(lines)
     found = [
         row
-        for row in placed_photos(tmp_path / "all.csv", licences=["CC BY"])
+        for row in placed_photos(tmp_path / "all.csv", licenses=["CC BY"])
         if isinstance(row, PlacedPhoto)
     ]
     assert [(row.photo.path.name, row.country) for row in found] == [

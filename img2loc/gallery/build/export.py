@@ -15,10 +15,12 @@ def export(gallery: Gallery, out: Path) -> int:
     """
     import pyarrow.parquet as pq
 
+    at = schema().get_field_index("licence")
+    columns = schema().set(at, schema().field(at).with_name("license"))
     try:
-        with replacing(out) as draft, pq.ParquetWriter(draft, schema()) as writer:
+        with replacing(out) as draft, pq.ParquetWriter(draft, columns) as writer:
             for batch in gallery.metadata.batches():
-                writer.write_batch(batch)
+                writer.write_batch(batch.from_arrays(batch.columns, schema=columns))
     except OSError as error:
         raise GalleryError(
             f"{out} cannot be written ({error.strerror or error}). Choose another place."

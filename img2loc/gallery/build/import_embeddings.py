@@ -127,7 +127,7 @@ class Embeddings:
             if isinstance(location, str):
                 yield Rejected(identity, location)
             else:
-                rest = (row.get(role, "") for role in ("label", "author", "licence"))
+                rest = (row.get(role, "") for role in ("label", "author", "license"))
                 yield (
                     Item(identity, location, Photo(Path(row.get("photo") or identity)), *rest),
                     (vector / length).astype(np.float32),
