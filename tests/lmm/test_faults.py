@@ -88,10 +88,10 @@ class RawServer:
             stream.flush()
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             return False
+        if status.startswith("200"):
+            self.sent.append(text)  # Before it is sent: the test may end while this thread waits.
         stream.write(head + body)
         stream.flush()
-        if status.startswith("200"):
-            self.sent.append(text)
         return True
 
 
