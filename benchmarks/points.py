@@ -19,7 +19,7 @@ import torch
 
 from img2loc.core.memory import return_large_blocks
 from img2loc.core.types import Embeddings, Location
-from img2loc.data.csv_source import GridSource
+from img2loc.data.points import GridSource
 from img2loc.encoders import geoclip_towers
 from img2loc.encoders.geoclip import GeoClip
 from img2loc.encoders.lite0 import Lite0

@@ -139,7 +139,7 @@ def _listed(paths: list[Path]) -> "list[Photo]":
     """The photos that files, folders and - stand for; a folder without any is only said, if there are others."""
     from img2loc.core.errors import SourceError
     from img2loc.core.types import Photo
-    from img2loc.data.csv_source import photo_files
+    from img2loc.data.folder import photo_files
 
     photos: list[Photo] = []
     empty: list[str] = []

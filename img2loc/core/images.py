@@ -1,11 +1,12 @@
-"""Bytes of any photograph → upright 8-bit RGB pixels, and pixels → a small JPEG that carries nothing else."""
+"""Any photograph → upright 8-bit RGB pixels; pixels → a small JPEG without metadata."""
 
 import io
 import math
 import stat
 import struct
 import threading
-from contextlib import nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 
@@ -15,43 +16,19 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from img2loc.core.errors import UnreadablePhoto
 
 SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".webp",
-        ".gif",
-        ".bmp",
-        ".tif",
-        ".tiff",
-        ".jp2",
-        ".avif",
-        ".heic",
-        ".heif",
-        ".hif",
-        ".mpo",
-        ".ppm",
-    ]
+    ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .jp2 .avif .heic .heif .hif .mpo"
+    " .ppm".split()
 )
 _HEIC = frozenset((".heic", ".heif", ".hif"))
 _LARGE_PIXELS, _MOST_PIXELS = 24_000_000, 80_000_000
 _MOST_BYTES = 500_000_000
 _LONGEST_STRIP = 16
 _one_large = threading.Lock()
-# Everything that Pillow's decoders raise on damaged files.
 _DAMAGED = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, IndexError, KeyError, MemoryError),
     struct.error,
-    MemoryError,
-    IndexError,
-    KeyError,
-    TypeError,
 )
+"""What Pillow's decoders raise on damaged files."""
 
 try:
     from pillow_heif import register_heif_opener
@@ -65,52 +42,41 @@ else:
 def upright(
     source: Path | bytes, side: int | None = None, shorter: int | None = None
 ) -> Image.Image:
-    """Decode a photograph as it was meant to be seen: turned by its EXIF orientation, RGB, 8 bits, on white.
+    """Decode a photograph: turned by its EXIF orientation, RGB, 8 bits, on white, no metadata.
 
-    The image carries no EXIF, comment or profile. Of a strip longer than 16 times its width the
-    middle is kept. Memory is bounded: large photographs are decoded one at a time, very large JPEGs
-    at a fraction of their size, and others refused. With `side`, a JPEG is decoded no larger than
-    its longer side needs to be, and with `shorter`, its shorter side. Raises UnreadablePhoto with
-    the reason.
+    Of a strip longer than 16 times its width the middle is kept. Memory is bounded: large
+    photographs are decoded one at a time, very large JPEGs at a fraction of their size, and others
+    refused. With `side`, a JPEG is decoded no larger than its longer side needs to be, and with
+    `shorter`, its shorter side. Raises UnreadablePhoto with the reason.
+    """
+    with opened(source) as image:
+        scalable = image.format in ("JPEG", "MPO")
+        wanted = ((side, max), (shorter, min))
+        scale = max((pixels / of(image.size) for pixels, of in wanted if pixels), default=1.0)
+        if scale < 1 and scalable:
+            image.draft("RGB", (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+        if image.width * image.height > _LARGE_PIXELS and scalable:
+            image.draft("RGB", (image.width // 2, image.height // 2))
+        pixels = image.width * image.height
+        if pixels > _MOST_PIXELS:
+            raise UnreadablePhoto(
+                f"too large to decode safely ({pixels / 1e6:.0f} million pixels, at most"
+                f" {_MOST_PIXELS / 1e6:.0f})"
+            )
+        with _one_large if pixels > _LARGE_PIXELS else nullcontext():
+            image.load()
+            return _rgb(_turned(_middle(image)))
+
+
+@contextmanager
+def opened(source: Path | bytes) -> Iterator[Image.Image]:
+    """A photograph whose pixels are not decoded yet.
+
+    Raises UnreadablePhoto, also for what the block raises on a damaged one.
     """
     try:
         with _open(source) as image:
-            pixels = image.width * image.height
-            scale = max(
-                (
-                    wanted / has(image.size)
-                    for wanted, has in ((side, max), (shorter, min))
-                    if wanted
-                ),
-                default=1.0,
-            )
-            if scale < 1 and image.format in ("JPEG", "MPO"):
-                image.draft(
-                    "RGB", (math.ceil(image.width * scale), math.ceil(image.height * scale))
-                )
-                pixels = image.width * image.height
-            if pixels > _LARGE_PIXELS and image.format in ("JPEG", "MPO"):
-                image.draft("RGB", (image.width // 2, image.height // 2))
-                pixels = image.width * image.height
-            if pixels > _MOST_PIXELS:
-                raise UnreadablePhoto(
-                    f"too large to decode safely ({pixels / 1e6:.0f} million pixels, at most"
-                    f" {_MOST_PIXELS / 1e6:.0f})"
-                )
-            with _one_large if pixels > _LARGE_PIXELS else nullcontext():
-                image.load()
-                return _rgb(_turned(_middle(image)))
-    except Image.DecompressionBombError as error:
-        raise UnreadablePhoto(f"too large to decode safely ({error})") from error
-    except _DAMAGED as error:
-        raise UnreadablePhoto(f"damaged image: {str(error) or type(error).__name__}") from error
-
-
-def exif_of(source: Path | bytes) -> Image.Exif:
-    """The EXIF block of a photograph, without decoding its pixels. Raises UnreadablePhoto."""
-    try:
-        with _open(source) as image:
-            return image.getexif()
+            yield image
     except Image.DecompressionBombError as error:
         raise UnreadablePhoto(f"too large to decode safely ({error})") from error
     except _DAMAGED as error:
@@ -118,7 +84,7 @@ def exif_of(source: Path | bytes) -> Image.Exif:
 
 
 def jpeg(image: Image.Image, side: int, quality: int = 85) -> bytes:
-    """Re-encode pixels as a JPEG whose longer side is at most `side` pixels, with no metadata at all."""
+    """Re-encode pixels as a JPEG without metadata, its longer side at most `side` pixels."""
     small = image.copy() if max(image.size) > side or image.info else image
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     small.info = {}  # Pillow's writer would carry a JPEG comment over from here.
@@ -148,9 +114,8 @@ def _open(source: Path | bytes) -> Image.Image:
         except FileNotFoundError as error:
             raise UnreadablePhoto("no such file") from error
         except (OSError, ValueError) as error:
-            raise UnreadablePhoto(
-                f"cannot be read: {getattr(error, 'strerror', None) or error}"
-            ) from error
+            reason = getattr(error, "strerror", None) or error
+            raise UnreadablePhoto(f"cannot be read: {reason}") from error
         if not stat.S_ISREG(facts.st_mode):
             raise UnreadablePhoto("cannot be read: it is not a regular file")
         if not facts.st_size:
@@ -165,43 +130,28 @@ def _open(source: Path | bytes) -> Image.Image:
     except UnidentifiedImageError as error:
         if name in _HEIC and not HEIC_READABLE:
             raise UnreadablePhoto("HEIC needs pillow-heif: pip install 'img2loc[heic]'") from error
-        raise UnreadablePhoto("not an image, or of a format that is not read") from error
+        raise UnreadablePhoto("not an image, or in a format that is not supported") from error
     except OSError as error:
         raise UnreadablePhoto(f"cannot be read: {error.strerror or error}") from error
 
 
 @cache
 def _formats() -> list[str]:
-    """The formats of photographs that this Pillow reads; no PostScript, which would start another program."""
+    """The formats of photographs that this Pillow reads; not PostScript, which runs a program."""
     Image.init()
-    wanted = (
-        "JPEG",
-        "MPO",
-        "PNG",
-        "WEBP",
-        "GIF",
-        "BMP",
-        "TIFF",
-        "JPEG2000",
-        "AVIF",
-        "HEIF",
-        "PPM",
-        "TGA",
-        "ICO",
-    )
+    wanted = "JPEG MPO PNG WEBP GIF BMP TIFF JPEG2000 AVIF HEIF PPM TGA ICO".split()
     return [name for name in wanted if name in Image.OPEN]
 
 
 def _middle(image: Image.Image) -> Image.Image:
-    """The middle of a very long strip, which every centre crop would keep anyway."""
+    """The middle of a very long strip: what a centre crop keeps."""
     longest = _LONGEST_STRIP * min(image.size)
     if max(image.size) <= longest:
         return image
     left, top = max(0, (image.width - longest) // 2), max(0, (image.height - longest) // 2)
     exif = image.getexif()
-    cropped = image.crop(
-        (left, top, left + min(image.width, longest), top + min(image.height, longest))
-    )
+    right, bottom = left + min(image.width, longest), top + min(image.height, longest)
+    cropped = image.crop((left, top, right, bottom))
     cropped.info = {**image.info, "exif": exif.tobytes()}
     return cropped
 
@@ -233,9 +183,7 @@ def _to_8_bits(image: Image.Image) -> Image.Image:
     else:
         full = 255.0 if image.mode == "I" and peak <= 255 else 65535.0
     small = np.empty(grey.shape, dtype=np.uint8)
-    for top in range(
-        0, len(grey), 256
-    ):  # In strips: whole, the arithmetic would take eight times the photograph.
+    for top in range(0, len(grey), 256):  # In strips: at once would take eight times the memory.
         strip = np.nan_to_num(grey[top : top + 256].astype(np.float32)) * (255.0 / full)
         small[top : top + 256] = np.clip(strip, 0, 255).round()
     return Image.fromarray(small)

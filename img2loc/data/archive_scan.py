@@ -1,4 +1,4 @@
-"""Files of tar and zip archives → volumes, and each volume gone through once for what lies in it."""
+"""Tar and zip files, whole or in numbered parts → a list of what lies in each, by one scan."""
 
 import io
 import re
@@ -14,72 +14,73 @@ from typing import Any
 from img2loc.core.errors import SourceError
 
 PLAIN, ZIP_STORED, ZIP_DEFLATED = range(3)
-"""How a file lies in its archive: as it is, or behind a header of its own, as it is or deflated."""
-_PIECE = re.compile(r"(?P<stem>.*?[^0-9])(?P<number>\d{2,})$")
-_GO_ON = "Put it back, and run the same command again: what is done is kept."
+"""How a file lies in its archive: plain, or behind a zip's header, stored or deflated."""
+_ZIP_KINDS = {zipfile.ZIP_STORED: ZIP_STORED, zipfile.ZIP_DEFLATED: ZIP_DEFLATED}
+_PART = re.compile(r"(?P<stem>.*?[^0-9])(?P<number>\d{2,})$")
+_REMEDY = "Put it back, and run the same command again: what is done is kept."
 _DAMAGED = (ValueError, OverflowError, IndexError, struct.error, NotImplementedError)
-"""What Python's readers of archives raise on damaged ones besides their own errors."""
+"""What Python's archive readers raise on damaged files besides their own errors."""
 Row = tuple[str, int, int, int]
 """Name, offset, size and kind."""
 
 
 @dataclass(frozen=True, slots=True)
-class Volume:
-    """A file, or the pieces of one in their order, read as one stretch of bytes."""
+class ArchiveFile:
+    """An archive's file, or its parts in their order, read as one."""
 
     paths: tuple[Path, ...]
     sizes: tuple[int, ...]
 
     @property
     def name(self) -> str:
-        """The file's, or the first and the last piece's."""
+        """The file's name, or the first and the last part's."""
         return " to ".join(dict.fromkeys((self.paths[0].name, self.paths[-1].name)))
 
     @property
     def size(self) -> int:
-        """Bytes of all pieces."""
+        """Bytes of all parts."""
         return sum(self.sizes)
 
     def read(self, offset: int, size: int) -> bytes:
-        """These bytes.
+        """The bytes there.
 
         Raises SourceError where they are gone: no photograph's fault, so the work stops.
         """
-        parts = []
+        chunks = []
         for path, length in zip(self.paths, self.sizes, strict=True):
             if size and offset < length:
-                wanted = min(size, length - offset)
-                parts.append(_read(path, offset, wanted))
-                size, offset = size - wanted, 0
+                count = min(size, length - offset)
+                chunks.append(_read(path, offset, count))
+                size, offset = size - count, 0
             else:
                 offset -= length
-        return b"".join(parts)
+        return b"".join(chunks)
 
 
-def volumes_among(files: Sequence[Path]) -> Iterator[Volume]:
-    """Archives among files; pieces that go on with the one before are put to it."""
-    pieces: list[Path] = []
+def among(files: Sequence[Path]) -> Iterator[ArchiveFile]:
+    """The archives among files sorted by name, each with its parts."""
+    parts: list[Path] = []
     for file in files:
         if file.suffix.lower() in (".tar", ".zip"):
-            yield from _joined(pieces)
-            pieces = []
+            yield from _joined(parts)
             yield from _joined([file])
-        elif _PIECE.match(file.name):
-            if pieces and _follows(pieces[-1], file) and not _begins_a_tar(file):
-                pieces.append(file)
-            elif _begins_a_tar(file):
-                yield from _joined(pieces)
-                pieces = [file]
-    yield from _joined(pieces)
+            parts = []
+        elif _PART.match(file.name):
+            if _begins_a_tar(file):
+                yield from _joined(parts)
+                parts = [file]
+            elif parts and _follows(parts[-1], file):
+                parts.append(file)
+    yield from _joined(parts)
 
 
-def _joined(pieces: Sequence[Path]) -> Iterator[Volume]:
-    if pieces:
-        yield Volume(tuple(pieces), tuple(piece.stat().st_size for piece in pieces))
+def _joined(parts: Sequence[Path]) -> Iterator[ArchiveFile]:
+    if parts:
+        yield ArchiveFile(tuple(parts), tuple(part.stat().st_size for part in parts))
 
 
 def _follows(before: Path, file: Path) -> bool:
-    one, two = _PIECE.match(before.name), _PIECE.match(file.name)
+    one, two = _PART.match(before.name), _PART.match(file.name)
     return bool(
         one and two and one["stem"] == two["stem"] and int(one["number"]) + 1 == int(two["number"])
     )
@@ -102,92 +103,84 @@ def _read(path: Path, offset: int, size: int) -> bytes:
     except OSError as error:
         raise _gone(path, error) from error
     if len(content) < size:
-        raise SourceError(f"{path} has become shorter. {_GO_ON}")
+        raise SourceError(f"{path} has become shorter. {_REMEDY}")
     return content
 
 
 def _gone(path: Path, error: OSError) -> SourceError:
-    return SourceError(f"{path} cannot be read any more ({error.strerror or error}). {_GO_ON}")
+    return SourceError(f"{path} cannot be read any more ({error.strerror or error}). {_REMEDY}")
 
 
 class TarScan:
-    """The regular files of a tar; `torn` is known once they have been gone through."""
+    """The regular files of a tar; `damage` is known after the iteration."""
 
-    def __init__(self, volume: Volume) -> None:
-        self._volume = volume
-        self.torn = ""
+    def __init__(self, file: ArchiveFile) -> None:
+        self._file = file
+        self.damage = ""
 
     def __iter__(self) -> Iterator[Row]:
-        count = 0
+        count, size = 0, self._file.size
         try:
-            stream = _Stream(self._volume)
+            stream = _Stream(self._file)
             with tarfile.open(fileobj=stream, mode="r:", errors="backslashreplace") as tar:
                 while (member := tar.next()) is not None:
-                    tar.members.clear()  # type: ignore[attr-defined]  # Else it would remember them all.
-                    if member.size < 0 or member.offset_data + member.size > self._volume.size:
+                    tar.members.clear()  # type: ignore[attr-defined]  # Else all stay in memory.
+                    if member.size < 0 or member.offset_data + member.size > size:
                         break
                     if member.isreg():
                         count += 1
                         yield member.name.removeprefix("./"), member.offset_data, member.size, PLAIN
-                ends = tar.offset if member is None else member.offset
+                end = tar.offset if member is None else member.offset
         except (tarfile.TarError, *_DAMAGED):
-            ends = min(stream.tell(), self._volume.size) if count else 0
+            end = min(stream.tell(), size) if count else 0
             member = None
         except OSError as error:
-            raise _gone(self._volume.paths[0], error) from error
-        stream.seek(ends)
+            raise _gone(self._file.paths[0], error) from error
+        stream.seek(end)
         if member is not None or stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            self.torn = (
-                f"{self._volume.name} breaks off at byte {ends:,}: the {count:,} files before that"
-                " are used"
+            self.damage = (
+                f"{self._file.name} breaks off at byte {end:,}: the {count:,} files before that are"
+                " used"
             )
             if not count:
-                self.torn += ", and it may be empty, compressed or no tar file"
+                self.damage += ", and it may be empty, compressed or no tar file"
 
 
 class ZipScan:
-    """The files of a zip."""
+    """The files of a zip; `damage` is known after the iteration."""
 
-    def __init__(self, volume: Volume) -> None:
-        self._volume = volume
-        self.torn = ""
+    def __init__(self, file: ArchiveFile) -> None:
+        self._file = file
+        self.damage = ""
 
     def __iter__(self) -> Iterator[Row]:
         try:
-            with zipfile.ZipFile(self._volume.paths[0]) as opened:
+            with zipfile.ZipFile(self._file.paths[0]) as opened:
                 for entry in opened.infolist():
-                    if entry.is_dir() or entry.compress_type not in (
-                        zipfile.ZIP_STORED,
-                        zipfile.ZIP_DEFLATED,
-                    ):
-                        continue
-                    kind = ZIP_STORED if entry.compress_type == zipfile.ZIP_STORED else ZIP_DEFLATED
-                    yield (
-                        entry.filename.removeprefix("./"),
-                        entry.header_offset,
-                        entry.compress_size,
-                        kind,
-                    )
+                    kind = _ZIP_KINDS.get(entry.compress_type)
+                    if kind is not None and not entry.is_dir():
+                        name = entry.filename.removeprefix("./")
+                        yield name, entry.header_offset, entry.compress_size, kind
         except (zipfile.BadZipFile, *_DAMAGED):
-            self.torn = (
-                f"{self._volume.name} breaks off or is damaged: its directory, at its end, cannot"
-                " be read"
+            self.damage = (
+                f"{self._file.name} breaks off or is damaged: its directory, at its end, cannot be"
+                " read"
             )
         except OSError as error:
-            raise _gone(self._volume.paths[0], error) from error
+            raise _gone(self._file.paths[0], error) from error
 
 
 class _Stream(io.RawIOBase):
-    """A volume as a file that can be read and sought in."""
+    """An archive's parts as one file that can be read and sought in."""
 
-    def __init__(self, volume: Volume) -> None:
-        self._volume, self._at = volume, 0
-        self._files = [path.open("rb", buffering=0) for path in volume.paths]
-        self._starts = [sum(volume.sizes[:number]) for number in range(len(volume.sizes))]
+    def __init__(self, file: ArchiveFile) -> None:
+        self._size, self._at = file.size, 0
+        self._parts = [path.open("rb", buffering=0) for path in file.paths]
+        self._starts = [sum(file.sizes[:number]) for number in range(len(file.sizes))]
 
     def close(self) -> None:
-        for file in self._files:
-            file.close()
+        for part in self._parts:
+            part.close()
         super().close()
 
     def readable(self) -> bool:
@@ -200,18 +193,16 @@ class _Stream(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = (
-            offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._volume.size}[whence]
-        )
+        self._at = offset + (0, self._at, self._size)[whence]
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        view, got = memoryview(buffer), 0
-        while got < len(view) and self._at < self._volume.size:
+        view, count = memoryview(buffer), 0
+        while count < len(view) and self._at < self._size:
             number = bisect_right(self._starts, self._at) - 1
-            self._files[number].seek(self._at - self._starts[number])
-            read = self._files[number].readinto(view[got:])
+            self._parts[number].seek(self._at - self._starts[number])
+            read = self._parts[number].readinto(view[count:])
             if not read:
                 break
-            self._at, got = self._at + read, got + read
-        return got
+            self._at, count = self._at + read, count + read
+        return count

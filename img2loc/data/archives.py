@@ -1,8 +1,7 @@
-"""Tar and zip files → what lies in them at which offset: photographs are read in place, and nothing is unpacked.
+"""Tar and zip files → what lies in them at which offset: photographs are read in place.
 
-A tar file may come in numbered pieces that are one file when put together, as MP16-Pro does
-(mp-16-images00 to 18). What is in an archive is looked up once and kept in the user's cache folder,
-memory-mapped from then on.
+Nothing is unpacked. A tar file may come in numbered parts, as MP16-Pro does (mp-16-images00 to 18).
+What lies in an archive is listed once, in a memory-mapped catalogue in the user's cache folder.
 """
 
 import hashlib
@@ -19,17 +18,19 @@ from typing import Any
 from img2loc.core import paths
 from img2loc.core.errors import SourceError, UnreadablePhoto
 from img2loc.core.files import replacing
-from img2loc.data.archive_scan import PLAIN, ZIP_STORED, TarScan, Volume, ZipScan, volumes_among
+from img2loc.data.archive_scan import PLAIN, ZIP_STORED, ArchiveFile, TarScan, ZipScan, among
 
 _BATCH = 65_536
 _VERSION = 1
+_ZIP_HEADER = 30
+"""Bytes of a file's header in a zip, without its name and extra field."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
     """A file inside an archive: call it for its bytes."""
 
-    volume: Volume
+    file: ArchiveFile
     offset: int
     size: int
     kind: int
@@ -40,15 +41,10 @@ class Member:
         Raises UnreadablePhoto where they are damaged, SourceError where the archive is gone.
         """
         if self.kind == PLAIN:
-            return self.volume.read(self.offset, self.size)
-        header = self.volume.read(self.offset, 30)
-        begins = (
-            self.offset
-            + 30
-            + int.from_bytes(header[26:28], "little")
-            + int.from_bytes(header[28:30], "little")
-        )
-        content = self.volume.read(begins, self.size)
+            return self.file.read(self.offset, self.size)
+        header = self.file.read(self.offset, _ZIP_HEADER)
+        name, extra = (int.from_bytes(header[at : at + 2], "little") for at in (26, 28))
+        content = self.file.read(self.offset + _ZIP_HEADER + name + extra, self.size)
         if self.kind == ZIP_STORED:
             return content
         try:
@@ -58,42 +54,36 @@ class Member:
 
 
 class Archive:
-    """The files in a volume, in their order;
+    """The files in an archive, in their order; `damage` says where it is truncated, "" if whole."""
 
-    `torn` says where it breaks off, and is empty where it is whole.
-    """
-
-    def __init__(self, volume: Volume) -> None:
-        self.volume = volume
-        found = _catalogue(volume)
-        self._table = found.slice(0, found.num_rows - 1)
-        self.torn = str(found["name"][-1].as_py())
+    def __init__(self, file: ArchiveFile) -> None:
+        self.file = file
+        table = _catalogue(file)
+        self._table = table.slice(0, table.num_rows - 1)
+        self.damage = str(table["name"][-1].as_py())
 
     def __len__(self) -> int:
         """Files in it."""
         return int(self._table.num_rows)
 
     def names(self) -> Iterator[str]:
-        """Their names, without a "./" before them."""
+        """Their names, without a leading "./"."""
         for batch in self._table["name"].chunks:
             yield from batch.to_pylist()
 
     def member(self, number: int) -> tuple[str, Member]:
-        """One of them, by its place: its name, and what reads it."""
+        """The name of a file by its number, and what reads it."""
         name, offset, size, kind = (
             self._table[column][number].as_py() for column in ("name", "offset", "size", "kind")
         )
-        return name, Member(self.volume, offset, size, kind)
+        return name, Member(self.file, offset, size, kind)
 
     def digest(self) -> bytes:
-        """What changes with the names, places and sizes of its files, and not with where it lies."""
-        sha = hashlib.sha256(self.torn.encode())
+        """SHA-256 of its files' names, offsets and sizes; the same wherever the archive lies."""
+        sha = hashlib.sha256(self.damage.encode())
         for batch in self._table.to_batches():
-            sha.update(
-                json.dumps(
-                    [batch[column].to_pylist() for column in ("name", "offset", "size")]
-                ).encode()
-            )
+            columns = [batch[column].to_pylist() for column in ("name", "offset", "size")]
+            sha.update(json.dumps(columns).encode())
         return sha.digest()
 
 
@@ -104,43 +94,36 @@ def find_archives(place: Path) -> list[Archive]:
     """
     if not place.exists():
         raise SourceError(f"There is no file or folder {place}.")
-    try:
-        files = (
-            sorted(entry for entry in place.iterdir() if entry.is_file())
-            if place.is_dir()
-            else [place]
-        )
-        return [Archive(volume) for volume in volumes_among(files)]
-    except OSError as error:
-        raise SourceError(f"{place} cannot be read: {error.strerror or error}.") from error
+    return [Archive(file) for file in _archive_files(place)]
 
 
 def has_archives(folder: Path) -> bool:
     """Whether archives lie directly in a folder. Raises SourceError where it cannot be read."""
+    return next(_archive_files(folder), None) is not None
+
+
+def _archive_files(place: Path) -> Iterator[ArchiveFile]:
     try:
-        return (
-            next(
-                volumes_among(sorted(entry for entry in folder.iterdir() if entry.is_file())), None
-            )
-            is not None
-        )
+        inside = place.is_dir()
+        files = sorted(file for file in place.iterdir() if file.is_file()) if inside else [place]
+        yield from among(files)
     except OSError as error:
-        raise SourceError(f"{folder} cannot be read: {error.strerror or error}.") from error
+        raise SourceError(f"{place} cannot be read: {error.strerror or error}.") from error
 
 
-def _catalogue(volume: Volume) -> Any:
-    """The table of what is in a volume, memory-mapped: made now, or found in the cache."""
+def _catalogue(file: ArchiveFile) -> Any:
+    """The memory-mapped table of the files in an archive, from the cache or a scan."""
     import pyarrow as pa
 
     facts = [
         (str(path.resolve()), size, path.stat().st_mtime_ns)
-        for path, size in zip(volume.paths, volume.sizes, strict=True)
+        for path, size in zip(file.paths, file.sizes, strict=True)
     ]
     identity = hashlib.sha256(json.dumps([_VERSION, facts]).encode()).hexdigest()
     path = paths.catalogues() / f"{identity}.arrow"
-    with suppress(OSError, pa.ArrowInvalid):  # None yet, or one that a crash left torn.
+    with suppress(OSError, pa.ArrowInvalid):  # None yet, or one that a crash has damaged.
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    scan = ZipScan(volume) if volume.paths[0].suffix.lower() == ".zip" else TarScan(volume)
+    scan = ZipScan(file) if file.paths[0].suffix.lower() == ".zip" else TarScan(file)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path, f".{os.getpid()}.tmp") as draft:
@@ -148,14 +131,14 @@ def _catalogue(volume: Volume) -> Any:
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except OSError as error:
         raise SourceError(
-            f"What lies in {volume.name} is noted in {path.parent}, which cannot be written"
+            f"The catalogue of {file.name} cannot be written to {path.parent}"
             f" ({error.strerror or error}). Make room there, or name another place:"
             " IMG2LOC_HOME=DIR."
         ) from error
 
 
 def _write(path: Path, scan: TarScan | ZipScan) -> None:
-    """Write the rows of a scan, batch by batch, and how it ended as one more row."""
+    """Write the rows of a scan, batch by batch, and its damage as one more row."""
     import pyarrow as pa
 
     schema = pa.schema(
@@ -164,9 +147,6 @@ def _write(path: Path, scan: TarScan | ZipScan) -> None:
     rows = iter(scan)
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         while batch := list(islice(rows, _BATCH)):
-            writer.write(
-                pa.record_batch(
-                    [list(column) for column in zip(*batch, strict=True)], schema=schema
-                )
-            )
-        writer.write(pa.record_batch([[scan.torn], [0], [0], [PLAIN]], schema=schema))
+            columns = [list(column) for column in zip(*batch, strict=True)]
+            writer.write(pa.record_batch(columns, schema=schema))
+        writer.write(pa.record_batch([[scan.damage], [0], [0], [PLAIN]], schema=schema))

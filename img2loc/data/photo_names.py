@@ -73,7 +73,7 @@ def hashed(names: Iterable[str]) -> Hashes:
     return np.fromiter((int.from_bytes(digest, "little") for digest in digests), np.uint64)
 
 
-class Seen:
+class SeenIds:
     """Which ids were there before, whether written with folders or underscores: eight bytes an id, however many there are."""
 
     def __init__(self) -> None:

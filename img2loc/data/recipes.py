@@ -12,8 +12,9 @@ from img2loc.core.errors import MissingPackage, SourceError, UnknownName
 from img2loc.core.protocols import Source
 from img2loc.core.spelling import american
 from img2loc.data.captions import CaptionSource
-from img2loc.data.csv_source import GridSource, PointsSource
-from img2loc.data.open_source import Mixture, open_source
+from img2loc.data.concat import Concat
+from img2loc.data.open_source import open_source
+from img2loc.data.points import GridSource, PointsSource
 
 KINDS = ("photos", "points", "texts")
 """What a gallery can be of."""
@@ -81,7 +82,7 @@ class Recipe:
         if self.grid is not None:
             return GridSource(self.grid)
         if self.sources:
-            return Mixture([(recipe.name, recipe.source()) for recipe in self.sources])
+            return Concat([(recipe.name, recipe.source()) for recipe in self.sources])
         if self.path is None:
             raise SourceError(
                 f"The recipe {self.name!r} needs your copy of its photographs. {self.obtain} Then:"

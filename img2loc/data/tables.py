@@ -5,7 +5,7 @@ import csv
 import hashlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import dropwhile
 from pathlib import Path
@@ -37,12 +37,12 @@ _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 _BATCH = 4096
 
 
-def usual(*roles: str) -> Roles:
-    """These roles under their usual names."""
+def known_names(*roles: str) -> Roles:
+    """These roles with their known column names."""
     return {role: (COLUMN_NAMES[role],) for role in roles}
 
 
-USUAL = usual("photo", "lat", "lon", "id", "label", "author", "license")
+PHOTO_ROLES = known_names("photo", "lat", "lon", "id", "label", "author", "license")
 
 
 class Table(ABC):
@@ -79,7 +79,7 @@ class Table(ABC):
 def open_table(
     path: Path,
     required: Sequence[str],
-    roles: Roles = USUAL,
+    roles: Roles = PHOTO_ROLES,
     columns: Mapping[str, str] | None = None,
 ) -> Table:
     """The table in a Parquet file (.parquet), else a CSV (comma, semicolon or tab), with those `roles` that it has columns for.
@@ -233,6 +233,15 @@ def _text(value: object) -> str:
     return "" if value is None else str(value).strip()
 
 
+def check_roles(roles: Iterable[str]) -> None:
+    """Raise SourceError for a role that no column can have."""
+    for role in roles:
+        if role not in COLUMN_NAMES:
+            raise SourceError(
+                f"There is no column role {role!r}. Known: {', '.join(COLUMN_NAMES)}."
+            )
+
+
 def _find_columns(
     path: Path,
     header: Sequence[str],
@@ -243,11 +252,8 @@ def _find_columns(
     """Role → the column's name in this file."""
     if not header:
         raise SourceError(f"{path} is empty. Name a file with a header and rows.")
-    for role, column in chosen.items():
-        if role not in COLUMN_NAMES:
-            raise SourceError(
-                f"There is no column role {role!r}. Known: {', '.join(COLUMN_NAMES)}."
-            )
+    check_roles(chosen)
+    for column in chosen.values():
         if column not in header:
             raise SourceError(f"{path} has no column {column!r}. It has: {', '.join(header)}.")
     columns = dict(chosen)

@@ -18,8 +18,8 @@ from img2loc.core.files import write_json
 from img2loc.core.protocols import views_of
 from img2loc.core.types import Embeddings, Location, Photo, Rejected
 from img2loc.core.workspace import Workspace
-from img2loc.data.csv_source import photo_files
-from img2loc.data.tables import Table, open_table, usual
+from img2loc.data.folder import photo_files
+from img2loc.data.tables import Table, known_names, open_table
 
 _CHUNK = 512
 
@@ -95,8 +95,8 @@ class Inputs:
 
 
 _ROLES = {
-    "photos": (("photo",), usual("photo", "id")),
-    "points": (("lat", "lon"), usual("lat", "lon", "id")),
+    "photos": (("photo",), known_names("photo", "id")),
+    "points": (("lat", "lon"), known_names("lat", "lon", "id")),
 }
 """The required roles, and all."""
 
@@ -214,6 +214,6 @@ def _vectors(
 
 
 def _names_photos(path: Path) -> bool:
-    table = open_table(path, (), usual("photo"))
+    table = open_table(path, (), known_names("photo"))
     first = next((row for row in table if not isinstance(row, Rejected)), None)
     return first is not None and Path(first[1].get("photo", "")).suffix.lower() in images.SUFFIXES

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from img2loc.core.places import place_at
 from img2loc.core.types import Item, Photo, Rejected
-from img2loc.data.csv_source import CsvSource, location_of
-from img2loc.data.tables import USUAL, open_table, usual
+from img2loc.data.csv_source import CsvSource
+from img2loc.data.items import location_of
+from img2loc.data.tables import PHOTO_ROLES, known_names, open_table
 
 NAMES = ("city", "region", "country")
 
@@ -35,7 +36,9 @@ def placed_photos(
     country gets all three from the town nearest to its coordinates, by GeoNames, as far as that is
     within 100 km.
     """
-    table = open_table(path, ("photo", "lat", "lon"), {**USUAL, **usual(*NAMES)}, columns)
+    table = open_table(
+        path, ("photo", "lat", "lon"), {**PHOTO_ROLES, **known_names(*NAMES)}, columns
+    )
     rows = (row[1] for row in table if not isinstance(row, Rejected))
     for entry in CsvSource(path, photos, columns, licenses):
         if isinstance(entry, Rejected):

@@ -24,13 +24,13 @@ def test_a_tar_is_read_in_place(tmp_path: Path) -> None:
     (archive,) = find_archives(
         write_tar(tmp_path / "a.tar", {f"./{name}": content for name, content in FILES.items()})
     )
-    assert (contents(archive), archive.torn, len(archive)) == (FILES, "", 6)
+    assert (contents(archive), archive.damage, len(archive)) == (FILES, "", 6)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_a_zip_is_read_in_place(tmp_path: Path, method: int) -> None:
     (archive,) = find_archives(write_zip(tmp_path / "a.zip", FILES, method))
-    assert (contents(archive), archive.torn) == (FILES, "")
+    assert (contents(archive), archive.damage) == (FILES, "")
 
 
 @pytest.mark.parametrize("sizes", [(512,), (700, 100, 3), (511,), (1, 1, 1), (512 + 4000,)])
@@ -38,7 +38,7 @@ def test_pieces_are_one_tar(tmp_path: Path, sizes: tuple[int, ...]) -> None:
     split(write_tar(tmp_path / "a.tar", FILES), [1024, *sizes], "mp-16-images")
     (tmp_path / "notes2024").write_text("no tar")
     (archive,) = find_archives(tmp_path)
-    assert (contents(archive), archive.torn) == (FILES, "")
+    assert (contents(archive), archive.damage) == (FILES, "")
 
 
 def test_a_missing_piece_is_told_and_what_is_before_it_is_used(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_missing_piece_is_told_and_what_is_before_it_is_used(tmp_path: Path) -
     (archive,) = find_archives(tmp_path)
     whole = contents(archive)
     assert whole == dict(list(FILES.items())[: len(whole)])
-    assert archive.torn.startswith("images00 breaks off at byte")
+    assert archive.damage.startswith("images00 breaks off at byte")
 
 
 def test_several_tars_with_numbers_for_names_stay_several(tmp_path: Path) -> None:
@@ -75,14 +75,14 @@ def test_wherever_a_tar_is_cut_the_whole_files_before_are_there(tmp_path: Path) 
             name for name, photo in FILES.items() if 0 <= content.find(photo) <= cut - len(photo)
         ]
         assert list(found) == complete
-        assert f"the {len(found):,} files before" in archive.torn
+        assert f"the {len(found):,} files before" in archive.damage
 
 
 def test_garbage_and_nothing_are_torn_archives(tmp_path: Path) -> None:
     (tmp_path / "a.tar").write_bytes(b"garbage" * 1000)
     (tmp_path / "b.tar").touch()
     (tmp_path / "c.zip").write_bytes(b"PK\x03\x04 garbage")
-    assert [(len(archive), bool(archive.torn)) for archive in find_archives(tmp_path)] == [
+    assert [(len(archive), bool(archive.damage)) for archive in find_archives(tmp_path)] == [
         (0, True)
     ] * 3
 
@@ -100,7 +100,7 @@ def test_headers_that_no_reader_of_tars_can_make_sense_of_end_the_archive(tmp_pa
         path.write_bytes(content[:1024] + header + content[1536:])
         (archive,) = find_archives(path)
         assert contents(archive) == {"a.jpg": b"1"}
-        assert "breaks off at byte 1," in archive.torn
+        assert "breaks off at byte 1," in archive.damage
 
 
 def test_a_zip_whose_directory_is_damaged_is_torn(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_zip_whose_directory_is_damaged_is_torn(tmp_path: Path) -> None:
         damaged[place] = value
         (tmp_path / f"{number}.zip").write_bytes(damaged)
         (archive,) = find_archives(tmp_path / f"{number}.zip")
-        assert "its directory, at its end, cannot be read" in archive.torn
+        assert "its directory, at its end, cannot be read" in archive.damage
 
 
 @pytest.mark.parametrize("content", [b"", b"ARROW1 and no more"])
@@ -132,9 +132,7 @@ def test_where_no_note_can_be_kept_the_message_names_that_place(
     monkeypatch.setenv("IMG2LOC_HOME", str(tmp_path / "file"))
     with pytest.raises(
         SourceError,
-        match=(
-            r"What lies in a\.tar is noted in .*catalogues, which cannot be written .* IMG2LOC_HOME"
-        ),
+        match=(r"The catalogue of a\.tar cannot be written to .*catalogues .* IMG2LOC_HOME"),
     ):
         find_archives(write_tar(tmp_path / "a.tar", FILES))
 

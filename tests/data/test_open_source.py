@@ -9,11 +9,12 @@ import pytest
 from img2loc.core.errors import SourceError
 from img2loc.core.types import Item, Location, Rejected
 from img2loc.data import recipes
+from img2loc.data.concat import Concat
 from img2loc.data.csv_source import CsvSource
-from img2loc.data.open_source import Mixture, open_source
-from img2loc.data.photo_names import Seen
+from img2loc.data.open_source import open_source
+from img2loc.data.photo_names import SeenIds
 from img2loc.data.tables import open_table
-from img2loc.data.webdataset import PairsSource
+from img2loc.data.webdataset import WebDatasetSource
 from tests.archives import (
     make_mp16,
     make_pairs,
@@ -26,7 +27,7 @@ from tests.archives import (
 
 
 def test_an_id_is_seen_once_however_it_is_written() -> None:
-    seen, known = Seen(), set()
+    seen, known = SeenIds(), set()
     for start in range(0, 5000, 37):  # Blocks of many lengths, so that all ways of merging happen.
         block = [mp16_name(n % 3000) for n in range(start, start + start % 91)]
         expected = []
@@ -63,7 +64,7 @@ def test_pairs_that_are_none_say_why(tmp_path: Path) -> None:
         "a.jpg": b"", "b.jpg": b"", "b.json": b"{", "c.json": good, "d.jpg": b"", "d.json": b'{"lat": 1}',
         "e.jpg": b"", "e.json": b'{"lat": 91, "lon": 0}', "f.json": good, "f.jpg": b"", "g.jpg": b"", "g.json": b"[1]",
     }  # fmt: skip
-    found = list(PairsSource(write_tar(tmp_path / "t.tar", files)))
+    found = list(WebDatasetSource(write_tar(tmp_path / "t.tar", files)))
     reasons = {entry.id: entry.reason for entry in found if isinstance(entry, Rejected)}
     assert list(reasons) == ["a", "b", "d", "e", "g"]
     assert reasons["a"] == "no .json beside it"
@@ -90,7 +91,7 @@ def test_a_description_that_is_damaged_costs_its_own_photo_only(tmp_path: Path) 
     at = content.index(b"c.json") + len("c.json")
     content[at : at + 8] = b"\xff" * 8
     path.write_bytes(content)
-    found = list(PairsSource(path))
+    found = list(WebDatasetSource(path))
     assert [entry for entry in found if isinstance(entry, Rejected)] == [
         Rejected("a", "its .json cannot be read"), Rejected("c", "its .json cannot be read"),
     ]  # fmt: skip
@@ -110,7 +111,7 @@ def test_photographs_that_share_a_key_are_not_lost_in_silence(tmp_path: Path) ->
         "x.jpg": b"3",
         "x.json": good,
     }
-    first, second, third = PairsSource(write_tar(tmp_path / "t.tar", files))
+    first, second, third = WebDatasetSource(write_tar(tmp_path / "t.tar", files))
     assert isinstance(first, Item)
     assert isinstance(second, Rejected)
     assert isinstance(third, Item)
@@ -124,7 +125,7 @@ def test_photographs_that_share_a_key_are_not_lost_in_silence(tmp_path: Path) ->
 def test_a_torn_tar_of_pairs_is_told(tmp_path: Path) -> None:
     path = make_pairs(tmp_path / "t.tar", range(4))
     path.write_bytes(path.read_bytes()[:9000])
-    *items, torn = PairsSource(path)
+    *items, torn = WebDatasetSource(path)
     assert isinstance(torn, Rejected)
     assert "t.tar breaks off at byte 9,000" in torn.reason
     assert 0 < len(items) < 4
@@ -139,8 +140,9 @@ def test_of_two_sources_the_first_has_the_photo_and_each_row_its_source(tmp_path
         [(mp16_name(n).replace("/", "_"), 1, n) for n in (4, 5, 6)],
     )
     first = CsvSource(folder / "metadata" / "MP16_Pro_filtered.csv", folder)
-    mixture = Mixture(
-        [("mp16", first), ("more", CsvSource(more))], but=lambda: [[mp16_name(1).replace("/", "_")]]
+    mixture = Concat(
+        [("mp16", first), ("more", CsvSource(more))],
+        taken=lambda: [[mp16_name(1).replace("/", "_")]],
     )
     found = list(mixture)
     assert [(entry.id, entry.source) for entry in found if isinstance(entry, Item)] == [
@@ -149,8 +151,8 @@ def test_of_two_sources_the_first_has_the_photo_and_each_row_its_source(tmp_path
     duplicates = [entry.id for entry in found if isinstance(entry, Rejected)]
     assert duplicates == [mp16_name(1), *(mp16_name(n).replace("/", "_") for n in (4, 5))]
     assert len(mixture) == 8
-    with pytest.raises(SourceError, match="Two sources have one name"):
-        Mixture([("a", first), ("a", first)])
+    with pytest.raises(SourceError, match="Two sources have the same name"):
+        Concat([("a", first), ("a", first)])
 
 
 def test_a_parquet_table_reads_like_the_csv(tmp_path: Path) -> None:
@@ -248,7 +250,7 @@ def test_what_is_no_source_is_told_before_anything_is_embedded(tmp_path: Path) -
         (
             "b.tar.gz",
             gzip.compress(whole),
-            "is compressed, so that nothing in it can be read in place. Unpack it",
+            "is compressed, so nothing in it can be read in place. Unpack it",
         ),
         (
             "c.tar",

@@ -7,7 +7,8 @@ from PIL import Image
 
 from img2loc.core.errors import SourceError
 from img2loc.core.types import Item, Location, Rejected
-from img2loc.data.csv_source import CsvSource, FolderSource, gps_of
+from img2loc.data.csv_source import CsvSource
+from img2loc.data.folder import FolderSource
 from img2loc.data.open_source import open_source
 from tests.conftest import MakePhoto
 
@@ -176,7 +177,9 @@ def test_an_empty_folder_says_so(tmp_path: Path) -> None:
 def test_damaged_positions_are_no_positions(make_photo: MakePhoto, bad: dict[int, object]) -> None:
     exif = Image.Exif()
     exif.get_ifd(0x8825).update(bad)
-    assert isinstance(gps_of(make_photo(exif=exif)), str)
+    photo = make_photo(exif=exif)
+    (entry,) = FolderSource(photo.parent)
+    assert isinstance(entry, Rejected)
 
 
 def gps_exif(lat: float, lon: float, north: str, east: str) -> Image.Exif:

@@ -10,7 +10,8 @@ import pytest
 from img2loc.bench.scores.external import match
 from img2loc.core.errors import SourceError
 from img2loc.core.types import Item, Rejected
-from img2loc.data.csv_source import CsvSource, PointsSource
+from img2loc.data.csv_source import CsvSource
+from img2loc.data.points import PointsSource
 from img2loc.data.recipes import Recipe
 from img2loc.data.tables import open_table
 from img2loc.encoders.embed_file import Inputs

@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 from img2loc.core.errors import ConfigError, MissingWeights
 from img2loc.core.types import Embeddings, Location, Photo
-from img2loc.data.csv_source import PointsSource
+from img2loc.data.points import PointsSource
 from img2loc.data.recipes import find
 from img2loc.encoders import geoclip_towers
 from img2loc.encoders.geoclip import GeoClip

@@ -8,7 +8,7 @@ from pathlib import Path
 from img2loc.bench.datasets.benchmark import Truth
 from img2loc.core.errors import UnreadablePhoto
 from img2loc.core.types import Photo
-from img2loc.data.csv_source import photo_files
+from img2loc.data.folder import photo_files
 from img2loc.data.photo_names import key
 
 SAME = 3

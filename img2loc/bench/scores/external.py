@@ -11,9 +11,9 @@ from img2loc.bench.datasets.benchmark import PHOTO_NAMES, Truth
 from img2loc.bench.scores.outcomes import STATUSES, Outcomes, gather
 from img2loc.core.errors import SourceError
 from img2loc.core.types import Location, Rejected
-from img2loc.data.csv_source import location_of
+from img2loc.data.items import location_of
 from img2loc.data.photo_names import author_in, key, plain_name
-from img2loc.data.tables import COLUMN_NAMES, Roles, open_table, usual
+from img2loc.data.tables import COLUMN_NAMES, Roles, known_names, open_table
 
 NOT_NUMBERS, OUT_OF_RANGE = "not a number", "out of range"
 # Of each role's lists of names the first that a file has is taken: a predicted latitude rather than
@@ -31,7 +31,7 @@ def _guessed(role: str) -> tuple[tuple[str, ...], ...]:
 
 
 _PREDICTION = {"id": _IDS, "lat": _guessed("lat"), "lon": _guessed("lon")}
-_TRUTH = {"id": _IDS, **usual("lat", "lon")}
+_TRUTH = {"id": _IDS, **known_names("lat", "lon")}
 # Of columns that are not needed, several may be there: the first of these names counts.
 _OPTIONAL = {
     "author": [(name,) for name in COLUMN_NAMES["author"]],

@@ -7,7 +7,7 @@ from typing import Any
 from img2loc.core.errors import GalleryError
 from img2loc.core.files import write_json
 from img2loc.core.protocols import Encoder, Source, views_of
-from img2loc.data.open_source import Mixture
+from img2loc.data.concat import Concat
 from img2loc.gallery.build.embed import Extent, Progress, embed
 from img2loc.gallery.build.pipeline import index
 from img2loc.gallery.build.shards import Shards, shard_count
@@ -86,7 +86,7 @@ def add(
             plan["gallery"] = gallery
             write_json(folder / PLAN, plan)
         after = Extent(*this["after"])
-        new = Mixture([(name, source)], but=Shards.of(folder, after.shards).ids)
+        new = Concat([(name, source)], taken=Shards.of(folder, after.shards).ids)
         embed(new, encoder, folder, progress=progress, after=after)
         gallery_now = index(folder, **plan["gallery"])
         this["done"] = True

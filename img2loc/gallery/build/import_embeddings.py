@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from img2loc.core.errors import SourceError, WrongEncoder
 from img2loc.core.protocols import Encoder
 from img2loc.core.types import Embedding, Item, Location, Photo, Rejected
-from img2loc.data.csv_source import location_of
-from img2loc.data.photo_names import Seen, ending, hashed, key
+from img2loc.data.items import location_of
+from img2loc.data.photo_names import SeenIds, ending, hashed, key
 from img2loc.data.photo_store import DEEPEST, Store
-from img2loc.data.tables import COLUMN_NAMES, USUAL, open_table
+from img2loc.data.tables import COLUMN_NAMES, PHOTO_ROLES, open_table
 from img2loc.gallery.build.embed import Progress
 from img2loc.gallery.build.pipeline import index
 from img2loc.gallery.build.shards import Encoded, is_whole, shard_paths, write_shard
@@ -28,7 +28,7 @@ from img2loc.gallery.manifest import begin, workspace
 
 _CHUNK = 10_000
 _CHECKED, _SAME = 32, 0.98
-_ROLES = {**USUAL, "photo": (COLUMN_NAMES["photo"], ("id",))}
+_ROLES = {**PHOTO_ROLES, "photo": (COLUMN_NAMES["photo"], ("id",))}
 """An id may stand for the photograph's name."""
 
 
@@ -82,7 +82,7 @@ class Embeddings:
 
     def __iter__(self) -> Iterator[Encoded]:
         """Each row with its vector at unit length, or why it cannot be used."""
-        seen = Seen()
+        seen = SeenIds()
         for path, table in self._pairs:
             vectors = _mapped(path)
             chunk: list[tuple[str, dict[str, str]]] = []
@@ -101,7 +101,7 @@ class Embeddings:
         table: str,
         located: list[tuple[str, dict[str, str]]],
         vectors: NDArray[np.float64],
-        seen: Seen,
+        seen: SeenIds,
     ) -> Iterator[Encoded]:
         lengths = np.linalg.norm(vectors, axis=1)
         rows = [row for _, row in located]

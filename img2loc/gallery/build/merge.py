@@ -8,7 +8,7 @@ from typing import Any
 
 from img2loc.core.errors import GalleryError
 from img2loc.core.files import replacing
-from img2loc.data.photo_names import Seen
+from img2loc.data.photo_names import SeenIds
 from img2loc.gallery.build.embed import PART
 from img2loc.gallery.build.pipeline import index
 from img2loc.gallery.build.shards import Shards, shard_paths
@@ -99,7 +99,7 @@ def _plan(folder: Path) -> dict[str, Any]:
 
 def _require_whole(shards: Shards, dim: int) -> None:
     """Every shard with as many vectors as rows, and no photograph twice."""
-    seen = Seen()
+    seen = SeenIds()
     for paths, shape, ids in zip(shards.paths, shards.shapes(), shards.ids(), strict=True):
         if shape != (len(ids), dim):
             raise GalleryError(
