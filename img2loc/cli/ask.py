@@ -69,6 +69,7 @@ def ask(
     starter gallery, and lets an LMM decide if OPENAI_API_KEY or OPENAI_BASE_URL is set.
     """
     from img2loc.cli import output
+    from img2loc.cli.progress import progress, waiting
     from img2loc.config import factory, registry
     from img2loc.config.plan import Plan
     from img2loc.core import paths as assets
@@ -100,14 +101,14 @@ def ask(
         return _rank(plan, text, k or _PLACES, as_json)
     if local_only and plan.lmm is not None:
         plan.lmm.require_local()
-    with output.waiting(f"Loading the locator {name} …"):
+    with waiting(f"Loading the locator {name} …"):
         made = factory.locator(
             plan, cache=assets.replies() if cache else None, max_radius_km=max_radius
         )
     _announce(plan, chosen=locator is not None, gallery_chosen=gallery is not None)
     missed = 0
-    with output.progress(
-        len(listed), "photos", show=len(listed) > 1 and not on_terminal(sys.stdout)
+    with progress(
+        "photos", len(listed), show=len(listed) > 1 and not on_terminal(sys.stdout)
     ) as advance:
         for done, guess in enumerate(made.locate(listed), 1):
             missed += guess.location is None
@@ -122,9 +123,10 @@ def ask(
 def _rank(plan: "Plan", text: str, k: int, as_json: bool) -> int:
     """Print what a text points to."""
     from img2loc.cli import output
+    from img2loc.cli.progress import waiting
     from img2loc.config import factory
 
-    with output.waiting(f"Loading the locator {plan.locator} …"):
+    with waiting(f"Loading the locator {plan.locator} …"):
         search = factory.text_search(plan)
     (ranking,) = search.rank([text], k if as_json else k * _ENTRIES_A_PLACE)
     put(

@@ -1,14 +1,14 @@
 """`img2loc bench`: run a locator over a benchmark, and a table of ablations."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from img2loc.cli import bench_score
+from img2loc.cli.progress import Advance, progress
 from img2loc.cli.settings import ConfigFile, load_config
 from img2loc.cli.stdio import on_terminal
 
@@ -109,9 +109,9 @@ def run(
         f"{len(prepared.truths):,} photos of {prepared.benchmark.name}, by {chosen}, into {folder}",
         err=True,
     )
-    with _progress() as show:
+    with progress("photos") as advance:
         tally = prepared.run(
-            settings, chosen, folder, agree=_agreement(yes, max_cost), progress=show
+            settings, chosen, folder, agree=_agreement(yes, max_cost), progress=_shown(advance)
         )
     return _conclude(tally, folder)
 
@@ -176,48 +176,16 @@ def _agreement(yes: bool, most_usd: float | None, runs: int = 1) -> "Callable[[Q
     return agree
 
 
-@contextmanager
-def _progress() -> "Iterator[Callable[[Tally], None]]":
-    """A bar on stderr with rate, time left, answered share, running accuracy and money; nothing where it is no terminal."""
-    if not on_terminal(sys.stderr):
-        yield lambda tally: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-
-    from img2loc.cli import output
-
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[standing]}"),
-        TimeRemainingColumn(),
-    )
-    bar = output.bar(*columns)
-    task = bar.add_task("photos", total=None, standing="")
-
-    def show(tally: "Tally") -> None:
-        if (
-            not bar.live.is_started
-        ):  # Only now: nothing must draw over the question before the first paid request.
-            bar.start()
-            bar.reset(task, completed=tally.done)  # What was done before does not count as speed.
-        rate = f"{speed:.1f}/s  " if (speed := bar.tasks[0].speed) else ""
-        bar.update(
-            task, total=tally.total, completed=tally.done, standing=f"{rate}{standing(tally)}"
-        )
-
-    try:
-        yield show
-    finally:
-        bar.stop()
+def _shown(advance: Advance) -> "Callable[[Tally], None]":
+    return lambda tally: advance(tally.done, tally.total, standing(tally))
 
 
 def standing(tally: "Tally") -> str:
     """How a run stands, in a few words."""
     done = max(tally.done, 1)
-    money = f"  ${tally.cost_usd:,.2f}" if tally.cost_usd else ""
+    money = f", ${tally.cost_usd:,.2f}" if tally.cost_usd else ""
     return (
-        f"answered {tally.answered / done:.1%}  within 25 km {tally.within_city / done:.1%}{money}"
+        f"{tally.answered / done:.1%} answered, {tally.within_city / done:.1%} within 25 km{money}"
     )
 
 
@@ -299,8 +267,8 @@ def ablate(
         _agreement(yes, max_cost, len(rows))(quote)
     for row in rows:
         typer.echo(row.name, err=True)
-        with _progress() as show:
-            tally = ablation.run(row, rows, folder, progress=show)
+        with progress("photos") as advance:
+            tally = ablation.run(row, rows, folder, progress=_shown(advance))
         code = max(code, _conclude(tally, folder / row.name))
     done = [replace(outcomes.of_run(Run.open(folder / row.name)), name=row.name) for row in rows]
     typer.echo(tables.ablation_table(compare.ablation(done)))

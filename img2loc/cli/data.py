@@ -89,7 +89,7 @@ def verify(
     """
     from img2loc.bench.datasets import benchmark as benchmarks
     from img2loc.bench.datasets import photo_folder as albums
-    from img2loc.cli import output
+    from img2loc.cli.progress import progress
 
     benchmark = benchmarks.find(name, truth, photos)
     rows, left_out = benchmark.load()
@@ -99,7 +99,7 @@ def verify(
     for line in [*doubts, *left_out[:most]]:
         typer.echo(f"  {line}")
     album = albums.Album(benchmark.photo_folder())
-    with output.progress(len(rows), "photos") as advance:
+    with progress("photos", len(rows)) as advance:
         found = albums.verify(rows, album, advance)
     typer.echo(f"photos       {album.folder}: {found.present:,} of {len(rows):,}")
     kinds: list[tuple[str, list[str]]] = [
@@ -122,7 +122,7 @@ def verify(
 def _fetch(benchmark: "Benchmark", kind: str, mirrors: "list[Mirror]") -> None:
     """Try the mirrors in turn until one gives it."""
     from img2loc.bench.datasets.download import FetchError, fetch_photos, fetch_truth
-    from img2loc.cli import output
+    from img2loc.cli.progress import progress
 
     if _path(benchmark, kind).exists():
         typer.echo(f"{kind}: {_path(benchmark, kind)} is here.", err=True)
@@ -134,7 +134,7 @@ def _fetch(benchmark: "Benchmark", kind: str, mirrors: "list[Mirror]") -> None:
             err=True,
         )
         try:
-            with output.transfer() as advance:
+            with progress("bytes") as advance:
                 got = (fetch_truth if kind == "truth" else fetch_photos)(benchmark, mirror, advance)
         except FetchError as error:
             typer.echo(f"  {error}", err=True)

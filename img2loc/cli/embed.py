@@ -32,7 +32,7 @@ def embed(
 
     Interrupted or killed, the same command goes on.
     """
-    from img2loc.cli import output
+    from img2loc.cli.progress import progress, waiting
     from img2loc.config import factory, registry
     from img2loc.core.errors import SourceError
     from img2loc.encoders import embed_file
@@ -44,9 +44,9 @@ def embed(
     settings = load_config(config)
     registry.check(settings)
     inputs = embed_file.Inputs(source, photos, of)
-    with output.waiting(f"Loading the encoder {encoder} …"):
+    with waiting(f"Loading the encoder {encoder} …"):
         made = factory.encoder(settings, encoder)
-    with output.progress(len(inputs), inputs.of) as advance:
+    with progress(inputs.of, len(inputs)) as advance:
         skipped = embed_file.embed(inputs, made, out, advance)
     typer.echo(f"{out}: {len(inputs):,} rows of {made.dim} by {made.name}.", err=True)
     if skipped:

@@ -122,7 +122,7 @@ def make(
     part: str | None = None,
 ) -> None:
     """Build a recipe's gallery, and say what came out; of a part only the embeddings."""
-    from img2loc.cli import output
+    from img2loc.cli.progress import progress, waiting
     from img2loc.config import factory as maker
     from img2loc.gallery.build import pipeline
     from img2loc.gallery.build.embed import Part, embed_part
@@ -131,7 +131,7 @@ def make(
     found = recipe.source()
     table = dict(settings.table("encoder", recipe.encoder))
     index_ingest.use_device(settings, recipe.encoder, device)
-    with output.waiting(f"Loading the encoder {recipe.encoder} …"):
+    with waiting(f"Loading the encoder {recipe.encoder} …"):
         made = maker.encoder(settings, recipe.encoder)
     options: dict[str, Any] = {
         "alias": recipe.encoder,
@@ -140,7 +140,7 @@ def make(
         "spec": recipe.spec,
     }
     options["about"] = {"description": recipe.description, "terms": recipe.terms}
-    with output.progress(len(found), recipe.of) as advance:
+    with progress(recipe.of, len(found)) as advance:
         if share is not None:
             shards = embed_part(found, made, folder, share, **options, progress=advance)
             typer.echo(

@@ -52,7 +52,7 @@ def add(
     """
     from dataclasses import replace
 
-    from img2loc.cli import output
+    from img2loc.cli.progress import progress, waiting
     from img2loc.config import factory as maker
     from img2loc.config import galleries, registry
     from img2loc.core.errors import GalleryError
@@ -77,9 +77,9 @@ def add(
             " it there."
         )
     use_device(settings, alias, device)
-    with output.waiting(f"Loading the encoder {alias} …"):
+    with waiting(f"Loading the encoder {alias} …"):
         made = maker.encoder(settings, alias)
-    with output.progress(len(found), "photos") as advance:
+    with progress("photos", len(found)) as advance:
         opened = append.add(found, made, folder, name=recipe.name, progress=advance)
     say(opened)
 
@@ -112,7 +112,7 @@ def import_(
 
     In the layout of clip-retrieval.
     """
-    from img2loc.cli import output
+    from img2loc.cli.progress import progress, waiting
     from img2loc.config import factory as maker
     from img2loc.config import registry
     from img2loc.gallery.build import import_embeddings
@@ -120,10 +120,10 @@ def import_(
     settings = load_config(config)
     registry.check(settings)
     found = import_embeddings.Embeddings(embeddings, places)
-    with output.waiting(f"Loading the encoder {encoder} …"):
+    with waiting(f"Loading the encoder {encoder} …"):
         made = maker.encoder(settings, encoder)
     check = import_embeddings.check(found, made, photos) if photos else None
-    with output.progress(len(found), "rows") as advance:
+    with progress("rows", len(found)) as advance:
         table = settings.table("encoder", encoder)
         opened = import_embeddings.build(
             found, made, out, alias=encoder, table=table, spec=spec, check=check, progress=advance

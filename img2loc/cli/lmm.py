@@ -45,7 +45,7 @@ def check(
 
     Also how long it took, what it cost, and whether structured output works.
     """
-    from img2loc.cli import output
+    from img2loc.cli.progress import waiting
     from img2loc.config import factory, registry
     from img2loc.config.plan import plan_lmm
     from img2loc.core.images import tiny_jpeg
@@ -60,7 +60,7 @@ def check(
     planned = plan_lmm(settings, name)
     if local_only:
         planned.require_local()
-    with output.waiting(f"Loading the LMM {name} …"):
+    with waiting(f"Loading the LMM {name} …"):
         model = factory.lmm(planned)
     prompt = Template.load("zeroshot").fill(Photo(Path("tiny.jpg"), tiny_jpeg()), Neighbours())
     started = time.monotonic()

@@ -1,22 +1,16 @@
-"""Guesses → what a person reads, or a line of JSON; and the progress of long work, on a terminal only."""
+"""Guesses → what a person reads, or a line of JSON."""
 
 import json
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
 
-from img2loc.cli.stdio import on_terminal, plain, ungated
+from img2loc.cli.stdio import plain
 from img2loc.config.plan import Plan
 from img2loc.core.geo import COUNTRY_KM
 from img2loc.core.places import place_at
 from img2loc.core.records import guess_record, neighbour_record
 from img2loc.core.types import Guess, Location, Neighbour, Place
 from img2loc.locators.text_search import Ranking
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, ProgressColumn
 
 _FAILURES = {
     "unreadable": "cannot be read",
@@ -173,81 +167,3 @@ def _km(distance: float) -> str:
     if distance >= 100:
         return f"{round(distance, -1):,.0f} km"
     return f"{distance:.0f} km"
-
-
-def bar(*columns: "ProgressColumn") -> "Progress":
-    """A bar on stderr, not yet drawn. It passes the gate, so the texts in it must be `plain`."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(file=ungated(sys.stderr))
-    # rich would send all that is printed meanwhile, answers too, to the bar's own console.
-    return Progress(
-        *columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False
-    )
-
-
-def download_bar() -> type:
-    """The bar for libraries that draw their own: tqdm's, past the gate; nothing where stderr is not a terminal."""
-    from tqdm.auto import tqdm  # type: ignore[import-untyped]
-
-    class Bar(tqdm):  # type: ignore[misc]
-        def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(
-                *args,
-                **{**options, "file": ungated(sys.stderr), "disable": not on_terminal(sys.stderr)},
-            )
-
-    return Bar
-
-
-@contextmanager
-def waiting(what: str) -> Iterator[None]:
-    """A spinner on stderr while something loads; nothing where stderr is not a terminal."""
-    if not on_terminal(sys.stderr):
-        yield
-        return
-    from rich.progress import SpinnerColumn, TextColumn
-
-    with bar(SpinnerColumn(), TextColumn("{task.description}", markup=False)) as spinner:
-        spinner.add_task(plain(what), total=None)
-        yield
-
-
-@contextmanager
-def progress(total: int, unit: str, show: bool = True) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr with rate and time left; gives the function that takes how many are done."""
-    if not (show and on_terminal(sys.stderr)):
-        yield lambda done: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with bar(*columns) as drawn:
-        task = drawn.add_task(unit, total=total, rate="")
-
-        def advance(done: int) -> None:
-            speed = drawn.tasks[0].speed
-            drawn.update(task, completed=done, rate=f"{speed:.1f}/s" if speed else "")
-
-        yield advance
-
-
-@contextmanager
-def transfer() -> Iterator[Callable[[int, int | None], None]]:
-    """A bar on stderr for a download; gives the function that takes the bytes that are here, and how many there will be."""
-    if not on_terminal(sys.stderr):
-        yield lambda done, total: None
-        return
-    from rich.progress import BarColumn, DownloadColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with bar(*columns) as drawn:
-        task = drawn.add_task("bytes", total=None)
-        yield lambda done, total: drawn.update(task, completed=done, total=total)

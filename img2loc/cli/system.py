@@ -24,7 +24,8 @@ def setup(
 
     It shows sizes and licenses, and asks; then it builds the galleries that need no photographs.
     """
-    from img2loc.cli import index, output
+    from img2loc.cli import index
+    from img2loc.cli.progress import tqdm_bar
     from img2loc.config import galleries, registry, requirements
     from img2loc.core import paths
 
@@ -43,7 +44,7 @@ def setup(
             err=True,
         )
         if yes or typer.confirm("Fetch it?", err=True):
-            typer.echo(f"Fetched: {need.files.fetch(names, output.download_bar())}", err=True)
+            typer.echo(f"Fetched: {need.files.fetch(names, tqdm_bar())}", err=True)
     now = requirements.setup_needs(settings, name)
     if all(need.ready for need in now if need.files is not None):
         index.prepare()

@@ -1,7 +1,5 @@
 """`img2loc train`: train the baselines on photos of your own."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,7 +74,7 @@ def geoclip(
 
     On an image tower's features, which are computed once. Killed, the same command goes on.
     """
-    from img2loc.cli import output
+    from img2loc.cli.progress import progress, waiting
     from img2loc.cli.system import toml
     from img2loc.config import factory
     from img2loc.training import geoclip as training
@@ -90,10 +88,16 @@ def geoclip(
     }
     tables, settings = _settings("geoclip", options, values, config)
     found = _photos_of(source, photos)
-    with output.waiting(f"Loading the encoder {settings.encoder} …"):
+    with waiting(f"Loading the encoder {settings.encoder} …"):
         tower = factory.encoder(tables, settings.encoder)
-    with _progress() as advance:
-        history = training.train(settings, tower, found, out, advance)
+    with progress("") as advance:
+        history = training.train(
+            settings,
+            tower,
+            found,
+            out,
+            lambda what, done, total, remark: advance(done, total, remark or what),
+        )
     _say_skipped(out)
     last = history[-1]
     measured = ", ".join(
@@ -131,6 +135,7 @@ def streetclip(
 
     The captions are of the photos' own places. Killed, the same command goes on.
     """
+    from img2loc.cli.progress import progress
     from img2loc.cli.system import toml
     from img2loc.core.errors import SourceError
     from img2loc.training import place_names
@@ -149,11 +154,9 @@ def streetclip(
             recipe.path, photos or recipe.photos, recipe.columns, recipe.licenses
         )
     )
-    with _progress() as advance:
-        total = settings.epochs * sum(isinstance(row, place_names.PlacedPhoto) for row in rows)
-        history = training.train(
-            rows, settings, out, lambda done: advance("photos", done, total, "")
-        )
+    total = settings.epochs * sum(isinstance(row, place_names.PlacedPhoto) for row in rows)
+    with progress("photos", total) as advance:
+        history = training.train(rows, settings, out, advance)
     last = history[-1]
     measured = ", ".join(
         f"{last[key]:.1%} by {key.removesuffix('_accuracy')}"
@@ -245,37 +248,3 @@ def _say_skipped(out: Path) -> None:
         )
         for line in reasons:
             typer.echo(f"  {line}", err=True)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int, str], None]]:
-    """A bar on stderr for each part of the work in turn, on a terminal only."""
-    import sys
-
-    from img2loc.cli.stdio import on_terminal
-
-    if not on_terminal(sys.stderr):
-        yield lambda what, done, total, remark: None
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-
-    from img2loc.cli import output
-
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}"),
-        TimeRemainingColumn(),
-    )
-    with output.bar(*columns) as bar:
-        tasks: dict[tuple[str, int], Any] = {}
-
-        def advance(what: str, done: int, total: int, remark: str) -> None:
-            task = tasks.get((what, total))
-            if task is None:
-                for other in tasks.values():
-                    bar.update(other, visible=False)
-                task = tasks[what, total] = bar.add_task(what, total=total)
-            bar.update(task, completed=done, description=remark or what)
-
-        yield advance
