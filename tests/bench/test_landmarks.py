@@ -35,7 +35,7 @@ def test_a_run_on_real_photographs(
         "R",
     )
     err = cli(*command, "--limit", "4", "--yes")
-    assert "4 of 4 photos done: answered 100.0%" in err
+    assert "4 of 4 photos done: 100.0% answered" in err
     run = Run.open(Path("R"))
     assert all(
         len(line["nearest"]) == len(line["farthest"]) == 16 for line in run.predictions.values()

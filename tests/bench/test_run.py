@@ -70,7 +70,7 @@ def test_a_truth_of_ids_alone_is_run(cli: Bench, toy: tuple[Path, ...], truth: P
     truth.write_text(truth.read_text().replace("file,", "id,").replace(".jpg", ""))
     code, err = cli("bench", "run", truth, "--locator", "retrieval", "--out", "R", *toy)
     assert code == 0, err
-    assert "9 of 9 photos done: answered 100.0%" in err
+    assert "9 of 9 photos done: 100.0% answered" in err
     assert [line["id"] for line in lines(Path("R"))] == [str(n) for n in range(100, 109)]
     truth.write_text("id,picture,lat,lon\n0,100.jpg,1,2\n")
     code, err = cli("bench", "run", truth, "--locator", "retrieval", "--out", "S", *toy)

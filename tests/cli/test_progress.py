@@ -52,7 +52,7 @@ def test_the_bar_counts_bytes_and_photos_and_takes_a_total_late() -> None:
         "1/2,000 photos  epoch 1",
     )
     positions = [drawn.find(text) for text in shown]
-    assert -1 < positions[0]
+    assert positions[0] > -1
     assert positions == sorted(positions), drawn
 
 
