@@ -71,7 +71,6 @@ def ask(
     from img2loc.cli import output
     from img2loc.cli.progress import progress, waiting
     from img2loc.config import factory, registry
-    from img2loc.config.plan import Plan
     from img2loc.core import paths as assets
 
     if bool(photos) == (text is not None):
@@ -92,16 +91,13 @@ def ask(
     listed = _listed(photos or [])
     settings = load_config(config)
     registry.check(settings)
-    name = locator or (
-        factory.TEXTS if text else factory.default_locator(settings, gallery, lmm, k)
-    )
-    factory.override(settings, name, gallery=gallery, lmm=lmm, k=k)
-    plan = Plan(settings, name)
+    named = locator or (factory.TEXTS if text else None)
+    plan = factory.plan_for(settings, named, gallery=gallery, lmm=lmm, k=k)
     if text:
         return _rank(plan, text, k or _PLACES, as_json)
     if local_only and plan.lmm is not None:
         plan.lmm.require_local()
-    with waiting(f"Loading the locator {name} …"):
+    with waiting(f"Loading the locator {plan.locator} …"):
         made = factory.locator(
             plan, cache=assets.replies() if cache else None, max_radius_km=max_radius
         )

@@ -98,8 +98,7 @@ def run(
 
     settings = load_config(config)
     registry.check(settings)
-    chosen = locator or factory.default_locator(settings, gallery, lmm)
-    factory.override(settings, chosen, gallery=gallery, lmm=lmm)
+    chosen = factory.plan_for(settings, locator, gallery=gallery, lmm=lmm).locator
     benchmark = benchmarks.find(name, truth, photos)
     prepared = _prepared(
         benchmark, limit, shuffle, seed, no_exclude, no_cache, retry_failed, max_cost

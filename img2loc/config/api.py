@@ -4,7 +4,6 @@ from pathlib import Path
 
 from img2loc.config import factory, registry
 from img2loc.config.config import Config
-from img2loc.config.plan import Plan
 from img2loc.core.protocols import Encoder, Locator
 
 
@@ -26,15 +25,14 @@ def load(
     """
     settings = Config.load(Path(config) if config is not None else None)
     registry.check(settings)
-    chosen = (
-        factory.default_locator(settings, None if gallery is None else str(gallery), lmm, k)
-        if name == "auto"
-        else name
+    plan = factory.plan_for(
+        settings,
+        None if name == "auto" else name,
+        gallery=None if gallery is None else str(gallery),
+        lmm=lmm,
+        k=k,
     )
-    factory.override(
-        settings, chosen, gallery=None if gallery is None else str(gallery), lmm=lmm, k=k
-    )
-    return factory.locator(Plan(settings, chosen))
+    return factory.locator(plan)
 
 
 def load_encoder(name: str, *, config: str | Path | None = None) -> Encoder:

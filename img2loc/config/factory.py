@@ -155,6 +155,20 @@ def default_locator(
     return "img2loc" if searches else "zeroshot"
 
 
+def plan_for(
+    config: Config,
+    name: str | None = None,
+    *,
+    gallery: str | None = None,
+    lmm: str | None = None,
+    k: int | None = None,
+) -> Plan:
+    """The Plan of [locator.NAME] with these options over its table; without a name, of a plain `ask`'s."""
+    name = name or default_locator(config, gallery, lmm, k)
+    override(config, name, gallery=gallery, lmm=lmm, k=k)
+    return Plan(config, name)
+
+
 def override(config: Config, name: str, **options: Any) -> None:
     """Lay command-line options over [locator.name];
 
