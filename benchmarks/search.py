@@ -30,8 +30,8 @@ from img2loc.core.types import Embeddings
 from img2loc.gallery.build import pipeline
 from img2loc.gallery.build.embed import embed
 from img2loc.gallery.build.shards import Shards
+from img2loc.gallery.build.workspace import begin
 from img2loc.gallery.gallery import Gallery
-from img2loc.gallery.manifest import begin
 
 _K = 16
 _STAMP = {"name": "synthetic", "alias": "synthetic", "table": {"kind": "synthetic"}}

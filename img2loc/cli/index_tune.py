@@ -31,7 +31,7 @@ def tune(
     from img2loc.config import galleries
     from img2loc.gallery import recall as tuning
     from img2loc.gallery.build.shards import Shards
-    from img2loc.gallery.manifest import workspace
+    from img2loc.gallery.build.workspace import workspace
 
     opened = galleries.open_gallery(load_config(config), gallery)
     tuning.require_lists(opened)

@@ -12,35 +12,29 @@ from typing import Any, Self
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
 from img2loc.core.errors import GalleryError, WrongEncoder, first_line
 from img2loc.core.files import write_json
 from img2loc.core.protocols import VectorIndex
 from img2loc.core.types import Embedding, Embeddings, Hits, Neighbour, Neighbours, RowNumbers
-from img2loc.gallery.index.faiss_files import LENGTH, resolve_spec
-from img2loc.gallery.index.search import open_index
+from img2loc.gallery.index.kernels import UNIT_TOLERANCE
+from img2loc.gallery.index.open_index import open_index
+from img2loc.gallery.index.spec import resolve_spec
 from img2loc.gallery.index.writer import FILES, Batches, write
 from img2loc.gallery.manifest import FORMAT, MANIFEST, made_from, read_manifest
 from img2loc.gallery.metadata import ROWS, Metadata
 
-_DRAFTS = "new"
-"""Where the files of a gallery are until all of them are whole."""
+_DRAFT = "new"
+"""Folder of a gallery's files until all of them are whole."""
 
 
 class Gallery:
-    """An opened gallery: an index of vectors, and the metadata of its rows.
-
-    Files are memory-mapped.
-    """
+    """An opened gallery: an index of vectors, and the metadata of its rows."""
 
     def __init__(
         self, folder: Path, manifest: Mapping[str, Any], index: VectorIndex, metadata: Metadata
     ) -> None:
-        """Join the parts of a gallery.
-
-        Raises GalleryError where they have different numbers of rows.
-        """
+        """Join its parts. Raises GalleryError where they have different numbers of rows."""
         self.folder = folder
         self.manifest = manifest
         self.index = index
@@ -62,7 +56,7 @@ class Gallery:
 
     @property
     def of(self) -> str:
-        """What its vectors were made from: "photos", "points" (by a location tower) or "texts" (by a text tower)."""
+        """What its vectors encode: "photos", or "points" or "texts" (by another tower)."""
         return made_from(self.manifest)
 
     @property
@@ -87,51 +81,40 @@ class Gallery:
         about: Mapping[str, Any] | None = None,
         facts: Callable[[Self], Mapping[str, Any]] = lambda gallery: {},
     ) -> Self:
-        """Write a gallery from batches of unit rows and their metadata (`rows.table_of`), then open it.
+        """Write a gallery from batches of unit rows and their metadata, then open it.
 
         One that is in the folder already can be searched until this one is whole.
 
         `encoder` is {"name", "alias", "table"}: its name, and the configuration that makes it
-        again. `rows` is how many there will be. `spec` is a FAISS factory string. A spec that needs
-        training reads the batches twice, so they must be iterable again. `facts` says what else to
-        note in the manifest, once the gallery can be searched. Raises GalleryError for a graph
-        index, rows that are not unit length, or no rows at all.
+        again. `rows` is how many there will be. `spec` is a FAISS factory string; one that needs
+        training reads the batches twice. `about` goes into the manifest, and so does what `facts`
+        returns once the gallery can be searched. Raises GalleryError for a graph index, rows that
+        are not unit length, or no rows at all.
         """
         spec = resolve_spec(spec, rows)
-        drafts = folder / _DRAFTS
-        shutil.rmtree(drafts, ignore_errors=True)
-        drafts.mkdir(parents=True)
+        draft = folder / _DRAFT
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
         about = dict(about or {})
         try:
-            # Pruning bounds skip rows, and the probabilities of points and texts come from every
-            # one.
-            count, dim = write(drafts, batches, rows, spec, pruning=made_from(about) == "photos")
-            manifest = {
-                "format": FORMAT,
-                "rows": count,
-                "dim": dim,
-                "spec": spec,
-                "encoder": dict(encoder),
-                **about,
-            }
-            manifest |= facts(cls._open(drafts, manifest))
-            write_json(drafts / MANIFEST, manifest)
+            count, dim = write(draft, batches, rows, spec, made_from(about))
+            manifest = {"format": FORMAT, "rows": count, "dim": dim, "spec": spec}
+            manifest |= {"encoder": dict(encoder), **about}
+            manifest |= facts(cls._open(draft, manifest))
+            write_json(draft / MANIFEST, manifest)
             (folder / MANIFEST).unlink(missing_ok=True)
             for name in (*FILES, MANIFEST):
-                if (drafts / name).exists():
-                    (drafts / name).replace(folder / name)
+                if (draft / name).exists():
+                    (draft / name).replace(folder / name)
                 else:
                     (folder / name).unlink(missing_ok=True)
         finally:
-            shutil.rmtree(drafts, ignore_errors=True)
+            shutil.rmtree(draft, ignore_errors=True)
         return cls.open(folder)
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Open a gallery, memory-mapped.
-
-        Raises GalleryError where there is none, or a damaged one.
-        """
+        """Open a gallery, memory-mapped. Raises GalleryError for a missing or damaged one."""
         return cls._open(folder, read_manifest(folder))
 
     @classmethod
@@ -167,26 +150,24 @@ class Gallery:
         scale: float | None = None,
         excluded: RowNumbers | Sequence[int] = (),
     ) -> Neighbours:
-        """The most similar and the least similar rows for one query of shape (dim,), each best first, ties by row number.
+        """The rows most and least similar to a query, shape (dim,); best first, ties by row.
 
         The query has unit length; the mean of several unit vectors (views of one photograph) is
-        shorter, and its similarities are the views' means. Fewer come back where there are fewer.
-        The farthest are the nearest of the negated query, which is exact for inner products
-        (Img2Loc, SIGIR 2024). With `scale`, neighbours get the probability softmax(scale ·
-        similarity) over all rows that are not excluded (GeoCLIP, NeurIPS 2023); None where the
-        index is not exact. `excluded` are numbers of rows, such as `metadata.rows_by` finds.
+        shorter, and its similarities are the views' means. A small gallery gives fewer rows. The
+        farthest are the nearest of the negated query, which is exact for inner products (Img2Loc,
+        SIGIR 2024). With `scale`, neighbours get the probability softmax(scale · similarity) over
+        all rows that are not excluded (GeoCLIP, NeurIPS 2023); None where the index is not exact.
+        `excluded` are row numbers, as `metadata.rows_by` returns them.
         """
         if min(nearest, farthest) < 0:
             raise GalleryError(f"k is {min(nearest, farthest)}; ask for 0 neighbours or more.")
         self._check_queries(query[None])
-        (result,) = self.index.search(
-            query[None], nearest, farthest, [np.unique(np.asarray(excluded, dtype=np.int64))], scale
+        rows = np.unique(np.asarray(excluded, dtype=np.int64))
+        (result,) = self.index.search(query[None], nearest, farthest, [rows], scale)
+        return Neighbours(
+            tuple(self._neighbours(result.nearest, scale, result.log_sum_exp)),
+            tuple(self._neighbours(result.farthest, scale, result.log_sum_exp)),
         )
-        near, far = (
-            tuple(self._neighbours(hits, scale, result.log_sum_exp))
-            for hits in (result.nearest, result.farthest)
-        )
-        return Neighbours(near, far)
 
     def similarities(self, queries: Embeddings) -> Embeddings:
         """The similarity of each query row to every row of the gallery, shape (n, rows), float32.
@@ -205,25 +186,12 @@ class Gallery:
                 " similarity is wanted. Build it again with --spec Flat or SQfp16."
             )
 
-    def ids(self) -> list[str]:
-        """Every row's id."""
-        return self.metadata.ids()
-
-    def locations(self) -> NDArray[np.float64]:
-        """Every row's (lat, lon) in degrees, shape (rows, 2)."""
-        return self.metadata.locations()
-
     def entry(self, row: int, similarity: float, probability: float | None = None) -> Neighbour:
         """A row as the neighbour of a query."""
         identity, location, label = self.metadata[row]
-        rounded = round(max(-1.0, min(1.0, similarity)), 6)
-        return Neighbour(
-            location,
-            rounded,
-            identity,
-            label,
-            None if probability is None else float(f"{probability:.7g}"),
-        )
+        similarity = round(max(-1.0, min(1.0, similarity)), 6)
+        probability = None if probability is None else float(f"{probability:.7g}")
+        return Neighbour(location, similarity, identity, label, probability)
 
     def _check_queries(self, queries: Embeddings) -> None:
         if queries.ndim != 2 or queries.shape[1] != self.dim:
@@ -232,10 +200,11 @@ class Gallery:
                 f"the query has shape {queries.shape}. Use the encoder that built it."
             )
         lengths = np.linalg.norm(queries.astype(np.float64), axis=1)
-        if not np.all((lengths > 0) & (lengths < 1 + LENGTH)):
+        usable = (lengths > 0) & (lengths < 1 + UNIT_TOLERANCE)
+        if not usable.all():
             raise GalleryError(
-                f"A query has length {lengths[0] if len(lengths) == 1 else lengths.max():.4g}; it"
-                " must be a unit vector, or the mean of unit vectors. Divide by the norm first."
+                f"A query has length {lengths[~usable][0]:.4g}; it must be a unit vector, or the"
+                " mean of unit vectors. Divide by the norm first."
             )
 
     def _neighbours(

@@ -1,4 +1,4 @@
-"""A gallery's metadata, an Arrow file: id, lat, lon, label, author, licence, source; row i belongs to vector i.
+"""A gallery's metadata, an Arrow file: row i is the id, place, label and so on of vector i.
 
 The files keep the British "licence" of the first galleries; an export says "license".
 """
@@ -32,11 +32,10 @@ def table_of(items: Sequence[Item], source: str = "") -> "pa.Table":
     """One row an item; `source` is the default for items that name no source."""
     import pyarrow as pa
 
-    places = [item.location for item in items]
     columns = {
         "id": [item.id for item in items],
-        "lat": [at.lat for at in places],
-        "lon": [at.lon for at in places],
+        "lat": [item.location.lat for item in items],
+        "lon": [item.location.lon for item in items],
         "label": [item.label for item in items],
         "author": [item.author for item in items],
         "licence": [item.license for item in items],
@@ -46,10 +45,7 @@ def table_of(items: Sequence[Item], source: str = "") -> "pa.Table":
 
 
 class Metadata:
-    """A gallery's metadata;
-
-    `source` is the default for a table without that column, as earlier versions wrote it.
-    """
+    """A gallery's metadata; `source` stands for that column where an earlier version has none."""
 
     def __init__(self, table: "pa.Table", source: str = "") -> None:
         self._table: Any = table
@@ -57,10 +53,7 @@ class Metadata:
 
     @classmethod
     def open(cls, path: Path, source: str = "") -> Self:
-        """Open a file, memory-mapped.
-
-        Raises OSError or pyarrow.ArrowInvalid where it is damaged.
-        """
+        """Open a file, memory-mapped. Raises OSError or ArrowInvalid for a damaged one."""
         import pyarrow as pa
 
         return cls(pa.ipc.open_file(pa.memory_map(str(path))).read_all(), source)
@@ -104,8 +97,7 @@ class Metadata:
         import pyarrow as pa
         import pyarrow.compute as pc
 
+        names = [name for name in authors if name]
         by_id = pc.is_in(self._table["id"], pa.array(list(ids), pa.string()))
-        by_author = pc.is_in(
-            self._table["author"], pa.array([name for name in authors if name], pa.string())
-        )
+        by_author = pc.is_in(self._table["author"], pa.array(names, pa.string()))
         return np.flatnonzero(pc.or_(by_id, by_author).to_numpy()).astype(np.int64)

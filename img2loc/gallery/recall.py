@@ -11,8 +11,8 @@ from img2loc.core.errors import GalleryError
 from img2loc.core.files import write_json
 from img2loc.core.types import Embeddings
 from img2loc.gallery.gallery import Gallery
-from img2loc.gallery.index.faiss_files import products
-from img2loc.gallery.index.search import InvertedFileIndex
+from img2loc.gallery.index.ivf import InvertedFileIndex
+from img2loc.gallery.index.kernels import products
 from img2loc.gallery.index.writer import Batches
 from img2loc.gallery.manifest import MANIFEST
 
@@ -155,7 +155,7 @@ def measured(
     if isinstance(index, InvertedFileIndex):
         asked, choosing = truth.split(3) if len(gallery) > _K else (truth, truth)
         chosen = {"probes": probes(index, choosing, near, far)}
-        index.probe(chosen["probes"])
+        index.set_probes(chosen["probes"])
         counts = {
             "lists": index.lists,
             **{f"{side}_probes": chosen["probes"][side] for side in ("near", "far")},

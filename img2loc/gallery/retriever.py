@@ -8,13 +8,13 @@ from img2loc.core.types import Neighbours, Photo, Rejected, RowNumbers
 from img2loc.gallery.gallery import Gallery
 
 Exclusions = Callable[[Photo], RowNumbers]
-"""The rows of a gallery that a photograph must not see among its neighbours."""
+"""The rows of a gallery that a photograph must not have among its neighbours."""
 
 
 class Retriever:
-    """Encodes photographs and finds their nearest and farthest rows, but for `exclusions`.
+    """Encodes photographs and searches a gallery for their nearest and farthest rows.
 
-    Raises WrongEncoder if encoder and gallery do not belong together.
+    Raises WrongEncoder unless the encoder built the gallery.
     """
 
     def __init__(
@@ -34,20 +34,18 @@ class Retriever:
         """Each photograph with its neighbours, or with the reason why it cannot be decoded."""
         pending: deque[Photo] = deque()
 
-        def noted() -> Iterator[Photo]:
+        def queued() -> Iterator[Photo]:
             for photo in photos:
                 pending.append(photo)
                 yield photo
 
-        for encoded in self._encoder.encode(noted()):
+        for encoded in self._encoder.encode(queued()):
             photo = pending.popleft()
             if isinstance(encoded, Rejected):
                 yield photo, encoded
                 continue
             excluded = self._exclusions(photo) if self._exclusions else ()
-            yield (
-                photo,
-                self._gallery.search(
-                    encoded, nearest, farthest, scale=self._scale, excluded=excluded
-                ),
+            neighbours = self._gallery.search(
+                encoded, nearest, farthest, scale=self._scale, excluded=excluded
             )
+            yield photo, neighbours

@@ -1,4 +1,4 @@
-"""Checks that a gallery on the disk is what was built: checksums, counts, lengths, coordinates, encoder."""
+"""Checks that a gallery is what was built: checksums, counts, lengths, coordinates, encoder."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from img2loc.core.errors import GalleryError
+from img2loc.gallery.build.workspace import read_plan
 from img2loc.gallery.gallery import Gallery
-from img2loc.gallery.index.faiss_files import LENGTH
+from img2loc.gallery.index.kernels import UNIT_TOLERANCE
+from img2loc.gallery.index.spec import is_coarse
 from img2loc.gallery.index.writer import FILES
-from img2loc.gallery.manifest import read_manifest, read_plan
+from img2loc.gallery.manifest import read_manifest
 
 
 def checksums(folder: Path) -> dict[str, str]:
@@ -34,7 +36,7 @@ def problems(folder: Path) -> Iterator[str]:
     if not isinstance(expected, dict):
         yield f"The manifest of {folder} has no checksums: it was built by an earlier version."
     else:
-        yield from _changed(folder, expected)
+        yield from _file_problems(folder, expected)
     try:
         gallery = Gallery.open(folder)
     except GalleryError as error:
@@ -48,10 +50,10 @@ def problems(folder: Path) -> Iterator[str]:
             f"Its embeddings are by {plan.get('encoder')}, and the manifest says"
             f" {gallery.encoder_name}."
         )
-    yield from _rows(gallery)
+    yield from _row_problems(gallery)
 
 
-def _changed(folder: Path, expected: Mapping[str, object]) -> Iterator[str]:
+def _file_problems(folder: Path, expected: Mapping[str, object]) -> Iterator[str]:
     digests = checksums(folder)
     for name, digest in expected.items():
         if name not in digests:
@@ -65,17 +67,16 @@ def _changed(folder: Path, expected: Mapping[str, object]) -> Iterator[str]:
         yield f"{name} does not belong to this gallery, but would be read."
 
 
-def _rows(gallery: Gallery) -> Iterator[str]:
-    # Rounding to eight bits or fewer changes lengths.
-    tolerance = 2 * LENGTH if str(gallery.manifest.get("spec")).endswith(("Flat", "fp16")) else 0.1
+def _row_problems(gallery: Gallery) -> Iterator[str]:
+    # Coarse codes change lengths.
+    tolerance = 0.1 if is_coarse(str(gallery.manifest.get("spec"))) else 2 * UNIT_TOLERANCE
     off = 0
     for part in gallery.index.vectors():
-        off += int(
-            (~(np.abs(np.linalg.norm(part.astype(np.float32), axis=1) - 1) <= tolerance)).sum()
-        )  # NaN is off, too.
+        lengths = np.linalg.norm(part.astype(np.float32), axis=1)
+        off += int((~(np.abs(lengths - 1) <= tolerance)).sum())  # NaN is off, too.
     if off:
         yield f"{off:,} vectors are not of unit length."
-    places = gallery.locations()
+    places = gallery.metadata.locations()
     outside = ~(np.isfinite(places).all(axis=1) & (np.abs(places) <= (90, 180)).all(axis=1))
     if outside.any():
         yield (

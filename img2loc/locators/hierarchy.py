@@ -49,8 +49,8 @@ class Hierarchy:
         self._soft = soft
         self._nearest = nearest
         self._scale = scale_of(encoder) or 1 / TEMPERATURE
-        number = {country: row for row, country in enumerate(countries.ids())}
-        units = [city.partition("/")[0] for city in cities.ids()]
+        number = {country: row for row, country in enumerate(countries.metadata.ids())}
+        units = [city.partition("/")[0] for city in cities.metadata.ids()]
         if lost := sorted(set(units) - set(number)):
             raise GalleryError(
                 _unmatched(
@@ -62,7 +62,7 @@ class Hierarchy:
                 _unmatched(cities, f"has no city of {lost[0]!r}, which {countries.folder} has")
             )
         self._country_of = np.array([number[unit] for unit in units])
-        self._points = cities.locations()
+        self._points = cities.metadata.locations()
 
     def locate(self, photos: Iterable[PhotoLike]) -> Iterator[Guess]:
         """One guess for each photo, in order."""

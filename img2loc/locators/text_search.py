@@ -58,7 +58,7 @@ class TextSearch:
         scores = (self._scale or 0.0) * self._gallery.similarities(query)[0].astype(np.float64)
         share = np.exp(scores - scores.max())
         cells = np.floor(
-            (self._gallery.locations() + np.array([90.0, 180.0])) / CELL_DEGREES
+            (self._gallery.metadata.locations() + np.array([90.0, 180.0])) / CELL_DEGREES
         ).astype(np.int64)
         cells = np.minimum(
             cells, (180 // CELL_DEGREES - 1, 360 // CELL_DEGREES - 1)

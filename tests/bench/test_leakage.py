@@ -88,7 +88,7 @@ def seen(gallery: Gallery, leaks: Leaks, photo: Path) -> set[str]:
 def test_rows_of_the_same_photo_and_photographer_are_not_seen(
     gallery: Gallery, make_photo: MakePhoto
 ) -> None:
-    everything = set(gallery.ids())
+    everything = set(gallery.metadata.ids())
     ada = {name for name in everything if name.startswith("ada")}
     asked = {
         make_photo("q1.jpg", 1): (

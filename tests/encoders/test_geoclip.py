@@ -122,7 +122,7 @@ def test_fifty_photos_get_the_packages_top_ten(  # type: ignore[no-untyped-def]
 ) -> None:
     recipe = find(name)
     gps = build(recipe.source(), ours, tmp_path / "g", alias="geoclip", table={}, of=recipe.of)
-    points = torch.from_numpy(gps.locations().astype(np.float32))
+    points = torch.from_numpy(gps.metadata.locations().astype(np.float32))
     sizes = [(96, 64), (64, 96), (300, 200), (70, 70), (640, 480)]
     photos = [make_photo(f"{seed}.png", seed, sizes[seed % 5]) for seed in range(50)]
     with torch.inference_mode():

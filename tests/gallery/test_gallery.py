@@ -303,7 +303,7 @@ def test_an_index_that_is_not_exact_gives_no_probabilities(tmp_path: Path) -> No
 
 
 def test_the_automatic_spec_by_size() -> None:
-    from img2loc.gallery.index.faiss_files import resolve_spec
+    from img2loc.gallery.index.spec import resolve_spec
 
     sizes = (100_000, 1_000_000, 4_100_000)
     assert [resolve_spec("auto", rows) for rows in sizes] == ["Flat", "SQfp16", "IVF4096,SQfp16"]

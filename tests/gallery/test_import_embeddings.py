@@ -96,7 +96,7 @@ def test_coordinates_come_from_a_table_by_whichever_name(
     )
     gallery = build(tmp_path / "bare", tmp_path / "g", places)
     assert (len(gallery), gallery.manifest["skipped"]) == (38, 2)
-    latitudes = dict(zip(gallery.ids(), gallery.locations()[:, 0], strict=True))
+    latitudes = dict(zip(gallery.metadata.ids(), gallery.metadata.locations()[:, 0], strict=True))
     assert latitudes == {f"/data/images/{NAMES[n]}": n + 1 for n in range(38)}
 
 
@@ -129,7 +129,9 @@ def test_files_are_paired_by_number_not_by_order(theirs: Path, tmp_path: Path) -
             (theirs / kind / f"{kind}_{number}.{suffix}").rename(
                 theirs / kind / f"{kind}_{name}.{suffix}"
             )
-    assert build(theirs, tmp_path / "g").ids() == [f"/data/images/{name}" for name in NAMES]
+    assert build(theirs, tmp_path / "g").metadata.ids() == [
+        f"/data/images/{name}" for name in NAMES
+    ]
     (theirs / "metadata" / "metadata_10.parquet").rename(
         theirs / "metadata" / "metadata_11.parquet"
     )
@@ -178,7 +180,7 @@ def test_rows_without_a_name_and_huge_vectors(theirs: Path, tmp_path: Path) -> N
     )
     np.save(tmp_path / "odd" / "img_emb" / "img_emb_1.npy", vectors[25:] * 1e60)
     gallery = build(tmp_path / "odd", tmp_path / "g")
-    assert gallery.ids() == NAMES[2:]
+    assert gallery.metadata.ids() == NAMES[2:]
     with (tmp_path / "g" / "skipped.csv").open() as file:
         skipped = [tuple(row.values()) for row in csv.DictReader(file)]
     assert skipped == [
@@ -205,7 +207,7 @@ def test_coordinates_are_found_whatever_folders_are_above_a_photograph(
         [(name, n + 1, n) for n, name in enumerate(named)],
     )
     gallery = build(tmp_path / "bare", tmp_path / "g", places)
-    assert gallery.locations()[:, 0].tolist() == list(range(1, 41))
+    assert gallery.metadata.locations()[:, 0].tolist() == list(range(1, 41))
 
 
 def test_photographs_for_the_check_need_no_flickr_number(

@@ -11,8 +11,9 @@ from img2loc.core.errors import GalleryError
 from img2loc.core.geo import Array
 from img2loc.core.types import Embeddings
 from img2loc.gallery.gallery import Gallery
-from img2loc.gallery.index import pruning, writer
-from img2loc.gallery.index.pruning import PruningBounds, PruningWriter
+from img2loc.gallery.index import pruning
+from img2loc.gallery.index.pruning import PruningBounds
+from img2loc.gallery.index.pruning_writer import PruningWriter
 from tests.gallery.test_gallery import ENCODER, Batches, brute_force, items, unit
 
 ROWS, DIM = 10_000, 192
@@ -45,7 +46,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
     folder = tmp_path_factory.mktemp("pruned")
     rows = decaying(ROWS)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writer, "PRUNING_FROM", 1000)
+        patch.setattr(pruning, "FROM_ROWS", 1000)
         made = Gallery.build(
             folder, Batches(rows, items(ROWS), 3000), encoder=ENCODER, rows=ROWS, spec="SQfp16"
         )
@@ -78,7 +79,7 @@ def test_what_is_excluded_never_appears_where_the_basis_does_not_reach(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A few rows and the query lie almost wholly outside the basis, the excluded ones nearest to the query."""
-    monkeypatch.setattr(writer, "PRUNING_FROM", 1000)
+    monkeypatch.setattr(pruning, "FROM_ROWS", 1000)
     numbers = np.arange(4000)
     rows = np.zeros((4000, DIM))
     rows[:, 1:140] = np.random.default_rng(0).normal(size=(4000, 139))
@@ -140,7 +141,7 @@ def test_the_bound_holds_for_every_row(tmp_path: Path) -> None:
 def test_where_nothing_can_be_left_out_all_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "PRUNING_FROM", 1000)
+    monkeypatch.setattr(pruning, "FROM_ROWS", 1000)
     rows = even(5000)
     made = Gallery.build(
         tmp_path, Batches(rows, items(5000)), encoder=ENCODER, rows=5000, spec="SQfp16"
@@ -155,7 +156,7 @@ def test_where_nothing_can_be_left_out_all_is_read(
 def test_another_spec_leaves_no_pruning_bounds_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "PRUNING_FROM", 1000)
+    monkeypatch.setattr(pruning, "FROM_ROWS", 1000)
     rows = even(2000)
     for spec, expected in (("SQfp16", True), ("Flat", False)):
         Gallery.build(tmp_path, Batches(rows, items(2000)), encoder=ENCODER, rows=2000, spec=spec)
@@ -166,7 +167,7 @@ def test_another_spec_leaves_no_pruning_bounds_behind(
 def test_a_torn_file_of_pruning_bounds_is_a_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(writer, "PRUNING_FROM", 1000)
+    monkeypatch.setattr(pruning, "FROM_ROWS", 1000)
     Gallery.build(
         tmp_path, Batches(decaying(2000), items(2000)), encoder=ENCODER, rows=2000, spec="SQfp16"
     )

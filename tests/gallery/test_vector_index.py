@@ -154,4 +154,4 @@ def test_a_gallery_without_an_engine_in_its_manifest_opens() -> None:
     assert "engine" not in gallery.manifest
     assert len(gallery) == sum(len(part) for part in gallery.index.vectors()) == 124
     vector = next(gallery.index.vectors())[5].astype(np.float32)
-    assert gallery.search(vector, 1).nearest[0].id == gallery.ids()[5]
+    assert gallery.search(vector, 1).nearest[0].id == gallery.metadata.ids()[5]

@@ -10,7 +10,7 @@ from img2loc.core.errors import GalleryError
 from img2loc.gallery import verify
 from img2loc.gallery.build import pipeline
 from img2loc.gallery.gallery import Gallery
-from img2loc.gallery.index import pruning, writer
+from img2loc.gallery.index import pruning
 from tests.gallery.test_gallery import ENCODER, Batches, items, vectors
 from tests.gallery.test_recall import clustered, run, shards
 
@@ -96,7 +96,7 @@ def test_another_gallerys_pruning_bounds_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its bounds would leave out the wrong rows, in silence."""
-    monkeypatch.setattr(writer, "PRUNING_FROM", 400)
+    monkeypatch.setattr(pruning, "FROM_ROWS", 400)
     for name, rows in (("large", 600), ("same", 500), ("g", 500)):
         shards(tmp_path / name, clustered(rows, seed=rows))
         pipeline.index(tmp_path / name, ENCODER, "SQfp16", {})

@@ -11,8 +11,9 @@ from img2loc.data.concat import Concat
 from img2loc.gallery.build.embed import Extent, Progress, embed
 from img2loc.gallery.build.pipeline import index
 from img2loc.gallery.build.shards import Shards, shard_count
+from img2loc.gallery.build.workspace import read_plan, workspace
 from img2loc.gallery.gallery import Gallery
-from img2loc.gallery.manifest import PLAN, read_manifest, read_plan, workspace
+from img2loc.gallery.manifest import PLAN, read_manifest
 
 _KEPT = ("source", "of", "description", "terms", "imported")
 """Keys of a manifest that say what was built, not what came out."""

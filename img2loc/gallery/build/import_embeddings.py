@@ -22,9 +22,9 @@ from img2loc.data.tables import COLUMN_NAMES, PHOTO_ROLES, open_table
 from img2loc.gallery.build.embed import Progress
 from img2loc.gallery.build.pipeline import index
 from img2loc.gallery.build.shards import Encoded, is_whole, shard_paths, write_shard
+from img2loc.gallery.build.workspace import begin, workspace
 from img2loc.gallery.gallery import Gallery
-from img2loc.gallery.index.faiss_files import resolve_spec
-from img2loc.gallery.manifest import begin, workspace
+from img2loc.gallery.index.spec import resolve_spec
 
 _CHUNK = 10_000
 _CHECKED, _SAME = 32, 0.98

@@ -12,8 +12,9 @@ from img2loc.data.photo_names import SeenIds
 from img2loc.gallery.build.embed import PART
 from img2loc.gallery.build.pipeline import index
 from img2loc.gallery.build.shards import Shards, shard_paths
+from img2loc.gallery.build.workspace import begin, read_plan, workspace
 from img2loc.gallery.gallery import Gallery
-from img2loc.gallery.manifest import PLAN, begin, read_plan, workspace
+from img2loc.gallery.manifest import PLAN
 
 
 def merge(folders: Sequence[Path], out: Path) -> Gallery:

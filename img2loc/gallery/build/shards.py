@@ -16,7 +16,7 @@ from img2loc.core.errors import GalleryError, first_line
 from img2loc.core.files import replacing, write_bytes
 from img2loc.core.geo import Array
 from img2loc.core.types import Embedding, Embeddings, Item, Rejected
-from img2loc.gallery.index.faiss_files import converted, lengths
+from img2loc.gallery.index.kernels import converted, lengths
 from img2loc.gallery.metadata import table_of
 
 if TYPE_CHECKING:

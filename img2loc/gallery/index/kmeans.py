@@ -1,7 +1,6 @@
-"""Spherical k-means (Dhillon and Modha, 2001): the centroids of an inverted file's lists, and the nearest one to each row.
+"""Spherical k-means (Dhillon and Modha, 2001): the centroids of an inverted file's lists.
 
-FAISS can do both; on a CPU it took five times as long (2,048 centroids of 768 numbers), and there
-are weeks of rows.
+FAISS has it, too; on a CPU it took five times as long (2,048 centroids of 768 numbers).
 """
 
 from typing import Any
@@ -16,9 +15,9 @@ _AT_ONCE = 8_000_000  # Similarities held at a time: 32 MB.
 
 
 def centroids(sample: Embeddings, count: int) -> Embeddings:
-    """Unit rows of shape (count, dim), each the mean direction of the rows of the sample that are nearest to it.
+    """Unit rows of shape (count, dim), each the mean direction of the sample's rows nearest to it.
 
-    `sample` has shape (n, dim) with n ≥ count, unit rows. The same sample gives the same centroids.
+    `sample` has unit rows, shape (n, dim), n ≥ count. The same sample gives the same centroids.
     """
     import torch
     from torch.nn.functional import normalize
@@ -31,12 +30,11 @@ def centroids(sample: Embeddings, count: int) -> Embeddings:
         empty = np.flatnonzero(np.bincount(lists.numpy(), minlength=count) == 0)
         # An empty list starts again at one of the rows that are farthest from their centroids.
         means[empty] = rows[torch.topk(similarities, len(empty), largest=False).indices]
-    result: Embeddings = means.numpy()
-    return result
+    return np.asarray(means.numpy())
 
 
 def nearest(rows: Embeddings, centroids: Embeddings) -> tuple[NDArray[np.int64], Embeddings]:
-    """For each row the number of its most similar centroid, and that similarity; both of shape (n,)."""
+    """The number of each row's most similar centroid, and that similarity; both of shape (n,)."""
     import torch
 
     lists, similarities = _nearest(torch.from_numpy(rows), torch.from_numpy(centroids))
@@ -46,8 +44,6 @@ def nearest(rows: Embeddings, centroids: Embeddings) -> tuple[NDArray[np.int64],
 def _nearest(rows: Any, centroids: Any) -> tuple[Any, Any]:
     import torch
 
-    best = [
-        (part @ centroids.T).max(dim=1)
-        for part in torch.split(rows, max(1, _AT_ONCE // len(centroids)))
-    ]
+    parts = torch.split(rows, max(1, _AT_ONCE // len(centroids)))
+    best = [(part @ centroids.T).max(dim=1) for part in parts]
     return torch.cat([part.indices for part in best]), torch.cat([part.values for part in best])

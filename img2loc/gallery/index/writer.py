@@ -9,30 +9,27 @@ import numpy as np
 
 from img2loc.core.errors import GalleryError
 from img2loc.core.types import Embeddings
-from img2loc.gallery.index import pruning as sketch
+from img2loc.gallery.index import pruning
 from img2loc.gallery.index.faiss_files import (
     VECTORS,
     FlatWriter,
     QuantizedWriter,
-    check_unit,
-    converted,
-    matrix_dtype,
     new_index,
     train,
 )
 from img2loc.gallery.index.ivf_writer import MEANS, InvertedFileWriter
-from img2loc.gallery.index.pruning import PruningWriter
+from img2loc.gallery.index.kernels import UNIT_TOLERANCE, converted, lengths
+from img2loc.gallery.index.pruning_writer import SAMPLE, PruningWriter
+from img2loc.gallery.index.spec import matrix_dtype
 from img2loc.gallery.metadata import COLUMNS, ROWS, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Batches = Iterable[tuple[Embeddings, "pa.Table"]]
-"""Unit rows of shape (n, dim), and their metadata, as `rows.table_of` makes it."""
-FILES = (VECTORS, ROWS, *sketch.FILES, MEANS)
+"""Unit rows of shape (n, dim), and their metadata, as `metadata.table_of` gives it."""
+FILES = (VECTORS, ROWS, *pruning.FILES, MEANS)
 """The files that a gallery may have, besides its manifest."""
-PRUNING_FROM = 50_000
-"""Rows from which a matrix in half precision gets pruning bounds; fewer are searched as quickly without."""
 _ROWS_A_LIST = 64
 """Rows that a list's centroid is trained on."""
 _TRAINING_ROWS = 32_768
@@ -44,9 +41,9 @@ class _Writer(Protocol):
 
 
 def write(
-    folder: Path, batches: Batches, rows: int, spec: str, pruning: bool = True
+    folder: Path, batches: Batches, rows: int, spec: str, of: str = "photos"
 ) -> tuple[int, int]:
-    """Write vectors, metadata and, where they pay and `pruning` is wanted, pruning bounds; returns (rows, dim).
+    """Write vectors, metadata and, where they pay, pruning bounds; returns (rows, dim).
 
     `rows` is how many there will be. Raises GalleryError for rows that are not unit length or for
     none, and for batches that can be read only once where the spec must be trained first.
@@ -60,10 +57,13 @@ def write(
         sink = open_files.enter_context(pa.OSFile(str(folder / ROWS), "wb"))
         metadata = open_files.enter_context(pa.ipc.new_file(sink, schema()))
         for vectors, table in batches:
-            check_unit(vectors, len(table))
+            _require_unit(vectors, len(table))
             if not writers:
                 dim = vectors.shape[1]
-                writers = _writers(folder, batches, rows, spec, dim, pruning, open_files)
+                writers.append(_index_writer(folder, batches, rows, spec, dim, open_files))
+                if pruning.applies(spec, rows, of) and iter(batches) is not batches:
+                    sample = _sample(batches, rows, SAMPLE)
+                    writers.append(PruningWriter(folder, sample, open_files))
             metadata.write_table(table.select(COLUMNS).cast(schema()))
             stored = vectors if dtype is None else converted(vectors, dtype.name)
             for writer in writers:
@@ -76,31 +76,19 @@ def write(
     return count, dim
 
 
-def _writers(
-    folder: Path,
-    batches: Batches,
-    rows: int,
-    spec: str,
-    dim: int,
-    pruning: bool,
-    open_files: ExitStack,
-) -> list[_Writer]:
-    index = new_index(spec, dim)
+def _index_writer(
+    folder: Path, batches: Batches, rows: int, spec: str, dim: int, open_files: ExitStack
+) -> _Writer:
+    path, index = folder / VECTORS, new_index(spec, dim)
     if not index.is_trained:
-        train(
-            index,
-            spec,
-            _sample(batches, rows, max(_TRAINING_ROWS, _ROWS_A_LIST * getattr(index, "nlist", 0))),
-        )
+        size = max(_TRAINING_ROWS, _ROWS_A_LIST * getattr(index, "nlist", 0))
+        train(index, spec, _sample(batches, rows, size))
     if spec.startswith("IVF"):
-        return [InvertedFileWriter(folder / VECTORS, index, open_files)]
+        return InvertedFileWriter(path, index, open_files)
     dtype = matrix_dtype(spec)
     if dtype is None:
-        return [QuantizedWriter(folder / VECTORS, index)]
-    flat = FlatWriter(folder / VECTORS, index, dtype, open_files)
-    if dtype.itemsize == 4 or rows < PRUNING_FROM or not pruning or iter(batches) is batches:
-        return [flat]
-    return [flat, PruningWriter(folder, _sample(batches, rows, sketch.SAMPLE), open_files)]
+        return QuantizedWriter(path, index)
+    return FlatWriter(path, index, dtype, open_files)
 
 
 def _sample(batches: Batches, rows: int, most: int) -> Embeddings:
@@ -118,10 +106,25 @@ def _sample(batches: Batches, rows: int, most: int) -> Embeddings:
     start = filled = 0
     for vectors, _ in batches:
         rows_here = chosen[slice(*np.searchsorted(chosen, (start, start + len(vectors))))] - start
-        if (
-            not start
-        ):  # One array at once: many small ones would fragment the memory between large ones.
+        # One array at once: many small ones would fragment the memory between large ones.
+        if not start:
             sample = np.empty((len(chosen), vectors.shape[1]), dtype=np.float32)
         sample[filled : filled + len(rows_here)] = vectors[rows_here]
         start, filled = start + len(vectors), filled + len(rows_here)
     return sample[:filled]
+
+
+def _require_unit(vectors: Embeddings, rows: int) -> None:
+    """Raise GalleryError unless there is a vector of unit length for each row."""
+    if len(vectors) != rows:
+        raise GalleryError(
+            f"{len(vectors)} vectors came with {rows} rows; each needs one of the other."
+        )
+    norms = lengths(vectors)
+    off = np.abs(norms - 1)
+    if not np.all(off < UNIT_TOLERANCE):
+        worst = norms[np.argmax(off)]  # NaN counts as the largest.
+        raise GalleryError(
+            f"A vector has length {worst:.4g}; a gallery takes unit vectors only. Divide by the"
+            " norm first."
+        )
