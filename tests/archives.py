@@ -1,4 +1,4 @@
-"""Archives as the field has them, made from photographs of our own."""
+"""Writers of tar, zip, CSV and Parquet files in the layouts of MP16-Pro and WebDataset."""
 
 import csv
 import io
@@ -36,7 +36,7 @@ def write_zip(path: Path, files: Mapping[str, bytes], method: int = zipfile.ZIP_
 
 
 def split(path: Path, sizes: Sequence[int], stem: str) -> list[Path]:
-    """The file in pieces of these sizes, and the rest; the whole is taken away."""
+    """The file in pieces of these sizes, and the rest; the whole is deleted."""
     content, pieces = path.read_bytes(), []
     path.unlink()
     for number, size in enumerate([*sizes, len(content)]):
@@ -59,7 +59,7 @@ def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[objec
 
 
 def make_mp16(folder: Path, seeds: Sequence[int], table_only: Sequence[int] = ()) -> Path:
-    """MP16-Pro's layout: one tar in pieces, its names with underscores, and a table with folders in its ids."""
+    """MP16-Pro: one tar in pieces, names with underscores; a table whose ids have folders."""
     files = {f"./images/{mp16_name(seed).replace('/', '_')}": photo_bytes(seed) for seed in seeds}
     whole = write_tar(folder / "whole.tar", files)
     third = whole.stat().st_size // 3

@@ -1,4 +1,4 @@
-"""What the tests of the harness share: a benchmark of toy photographs."""
+"""`benchmark()`: a truth CSV with toy photographs; `lines()`: the predictions of its run."""
 
 import json
 from pathlib import Path
@@ -22,9 +22,9 @@ def benchmark(folder: Path, number: int, first: int = 100) -> Path:
 
 
 def lines(run: Path) -> list[dict[str, Any]]:
-    """The lines of a run's predictions, in order of their ids, without what differs from one time to the next."""
-    found = [
+    """The predictions of a run, ordered by id, without the seconds that each took."""
+    records = [
         json.loads(line)
         for line in (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
     ]
-    return sorted(({**line, "seconds": None} for line in found), key=lambda line: str(line["id"]))
+    return sorted(({**line, "seconds": None} for line in records), key=lambda line: str(line["id"]))

@@ -1,4 +1,4 @@
-"""What the tests share: isolation from the user's machine, photographs made here, tiny models of the real classes."""
+"""Fixtures: isolation from the user's machine, photographs, tiny models of the real classes."""
 
 import atexit
 import os
@@ -12,11 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-# Before any library reads them: no hub is asked, and no cache of the user's is looked into.
+# Set before any library reads them: no hub is asked, and the user's cache is not read.
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="img2loc-hf-")
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Of models so small, threads mostly wait for one another; and sums come out the same wherever they
-# are taken.
+# Threads cost more than they give with models this small; and sums are the same on every machine.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
@@ -53,21 +52,20 @@ def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def configure(text: str) -> Path:
     """Write the user's own configuration."""
     file = user_file()
-    assert file is not None and file.is_relative_to(
-        os.environ["XDG_CONFIG_HOME"]
-    )  # Not the real one.
+    assert file is not None
+    assert file.is_relative_to(os.environ["XDG_CONFIG_HOME"])  # Not the real one.
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text, encoding="utf-8")
     return file
 
 
 def kill_when(there: Callable[[], object], command: Sequence[object], **options: Any) -> None:
-    """Run a real process in the project's root, and really kill it once something is there; it must not end before."""
+    """Run a command in the project's root, and SIGKILL it once `there()` is true."""
     process = subprocess.Popen(
         list(map(str, command)), cwd=Path(__file__).resolve().parents[1], **options
     )
     while not there():
-        assert process.poll() is None
+        assert process.poll() is None  # It must not end by itself.
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -75,7 +73,7 @@ def kill_when(there: Callable[[], object], command: Sequence[object], **options:
 
 @pytest.fixture
 def landmarks() -> Path:
-    """The folder of real photographs, where it is there."""
+    """The folder of real photographs; skips the test where there is none."""
     folder = SHARED / "landmarks"
     if not folder.is_dir():
         pytest.skip(f"the real photographs are not at {folder}")
@@ -168,7 +166,7 @@ def tiny_open_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random CLIP of transformers' own class, with a tokenizer of characters, saved as a folder."""
+    """A random CLIP of transformers' own class and its character tokenizer, saved as a folder."""
     import string
 
     import torch
@@ -221,7 +219,7 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random LLaVA of transformers' own classes, with a tokenizer of characters and a chat template, saved as a folder."""
+    """A random LLaVA of transformers' own classes, saved as a folder with its processor."""
     import string
 
     import torch
@@ -242,19 +240,27 @@ def tiny_llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
     characters = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     characters.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=characters, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<pad>",
+        tokenizer_object=characters,
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
         additional_special_tokens=["<image>"],
-    )  # fmt: skip
+    )
     template = (
-        "{% for message in messages %}{{ message['role'] }}: {% for part in message['content'] %}{%"
-        " if part['type'] in ('image', 'image_url') %}<image>{% else %}{{ part['text'] }}{% endif"
-        " %}{% endfor %}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+        "{% for message in messages %}{{ message['role'] }}: {% for part in message['content'] %}"
+        "{% if part['type'] in ('image', 'image_url') %}<image>{% else %}{{ part['text'] }}"
+        "{% endif %}{% endfor %}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
     )
     size = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
     processor = LlavaProcessor(
-        image_processor=CLIPImageProcessor(**size), tokenizer=tokenizer, patch_size=8, chat_template=template,
-        vision_feature_select_strategy="default", num_additional_image_tokens=1,
-    )  # fmt: skip
+        image_processor=CLIPImageProcessor(**size),
+        tokenizer=tokenizer,
+        patch_size=8,
+        chat_template=template,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+    )
     towers = {
         "hidden_size": 32,
         "intermediate_size": 64,

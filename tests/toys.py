@@ -1,4 +1,4 @@
-"""Encoders of a third party, as a config would name them: `kind = "tests.toys:PixelEncoder"`."""
+"""A third party's encoders, named in a configuration as `kind = "tests.toys:PixelEncoder"`."""
 
 import os
 import sys
@@ -31,7 +31,7 @@ class PixelEncoder:
 
 
 class HaltingEncoder(PixelEncoder):
-    """Halts for good after as many photographs as HALT_AFTER says, so that a process can be killed in the middle."""
+    """Halts for good after HALT_AFTER photographs, so that a test can kill its process there."""
 
     def __init__(self, side: int = 6) -> None:
         super().__init__(side)
