@@ -1,44 +1,31 @@
-"""Where torch computes, and how precisely: what "auto" stands for on this machine."""
+"""Torch's device and precision: what "auto" stands for on this machine."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from img2loc.core.errors import ConfigError
+from img2loc.core.errors import ConfigError, first_line
 
 if TYPE_CHECKING:
     import torch
 
-_DTYPES = {
-    "float32": "float32",
-    "fp32": "float32",
-    "bfloat16": "bfloat16",
-    "bf16": "bfloat16",
-    "float16": "float16",
-    "fp16": "float16",
-}
+_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+_DTYPES |= {name: name for name in _DTYPES.values()}
 
 
 def resolve_device(device: str) -> str:
-    """The device that "auto" stands for, or the given one.
-
-    Raises ConfigError for one that is not there.
-    """
+    """The device that "auto" stands for, or the given one. Raises ConfigError for a missing one."""
     import torch
 
     if device == "auto":
-        there = {
-            "cuda": torch.cuda.is_available(),
-            "mps": torch.backends.mps.is_available(),
-            "cpu": True,
-        }
-        return next(name for name, available in there.items() if available)
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
         raise ConfigError(
-            f"The device {device!r} cannot be used here ({reason}). "
+            f"The device {device!r} cannot be used here ({first_line(error)}). "
             "Use auto, cpu, cuda, cuda:N (the GPU of that number) or mps (Apple's GPU)."
         ) from error
     return device
@@ -61,6 +48,5 @@ def resolve_dtype(dtype: str, device: str) -> torch.dtype:
         )
         if any(capabilities.get(feature) for feature in ("amx_bf16", "avx512_bf16", "bf16")):
             return torch.bfloat16
-    return (
-        torch.float32
-    )  # On mps too: there bfloat16 needs macOS 14 or later, and float16 overflows in some towers.
+    # On mps too: there bfloat16 needs macOS 14 or later, and float16 overflows in some towers.
+    return torch.float32

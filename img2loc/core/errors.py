@@ -1,13 +1,12 @@
-"""What can go wrong by a user's doing, as one tree.
+"""The errors that a user can mend, as one tree; each message says what is wrong and what to do.
 
-Img2LocError                the message says what was wrong and what to do; the command line prints
-it and no traceback
+Img2LocError                the command line prints its message, and no traceback
 ├─ ConfigError              a table or key of the configuration
 │  └─ UnknownName           no locator, encoder, gallery, LMM or prompt of that name
 ├─ MissingPackage           an optional package is not installed
 ├─ MissingWeights           a model's weights are not on this machine
 ├─ SourceError              a CSV, folder or recipe cannot be read as photographs with coordinates
-├─ GalleryError             a gallery is missing, half-written, of another format, or asked wrongly
+├─ GalleryError             a gallery is missing, half-written, of another format, or misused
 │  └─ WrongEncoder          a query by another encoder than the gallery's
 ├─ PromptError              a template and the values that it gets do not fit
 ├─ BackendError             an LMM refuses to work at all: bad key, unknown model, no credit left

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: each is written beside its place, and renamed into it."""
+"""Atomic writes: a file is written under another name and renamed, so it is whole or absent."""
 
 import json
 import os
@@ -10,9 +10,9 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path, suffix: str = ".tmp") -> Iterator[Path]:
-    """The name of a draft, which becomes `path` when the block has written it without an error.
+    """A draft's path, renamed to `path` when the block has written it without an error.
 
-    `suffix` tells the drafts of two processes apart where no lock does. Raises OSError.
+    `suffix` keeps the drafts of two processes apart where no lock does. Raises OSError.
     """
     draft = path.with_name(path.name + suffix)
     try:
@@ -37,9 +37,8 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def shard_size(done: int) -> int:
-    """Entries in the shard that starts at entry `done`: a sixteenth of what is done already, within 64 and 10,000.
+    """Entries of the shard that starts at entry `done`: a sixteenth of those, 64 to 10,000.
 
-    So a kill costs at most that share of the work, and millions of rows still make hundreds of
-    files.
+    So a kill costs at most that share of the work, and millions of rows make hundreds of files.
     """
     return max(64, min(10_000, done // 16))

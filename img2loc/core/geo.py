@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from img2loc.core.types import Location
 
 EARTH_RADIUS_KM = 6371.0088
-"""Mean radius R1 of WGS84 (Moritz 2000); every distance of this project is a great circle on this sphere."""
+"""Mean radius R1 of WGS84 (Moritz 2000); all distances are great circles on this sphere."""
 COUNTRY_KM = 750.0
 """The literature's "country" threshold: an answer vaguer than this is called unsure."""
 
@@ -21,7 +21,7 @@ def degrees(locations: Sequence[Location]) -> Array:
 
 
 def distances_km(a: Array, b: Array) -> Array:
-    """Great-circle distances between rows of (lat, lon) degrees, by the haversine formula; shapes broadcast."""
+    """Great-circle distances between rows of (lat, lon) degrees (haversine); shapes broadcast."""
     lat_a, lon_a = np.radians(a[..., 0]), np.radians(a[..., 1])
     lat_b, lon_b = np.radians(b[..., 0]), np.radians(b[..., 1])
     h = (
@@ -43,21 +43,21 @@ def unit_vectors(points: Array) -> Array:
 
 
 def densest(points: Array, weights: Array, bandwidth_km: float) -> int:
-    """Index of the point with the most weight around it: a Gaussian kernel density on the sphere, read at the points.
+    """Index of the point where a Gaussian kernel density on the sphere is highest (the mode).
 
-    Of equally dense points the first wins, so that ranked input keeps its order. Raises ValueError
+    Of equally dense points the first, so that ranked input keeps its order. Raises ValueError
     without points.
     """
     if not len(points):
-        raise ValueError("no points to find the densest of")
+        raise ValueError("no points: one or more are needed")
     between = distances_km(points[:, None], points[None, :])
     density = np.exp(-0.5 * (between / bandwidth_km) ** 2) @ weights
     return int(np.argmax(density >= density.max() * (1 - 1e-12)))
 
 
 def spread_km(centre: Location, points: Array, weights: Array, share: float) -> float:
-    """Radius of the smallest circle around `centre` that holds at least `share` of the points' weight."""
-    away = distances_km(degrees([centre]), points)
-    order = np.argsort(away, kind="stable")
-    held = np.cumsum(weights[order]) / weights.sum()
-    return float(away[order][min(int(np.searchsorted(held, share - 1e-9)), len(points) - 1)])
+    """Radius of the smallest circle around `centre` with at least `share` of the points' weight."""
+    distances = distances_km(degrees([centre]), points)
+    order = np.argsort(distances, kind="stable")
+    shares = np.cumsum(weights[order]) / weights.sum()
+    return float(distances[order][min(int(np.searchsorted(shares, share - 1e-9)), len(points) - 1)])

@@ -1,7 +1,4 @@
-"""Model weights on a hub: are they in the local cache, how large are they, fetch them.
-
-Nothing is fetched unasked.
-"""
+"""Model weights on a hub: whether they are in the local cache, their size, and their download."""
 
 import json
 from dataclasses import dataclass
@@ -12,17 +9,14 @@ from img2loc.core.errors import ConfigError, MissingWeights, first_line
 
 @dataclass(frozen=True, slots=True)
 class HubFiles:
-    """Files of one hub repository: one of `weights` (best first), and every file that matches `others`."""
+    """Files of one hub repository: the first of `weights` it has, and all that match `others`."""
 
     repo: str
     weights: tuple[str, ...]
     others: tuple[str, ...] = ()
 
     def cached(self) -> Path | None:
-        """The weights file in the local cache, or None where there is none or its index names a shard that is not there.
-
-        Asks no network.
-        """
+        """The weights file in the local cache, None where it or one of its shards is missing."""
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -32,20 +26,19 @@ class HubFiles:
             return None
         except HFValidationError as error:
             raise ConfigError(
-                f"{self.repo!r} is no repository of a hub ({first_line(error)}). Write it as"
-                " org/name."
+                f"{self.repo!r} is not a repository's name ({first_line(error)}). Write org/name."
             ) from error
         return next((folder / name for name in self.weights if _is_whole(folder / name)), None)
 
     def require(self) -> Path:
         """The weights file in the local cache. Raises MissingWeights."""
-        found = self.cached()
-        if found is None:
+        weights = self.cached()
+        if weights is None:
             raise MissingWeights(
                 f"The weights {self.repo} are not on this machine, or only in part. Get them: hf"
                 f" download {self.repo}. Or name a local folder."
             )
-        return found
+        return weights
 
     def plan(self) -> tuple[list[str], int, str]:
         """Ask the hub: the files to fetch, their size in bytes, their license.
@@ -69,21 +62,14 @@ class HubFiles:
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
         weights = next((name for name in self.weights if name in sizes), None)
         if weights is None:
-            raise MissingWeights(
-                f"{self.repo} holds none of {', '.join(self.weights)}. Check the name."
-            )
-        names = [
-            weights,
-            *(name for name in sizes if any(fnmatch(name, pattern) for pattern in self.others)),
-        ]
+            raise MissingWeights(f"{self.repo} has none of {', '.join(self.weights)}. Check it.")
+        others = (name for name in sizes if any(fnmatch(name, glob) for glob in self.others))
+        names = [weights, *others]
         license = str(getattr(info.card_data, "license", None) or "not stated")
         return names, sum(sizes[name] for name in names), license
 
     def fetch(self, names: list[str], bar: type | None = None) -> Path:
-        """Download these files into the cache, going on where an earlier try stopped;
-
-        `bar` is the class of tqdm to show it.
-        """
+        """Download these files into the cache, or resume; `bar` is the class of tqdm to show."""
         from huggingface_hub import snapshot_download
 
         snapshot_download(self.repo, allow_patterns=names, tqdm_class=bar)
@@ -91,7 +77,7 @@ class HubFiles:
 
 
 def _is_whole(weights: Path) -> bool:
-    """Whether a file of weights is there; for the index of weights in several files, whether each of those is."""
+    """Whether a weights file exists, or, for an index of shards, every shard."""
     if not weights.name.endswith(".index.json"):
         return weights.exists()
     try:

@@ -15,11 +15,15 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from img2loc.core.errors import UnreadablePhoto
 
-SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .gif .bmp .tif .tiff .jp2 .avif .heic .heif .hif .mpo"
-    " .ppm".split()
-)
 _HEIC = frozenset((".heic", ".heif", ".hif"))
+SUFFIXES = _HEIC | {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".jp2", ".png", ".webp", ".avif"),
+    *(".gif", ".bmp", ".tif", ".tiff", ".ppm"),
+}
+_FORMATS = (
+    *("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", "AVIF", "HEIF"),
+    *("PPM", "TGA", "ICO"),
+)
 _LARGE_PIXELS, _MOST_PIXELS = 24_000_000, 80_000_000
 _MOST_BYTES = 500_000_000
 _LONGEST_STRIP = 16
@@ -139,8 +143,7 @@ def _open(source: Path | bytes) -> Image.Image:
 def _formats() -> list[str]:
     """The formats of photographs that this Pillow reads; not PostScript, which runs a program."""
     Image.init()
-    wanted = "JPEG MPO PNG WEBP GIF BMP TIFF JPEG2000 AVIF HEIF PPM TGA ICO".split()
-    return [name for name in wanted if name in Image.OPEN]
+    return [name for name in _FORMATS if name in Image.OPEN]
 
 
 def _middle(image: Image.Image) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Large blocks of memory go back to the system when they are freed."""
+"""Memory of large blocks is returned to the system when they are freed."""
 
 import ctypes
 from functools import cache
@@ -8,11 +8,10 @@ _M_MMAP_THRESHOLD, _LARGE = -3, 1 << 20
 
 @cache
 def return_large_blocks() -> None:
-    """Have the C library map every block of 1 MB and more by itself, from now on; where it is not glibc, nothing is done.
+    """Have glibc map every block of 1 MB or more by itself; does nothing with another C library.
 
-    Left alone, glibc soon takes blocks of up to 32 MB from one heap, where a small one that stays
-    keeps what was freed around it from reuse: a build of millions of rows then held several times
-    the memory that it used.
+    By default it soon takes blocks of up to 32 MB from the heap, where small blocks in use keep
+    freed ones from being returned: a build of millions of rows held several times what it used.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

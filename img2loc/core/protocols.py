@@ -1,7 +1,8 @@
-"""The roles. A class of anybody's that has these methods is a backend; it need import nothing of ours.
+"""The roles: any class that has a role's methods is a backend; it need import nothing of ours.
 
-Every role that meets many photographs is a stream that keeps its order: one thing out for each
-thing in, lazily.
+Read types.py first. In the order in which a photograph meets them: Source, Encoder (PointEncoder,
+TextEncoder, Verifier), VectorIndex, LMM, Locator; then what a class may have besides. Every role
+that takes many photographs is a stream that keeps its order: one result for each, lazily.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,17 +30,17 @@ from img2loc.core.types import (
 
 
 class Source(Protocol):
-    """Entries whose place is known: what a gallery is made of."""
+    """Entries whose place is known: what a gallery is built from."""
 
     path: Path
     fingerprint: str
-    """What changes with its entries, so that a build that was cut off goes on with the same ones only."""
+    """Changes with the entries, so that an interrupted build resumes with the same ones only."""
 
     def __len__(self) -> int:
         """About how many entries: a guide for progress."""
 
     def __iter__(self) -> Iterator[Item | Rejected]:
-        """The entries, always in the same order; what cannot be used takes its place, with the reason."""
+        """The entries, always in the same order; an unusable one takes its place as a Rejected."""
 
 
 class Encoder(Protocol):
@@ -47,39 +48,14 @@ class Encoder(Protocol):
 
     @property
     def name(self) -> str:
-        """One line that changes with model, weights and preprocessing; stamped on every gallery that it builds."""
+        """One line, stamped on every gallery: changes with model, weights and preprocessing."""
 
     @property
     def dim(self) -> int:
         """Length of its vectors."""
 
     def encode(self, photos: Iterable[Photo]) -> Iterator[Embedding | Rejected]:
-        """One float32 unit-length row of shape (dim,) for each photo, or the reason why it cannot be decoded."""
-
-
-def scale_of(encoder: object) -> float | None:
-    """The optional attribute `scale`: the trained factor before the softmax over similarities, exp of CLIP's logit scale."""
-    scale: float | None = getattr(encoder, "scale", None)
-    return scale
-
-
-def views_of(encoder: object) -> str:
-    """The optional attribute `views`: "single", or how else a photograph becomes a vector; stamped on what is embedded."""
-    return str(getattr(encoder, "views", "single"))
-
-
-@runtime_checkable
-class NeedsFiles(Protocol):
-    """A class of encoders or LMMs that takes files from a hub; optional."""
-
-    @classmethod
-    def needs(cls, **arguments: Any) -> HubFiles | None:
-        """The files, for the constructor's arguments; None where they are local."""
-
-
-def files_needed(make: object, arguments: Mapping[str, Any]) -> HubFiles | None:
-    """What a class takes from a hub with these arguments, if anything."""
-    return make.needs(**arguments) if isinstance(make, NeedsFiles) else None
+        """For each photo a float32 unit-length row, shape (dim,), or why it cannot be decoded."""
 
 
 class PointEncoder(Protocol):
@@ -97,13 +73,13 @@ class TextEncoder(Protocol):
 
 
 class Verifier(Encoder, PointEncoder, Protocol):
-    """Photographs and points in one space, so that their similarity says how well they belong together (GeoCLIP)."""
+    """Photographs and points in one space: their similarity says how well they match (GeoCLIP)."""
 
 
 class VectorIndex(Protocol):
-    """A gallery's unit vectors, searched by inner product: FAISS files, parts on a cluster, a table in a database.
+    """A gallery's unit vectors, searched by inner product; vector i is that of the gallery's row i.
 
-    Vector i is that of the gallery's row i.
+    FAISS files, parts on a cluster, or a table in a database.
     """
 
     @property
@@ -112,7 +88,7 @@ class VectorIndex(Protocol):
 
     @property
     def exact(self) -> bool:
-        """Whether a search compares every vector: no neighbour is missed, and `similarities` and softmax can be had."""
+        """Whether a search compares every vector, and gives `similarities` and a softmax."""
 
     def __len__(self) -> int:
         """Number of vectors."""
@@ -125,15 +101,14 @@ class VectorIndex(Protocol):
         excluded: Sequence[RowNumbers],
         scale: float | None = None,
     ) -> Sequence[SearchResult]:
-        """The `nearest` most and the `farthest` least similar rows for each query, shape (n, dim); fewer where there are fewer.
+        """The `nearest` most and `farthest` least similar rows of each query, shape (n, dim).
 
-        `excluded` has, for each query, the rows that it must not see. With `scale`, an exact index
-        gives log Σ exp(scale · similarity) over the other rows; logarithms of parts add up by
-        `np.logaddexp`.
+        `excluded` has, for each query, the rows to leave out. With `scale`, an exact index gives
+        log Σ exp(scale · similarity) over the other rows; of parts, join them by `np.logaddexp`.
         """
 
     def similarities(self, queries: Embeddings) -> Embeddings:
-        """The similarity of each query to every row, shape (n, rows), float32; only an exact index is asked."""
+        """Each query's similarity to every row, shape (n, rows), float32, of an exact index."""
 
     def vectors(self) -> Iterator[NDArray[np.generic]]:
         """All vectors as they are stored, in batches of shape (n, dim), in any order."""
@@ -143,53 +118,10 @@ class LMM(Protocol):
     """A large multimodal model: prompts with a photograph → replies."""
 
     def ask(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
-        """One reply for each prompt; what goes wrong with one is a status.
+        """One reply for each prompt; what goes wrong with one is its status.
 
         Raises BackendError when no prompt can be answered.
         """
-
-
-@runtime_checkable
-class HasEndpoint(Protocol):
-    """A class of LMMs that says where they send photographs; optional, but --local-only refuses others."""
-
-    @classmethod
-    def endpoint(cls, **arguments: Any) -> str | None:
-        """An address or a provider, for the constructor's arguments;
-
-        None where photographs stay in this process.
-        """
-
-
-@runtime_checkable
-class NeedsKey(Protocol):
-    """A class of LMMs that cannot be asked without a key or a server in the environment; optional."""
-
-    @classmethod
-    def lacks(cls, **arguments: Any) -> str:
-        """What to set, for the constructor's arguments; "" where nothing is lacking."""
-
-
-@runtime_checkable
-class IgnoresProxies(Protocol):
-    """A class of LMMs that says whether the environment's proxies see what it sends to this machine; optional."""
-
-    ignores_proxies: bool
-
-
-@runtime_checkable
-class Cacheable(Protocol):
-    """A class of LMMs that says whether its replies are worth keeping; optional, and true where it says nothing."""
-
-    cacheable: bool
-
-
-@runtime_checkable
-class Structured(Protocol):
-    """An LMM that can ask for its replies' form by JSON schema; optional."""
-
-    structured: bool
-    """Whether it does so: false once a server has refused."""
 
 
 class Locator(Protocol):
@@ -197,3 +129,71 @@ class Locator(Protocol):
 
     def locate(self, photos: Iterable[PhotoLike]) -> Iterator[Guess]:
         """One guess for each photo."""
+
+
+# What a class may have besides, and how it is read.
+
+
+def scale_of(encoder: object) -> float | None:
+    """An encoder's `scale`: the factor in its softmax over similarities, exp of CLIP's."""
+    scale: float | None = getattr(encoder, "scale", None)
+    return scale
+
+
+def views_of(encoder: object) -> str:
+    """An encoder's `views`: "single" (the default), or how else a photograph becomes a vector."""
+    return str(getattr(encoder, "views", "single"))
+
+
+@runtime_checkable
+class NeedsFiles(Protocol):
+    """A class of encoders or LMMs that takes files from a hub."""
+
+    @classmethod
+    def needs(cls, **arguments: Any) -> HubFiles | None:
+        """The files, for the constructor's arguments; None where they are local."""
+
+
+def files_needed(make: object, arguments: Mapping[str, Any]) -> HubFiles | None:
+    """What a class takes from a hub with these arguments; None for nothing."""
+    return make.needs(**arguments) if isinstance(make, NeedsFiles) else None
+
+
+@runtime_checkable
+class HasEndpoint(Protocol):
+    """A class of LMMs that says where it sends photographs; --local-only refuses others."""
+
+    @classmethod
+    def endpoint(cls, **arguments: Any) -> str | None:
+        """An address or a provider, for the constructor's arguments; None for this process."""
+
+
+@runtime_checkable
+class NeedsKey(Protocol):
+    """A class of LMMs that needs a key or a server from the environment."""
+
+    @classmethod
+    def lacks(cls, **arguments: Any) -> str:
+        """What to set, for the constructor's arguments; "" where nothing is missing."""
+
+
+@runtime_checkable
+class IgnoresProxies(Protocol):
+    """A class of LMMs that says whether it sends to this machine without a proxy."""
+
+    ignores_proxies: bool
+
+
+@runtime_checkable
+class Cacheable(Protocol):
+    """A class of LMMs that says whether its replies are worth keeping; by default they are."""
+
+    cacheable: bool
+
+
+@runtime_checkable
+class Structured(Protocol):
+    """An LMM that can ask for replies in a JSON schema's form."""
+
+    structured: bool
+    """Whether it does so: false once a server has refused."""

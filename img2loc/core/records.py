@@ -1,7 +1,4 @@
-"""The one JSON form of a Guess:
-
-`ask --json` prints it, a run folder keeps it, replays and reports read it.
-"""
+"""A Guess ↔ JSON: `ask --json` prints it, a run folder keeps it, replays and reports read it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -11,7 +8,7 @@ from img2loc.core.types import Guess, Neighbour, Reply, Usage
 
 
 def guess_record(guess: Guess) -> dict[str, Any]:
-    """A guess with its evidence; latitude and longitude in degrees (WGS84), None where there is no answer."""
+    """A guess with its evidence; lat and lon in WGS84 degrees, None where there is no answer."""
     at = guess.location
     return {
         "photo": str(guess.photo.path),
@@ -30,22 +27,20 @@ def guess_record(guess: Guess) -> dict[str, Any]:
 def neighbour_record(neighbour: Neighbour) -> dict[str, Any]:
     """A neighbour; with its probability only where the gallery defines one."""
     at = neighbour.location
-    record = {
+    record: dict[str, Any] = {
         "lat": at.lat,
         "lon": at.lon,
         "similarity": neighbour.similarity,
         "id": neighbour.id,
         "label": neighbour.label,
     }
-    return (
-        record
-        if neighbour.probability is None
-        else {**record, "probability": neighbour.probability}
-    )
+    if neighbour.probability is not None:
+        record["probability"] = neighbour.probability
+    return record
 
 
 def reply_from(record: Mapping[str, Any]) -> Reply:
-    """The reply of a record. Raises KeyError or TypeError for what is no reply."""
+    """The reply of a record. Raises KeyError or TypeError for anything else."""
     usage = Usage(**record["usage"]) if record.get("usage") else None
     return Reply(
         record["text"], record["model"], record["status"], usage, record["detail"], record["key"]

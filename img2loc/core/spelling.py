@@ -1,4 +1,4 @@
-"""British keys in users' files, and in files of earlier versions → the American ones that the code has."""
+"""Keys in British spelling, in users' files and earlier versions' → the American keys of today."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ _AMERICAN = {"licence": "license", "licences": "licenses", "optimiser": "optimiz
 
 
 def american(content: Any) -> Any:
-    """The content of a TOML or JSON file with its keys in American spelling, in tables within it too."""
+    """A file's content with its keys, in nested tables too, in American spelling."""
     if type(content) is dict:
         return {_AMERICAN.get(key, key): american(value) for key, value in content.items()}
     return [american(value) for value in content] if type(content) is list else content

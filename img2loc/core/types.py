@@ -1,7 +1,4 @@
-"""The nouns, in the order in which they flow:
-
-Photo → Embedding → Neighbours → Prompt → Reply → Guess.
-"""
+"""The nouns, in the order of the data flow: Photo → Neighbours → Prompt → Reply → Guess."""
 
 from __future__ import annotations
 
@@ -78,9 +75,7 @@ class Photo:
 
         Raises UnreadablePhoto where there are none.
         """
-        if (
-            not self._digest
-        ):  # Every prompt, reply and cached reply is found by it: the file is read for it once.
+        if not self._digest:  # Kept: every prompt, reply and cached reply is looked up by it.
             object.__setattr__(self, "_digest", hashlib.sha256(self._bytes()).hexdigest())
         return self._digest
 
@@ -94,16 +89,13 @@ class Photo:
 
 
 NOT_A_PHOTO = Photo(Path())
-"""Stands where there is no photograph."""
+"""The photograph of an Item that has none."""
 PhotoLike = Photo | str | os.PathLike[str]
 """What a locator accepts as a photograph."""
 
 
 def as_photos(photos: Iterable[PhotoLike]) -> Iterator[Photo]:
-    """Wrap paths as Photos, lazily;
-
-    Photos stay what they are. Raises TypeError for a single path: its letters are no photos.
-    """
+    """Wrap paths as Photos, lazily. Raises TypeError for a single path in place of a list."""
     if isinstance(photos, str | os.PathLike | Photo):
         raise TypeError(f"photographs come as a list or another iterable: [{photos!r}]")
     return (photo if isinstance(photo, Photo) else Photo(Path(photo)) for photo in photos)
@@ -113,8 +105,8 @@ def as_photos(photos: Iterable[PhotoLike]) -> Iterator[Photo]:
 class Item:
     """A row of a source: a photograph, a point or a text whose place is known.
 
-    A point has no photograph (`NOT_A_PHOTO`), and a text neither: `text` is what a text tower
-    reads. `source` is the name of the source that it came from, where there are several.
+    A point and a text have no photograph (`NOT_A_PHOTO`); `text` is what a text tower reads.
+    `source` is the name of its source, where there are several.
     """
 
     id: str
@@ -129,14 +121,14 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """An input that gave nothing, and why: it takes its place in the stream, so that nothing is lost in silence."""
+    """An unusable input and the reason; it takes its place in the stream, so nothing vanishes."""
 
     id: str
     reason: str
 
 
 class Hits(NamedTuple):
-    """Gallery rows and their similarities to a query, both of shape (k,): best first, ties by row number."""
+    """Gallery rows and their similarities to a query, shape (k,) each: best first, ties by row."""
 
     rows: RowNumbers
     similarities: NDArray[np.float64]
@@ -144,10 +136,7 @@ class Hits(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """The nearest and the farthest rows of one query;
-
-    `log_sum_exp` is the logarithm of a softmax's denominator.
-    """
+    """One query's nearest and farthest rows, and the logarithm of its softmax's denominator."""
 
     nearest: Hits
     farthest: Hits
@@ -171,7 +160,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """Both ends of the gallery: most similar first, and least similar first."""
+    """The gallery's most similar entries, and its least similar ones, each the extreme first."""
 
     nearest: tuple[Neighbour, ...] = ()
     farthest: tuple[Neighbour, ...] = ()
@@ -179,23 +168,19 @@ class Neighbours:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The words and the photograph that go to an LMM;
-
-    `sample` counts the times that the same is asked again.
-    """
+    """Text and photograph for an LMM; `sample` numbers repetitions of the same prompt, from 0."""
 
     text: str
     photo: Photo
     sample: int = 0
 
     def key(self) -> str:
-        """SHA-256 of photograph, words and sample: what a recorded reply is found by.
+        """SHA-256 of photograph, sample and text, which finds a recorded reply.
 
         Raises UnreadablePhoto.
         """
-        return hashlib.sha256(
-            f"{self.photo.digest()}\n{self.sample}\n{self.text}".encode()
-        ).hexdigest()
+        content = f"{self.photo.digest()}\n{self.sample}\n{self.text}"
+        return hashlib.sha256(content.encode()).hexdigest()
 
 
 ReplyStatus = Literal["answered", "refused", "truncated", "failed"]
@@ -203,7 +188,7 @@ ReplyStatus = Literal["answered", "refused", "truncated", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens that a reply took, as the server counted them, and what was paid for them now, where the price is known."""
+    """Tokens of a reply, as the server counted them, and what they cost now, if known."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -212,10 +197,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What an LMM said, word for word;
-
-    `detail` says why where the status is not "answered", `key` is the prompt's.
-    """
+    """An LMM's text, verbatim; `detail` is why the status is not "answered", `key` the prompt's."""
 
     text: str
     model: str
@@ -225,7 +207,7 @@ class Reply:
     key: str = ""
 
     def again(self) -> Self:
-        """The same reply given from a record: its tokens as they were counted, and no money, for nothing is paid again."""
+        """The same reply from a record: its tokens, and no cost, since nothing is paid again."""
         return replace(self, usage=replace(self.usage or Usage(), cost_usd=0.0))
 
 
@@ -234,10 +216,10 @@ GuessStatus = Literal["located", "unsure", "refused", "unparsed", "unreadable", 
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """Where a photograph was taken, or why that cannot be said: no answer is data, never an exception.
+    """Where a photograph was taken, or why there is no answer, which is data, not an exception.
 
-    `location` is set exactly when `status` is "located". `radius_km` is how far the evidence
-    scatters around it; None where there is no evidence to measure (a zero-shot LMM).
+    `location` is set exactly when `status` is "located". `radius_km` is the spread of the evidence
+    around it; None without evidence (a zero-shot LMM).
     """
 
     photo: Photo

@@ -1,4 +1,4 @@
-"""Locks a folder or file for one process and one plan, and turns what goes wrong there into messages."""
+"""Locks a folder or file for one process and one plan, and turns disk errors into messages."""
 
 import errno
 import json
@@ -14,15 +14,14 @@ from filelock import FileLock, Timeout
 from img2loc.core.errors import Img2LocError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_HARDLY_ANY = 1 << 20  # Bytes.
+_LITTLE = 1 << 20  # Bytes.
 
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A folder, or a file in it, that one process works on by one plan: the same plan is resumed, another is refused.
+    """A folder, or a file in it, for one process and one plan: the same is resumed, others refused.
 
-    Messages call it a `noun` and are raised as `error`; `remedy` says how the user takes another
-    place.
+    Messages call it a `noun` and are raised as `error`; `remedy` is how to choose another place.
     """
 
     folder: Path
@@ -38,26 +37,22 @@ class Workspace:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the folder and hold it.
+        """Make the folder and lock it.
 
-        Raises `error` where another process does, and for every OSError in the block.
+        Raises `error` where another process has, and for every OSError in the block.
         """
         with self.disk_errors():
             self.folder.mkdir(parents=True, exist_ok=True)
+            file = self.folder / (f".{self.file}.lock" if self.file else ".lock")
             try:
-                lock = FileLock(
-                    self.folder / (f".{self.file}.lock" if self.file else ".lock")
-                ).acquire(timeout=0)
+                lock = FileLock(file).acquire(timeout=0)
             except Timeout as error:
                 raise self.error(
                     f"Another process is writing the {self.noun} {self.path}. Wait for it, or"
                     f" {self.remedy}."
                 ) from error
             except NotImplementedError as error:
-                raise OSError(
-                    "its disk has no file locks, which keep two processes from spoiling each"
-                    " other's work"
-                ) from error
+                raise OSError("its disk has no file locks, which writing here needs") from error
             with lock:
                 yield
 
@@ -69,10 +64,9 @@ class Workspace:
         except ConnectionError:
             raise  # A pipe's or a server's, and not the disk's.
         except OSError as error:
-            # Some libraries say that writing failed, and not why.
-            if error.errno in _FULL or (
-                error.errno is None and shutil.disk_usage(self.folder).free < _HARDLY_ANY
-            ):
+            # Some libraries give no errno.
+            free = shutil.disk_usage(self.folder).free if error.errno is None else _LITTLE
+            if error.errno in _FULL or free < _LITTLE:
                 raise self.error(
                     f"The disk of {self.path} is full. Make room there and run the same command"
                     " again: what is done is kept."
@@ -83,10 +77,7 @@ class Workspace:
             ) from error
 
     def read_note(self, name: str) -> dict[str, Any] | None:
-        """The JSON object in a file of the folder;
-
-        None where there is none. Raises `error` where it cannot be read.
-        """
+        """The JSON object in a file of the folder, None without one. Raises `error`."""
         try:
             note = json.loads((self.folder / name).read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
@@ -101,7 +92,7 @@ class Workspace:
         return note
 
     def require_same(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        """Raise `error`, naming what differs, unless the plan `before`, which is there, is the plan of `now`."""
+        """Raise `error`, naming what differs, unless two plans are the same."""
         there, here = plain(before), plain(now)
         changed = sorted(key for key in {*there, *here} if there.get(key) != here.get(key))
         if changed:
@@ -117,7 +108,7 @@ class Workspace:
 
 
 def plain(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """A plan as JSON gives it back, so that a tuple equals the list that it becomes."""
+    """A plan as it is after JSON, where a tuple is a list."""
     content: dict[str, Any] = json.loads(json.dumps(dict(plan), default=str))
     return content
 

@@ -1,8 +1,9 @@
-"""A place list and a template → captions: what a text tower embeds, so that photographs can be compared with places by name."""
+"""A place list and a template → captions of places, which a text tower embeds."""
 
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from string import Formatter
 
@@ -24,33 +25,28 @@ class _Row:
     def __getitem__(self, column: str) -> str:
         return self.cells[column]
 
-    def said(self, column: str) -> str:
+    def required(self, column: str) -> str:
         """A cell that must not be empty."""
         if not self.cells[column]:
             raise self.error(f"{column} is empty. Fill it in, or remove the line.")
         return self.cells[column]
 
     def location(self) -> Location:
-        """Where it is."""
+        """Its coordinates."""
         try:
             return Location(float(self["lat"]), float(self["lon"]))
         except ValueError as error:
-            raise self.error(
-                f"{error}. Write lat and lon in degrees, such as 48.85 and 2.35."
-            ) from error
+            raise self.error(f"{error}. Write degrees, such as 48.85 and 2.35.") from error
 
     def population(self) -> int:
-        """People, in digits alone: int() would take 1_000 and -1."""
+        """Population, in digits only: int() would take 1_000 and -1."""
         text = self["population"]
         if not (text.isascii() and text.isdecimal()):
-            raise self.error(
-                f"population is {text!r}. Write digits alone, such as 1000, and 0 where it is not"
-                " known."
-            )
+            raise self.error(f"population is {text!r}. Write digits only, and 0 if unknown.")
         return int(text)
 
     def error(self, what: str) -> SourceError:
-        """What is wrong there."""
+        """An error with its file and line."""
         return SourceError(f"{self.where}: {what}")
 
 
@@ -58,12 +54,12 @@ class CaptionSource:
     """The countries or the cities of a place list, each with the template filled in as its text.
 
     `path` is a folder with `countries.csv` and `cities.csv` (index/places/README.md says what they
-    hold). A template names {country}, {region} or {city}. An item's id is "FR" or "FR/Paris": what
-    stands before the "/" is its unit, the country. Countries in `split` are replaced by their
-    regions, whose ids are "US-CA" and "US-CA/Los Angeles". At most the `most` most populous cities
-    of each unit are taken. A region's {country} reads "Georgia, United States" where the level is
-    "country": the name alone may be another country's. Where a place has no region, {region} is its
-    country. Raises SourceError, with file and line, for what a list lacks or has twice.
+    hold). A template names {country}, {region} or {city}. An item's id is "FR" or "FR/Paris": the
+    unit, a country, is before the "/". Countries in `split` are replaced by their regions, with the
+    ids "US-CA" and "US-CA/Los Angeles". The `most` most populous cities of each unit are taken. At
+    the level "country" a region's {country} is "Georgia, United States", since the name alone may
+    be another country's. {region} is the country where a place has no region. Raises SourceError,
+    with file and line, for missing and repeated entries.
     """
 
     def __init__(
@@ -85,17 +81,11 @@ class CaptionSource:
             ("country_code", "region_code", "city", "region", "lat", "lon", "population"),
         )
         self._countries, self._cities = _rows(countries), _rows(cities)
-        regions = {
-            code.partition("-")[0]
-            for code in (row["code"] for row in self._countries)
-            if "-" in code
-        }
+        codes = [row["code"].partition("-") for row in self._countries]
+        regions = {country for country, hyphen, _ in codes if hyphen}
         if unknown := sorted(self._split - regions):
             known = ", ".join(sorted(regions)) or "none"
-            raise SourceError(
-                f"{path} has no regions of {unknown[0]!r} to split it into. It has those of:"
-                f" {known}."
-            )
+            raise SourceError(f"{path} has no regions of {unknown[0]!r}. It has those of: {known}.")
         self._check_codes()
         choices = json.dumps([template, level, most, sorted(self._split)])
         self.fingerprint = countries.fingerprint(cities.fingerprint(choices))
@@ -106,28 +96,25 @@ class CaptionSource:
         return len(self._items)
 
     def __iter__(self) -> Iterator[Item | Rejected]:
-        """Items in the lists' order: units in the order of `countries.csv`, each unit's cities most populous first."""
+        """Items in the order of `countries.csv`, each unit's cities by descending population."""
         return iter(self._items)
 
     def _check_codes(self) -> None:
-        """Every line has what it needs, no code is listed twice, and no city is of a country that is not listed."""
+        """Raise SourceError for an incomplete line, a repeated code or an unknown country."""
         first: dict[str, str] = {}
         for row in self._countries:
-            row.said("country")
-            before = first.setdefault(row.said("code"), row.where)
+            row.required("country")
+            before = first.setdefault(row.required("code"), row.where)
             if before != row.where:
-                raise row.error(
-                    f"code {row['code']!r} is in {before} too. Remove one of the two lines."
-                )
+                raise row.error(f"code {row['code']!r} is in {before} too. Remove one of the two.")
         for row in self._cities:
-            row.said("city")
+            row.required("city")
             row.population()
-            split = row.said("country_code") in self._split
+            split = row.required("country_code") in self._split
             column = "region_code" if split and row["country_code"] in first else "country_code"
             if row[column] not in first:
                 raise row.error(
-                    f"{column} {row[column]!r} is not in {COUNTRIES}. Add it there, or remove the"
-                    " line."
+                    f"{column} {row[column]!r} is not in {COUNTRIES}. Add it, or remove the line."
                 )
 
     def _units(self) -> list[_Row]:
@@ -140,19 +127,18 @@ class CaptionSource:
 
     def _of_countries(self) -> Iterator[Item]:
         for row in self._units():
-            named = f"{row['region']}, {row['country']}" if row["region"] else row["country"]
-            text = self._template.format(country=named, region=row["region"] or row["country"])
-            yield Item(row["code"], row.location(), label=named, text=text)
+            name = ", ".join(filter(None, (row["region"], row["country"])))
+            text = self._template.format(country=name, region=row["region"] or row["country"])
+            yield Item(row["code"], row.location(), label=name, text=text)
 
     def _of_cities(self) -> Iterator[Item]:
         cities: dict[str, list[_Row]] = {}
         for row in self._cities:
-            cities.setdefault(
-                row["region_code"] if row["country_code"] in self._split else row["country_code"],
-                [],
-            ).append(row)
+            is_split = row["country_code"] in self._split
+            code = row["region_code"] if is_split else row["country_code"]
+            cities.setdefault(code, []).append(row)
         for unit in self._units():
-            taken: set[str] = set()
+            ids: set[str] = set()
             populous = sorted(cities.get(unit["code"], ()), key=lambda row: -row.population())
             if not populous:
                 raise SourceError(
@@ -160,23 +146,18 @@ class CaptionSource:
                 )
             for row in populous[: self._most]:
                 region, country = row["region"] or unit["country"], unit["country"]
-                identity = f"{unit['code']}/{row['city']}"
-                if identity in taken:
-                    identity += f", {region}"
-                if identity in taken:
+                item_id = f"{unit['code']}/{row['city']}"
+                if item_id in ids:
+                    item_id += f", {region}"
+                if item_id in ids:
                     raise SourceError(
-                        f"{self.path / CITIES} has two cities {identity!r}, which a caption cannot"
-                        " tell apart."
+                        f"{self.path / CITIES} has two cities {item_id!r}, which would have the"
+                        " same caption. Remove one."
                     )
-                taken.add(identity)
-                parts = [row["city"], region, country]
-                label = ", ".join(
-                    part
-                    for part, before in zip(parts, ["", *parts], strict=False)
-                    if part != before
-                )
+                ids.add(item_id)
+                label = ", ".join(name for name, _ in groupby((row["city"], region, country)))
                 text = self._template.format(city=row["city"], region=region, country=country)
-                yield Item(identity, row.location(), label=label, text=text)
+                yield Item(item_id, row.location(), label=label, text=text)
 
 
 def _table(file: Path, columns: Sequence[str]) -> Table:
@@ -196,10 +177,7 @@ def _rows(table: Table) -> list[_Row]:
         where, cells = row
         rows.append(_Row(f"{table.path}, {where}", cells))
     if not rows:
-        raise SourceError(
-            f"The place list {table.path} has a header and no line below it. Add one for each"
-            " place."
-        )
+        raise SourceError(f"The place list {table.path} is empty. Add one line for each place.")
     return rows
 
 
@@ -207,11 +185,7 @@ def check_template(template: str, fields: Sequence[str] = FIELDS) -> None:
     """Raise SourceError unless a template names at least one of these fields, and nothing else."""
     known = ", ".join(f"{{{field}}}" for field in fields)
     try:
-        parts = [
-            (name, spec, conversion)
-            for _, name, spec, conversion in Formatter().parse(template)
-            if name is not None
-        ]
+        parts = [part[1:] for part in Formatter().parse(template) if part[1] is not None]
     except ValueError as error:
         raise SourceError(
             f"The template {template!r} cannot be read ({error}). It may name {known}."
@@ -220,6 +194,4 @@ def check_template(template: str, fields: Sequence[str] = FIELDS) -> None:
         if name not in fields or spec or conversion:
             raise SourceError(f"The template {template!r} names {name!r}. It may name {known}.")
     if not parts:
-        raise SourceError(
-            f"The template {template!r} names no place. It must name {known}, or one of them."
-        )
+        raise SourceError(f"The template {template!r} names no place. It must name any of {known}.")

@@ -1,4 +1,4 @@
-"""A gallery recipe, a TOML file, a CSV or a folder, by whatever name → what to build a gallery from, and with what."""
+"""A recipe's name, a TOML file, a CSV or a folder → what to build a gallery from, and how."""
 
 import tomllib
 from collections.abc import Mapping
@@ -17,21 +17,18 @@ from img2loc.data.open_source import open_source
 from img2loc.data.points import GridSource, PointsSource
 
 KINDS = ("photos", "points", "texts")
-"""What a gallery can be of."""
+"""What a gallery's entries can be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a gallery is made. `path` is its CSV or folder, `photos` where a CSV's photographs lie; `of` what of it is embedded.
+    """How a gallery is built.
 
-    A gallery of points may be a `sample` of its CSV's rows, or a `grid` of so many points in place
-    of a CSV. A gallery of texts fills a `template` with the places of a list: at the `level`
-    country or city, the `most` populous cities of each country, the countries in `split` taken
-    region by region.
-
-    Where `path` is a folder that somebody downloaded, `table` is the CSV in it, and `archives` the
-    folder in it in which the photographs lie, in archives or loose. `sources` are recipes whose
-    photographs are put into one gallery, one after the other.
+    `path` is its CSV or folder, `photos` where a CSV's photographs lie, `of` what is embedded.
+    Points may be a `sample` of the CSV's rows, or a `grid` of so many points without a CSV. Texts
+    are a `template` filled with the places of a list (`CaptionSource` has `level`, `most` and
+    `split`). In a downloaded folder, `table` is the CSV, and `archives` the folder of the
+    photographs, in archives or loose. `sources` are recipes whose photographs make one gallery.
     """
 
     name: str
@@ -63,22 +60,17 @@ class Recipe:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it knows where its entries lie, so that nobody need bring any."""
+        """Whether it says where its entries are, so that the user need not."""
         return self.path is not None or self.grid is not None or bool(self.sources)
 
     @property
     def command(self) -> str:
-        """What builds it once its photographs have been brought."""
-        return (
-            f"img2loc index build {self.name} --source"
-            f" {'FOLDER' if self.table else 'FILE.csv --photos FOLDER'}"
-        )
+        """The command that builds it from the user's copy of its photographs."""
+        place = "FOLDER" if self.table else "FILE.csv --photos FOLDER"
+        return f"img2loc index build {self.name} --source {place}"
 
     def source(self) -> Source:
-        """Its photographs.
-
-        Raises SourceError, saying what to get where, when the recipe does not know where they lie.
-        """
+        """Its entries. Raises SourceError, with what to obtain where, if it has no path."""
         if self.grid is not None:
             return GridSource(self.grid)
         if self.sources:
@@ -93,44 +85,29 @@ class Recipe:
         if self.of == "points":
             return PointsSource(self.path, self.columns, self.sample)
         if self.table and self.path.is_dir():
-            table = next(
-                (
-                    t
-                    for t in (self.path / self.table, self.path / Path(self.table).name)
-                    if t.exists()
-                ),
-                None,
-            )
+            tables = (self.path / self.table, self.path / Path(self.table).name)
+            table = next(filter(Path.exists, tables), None)
             if table is None:
                 raise SourceError(
-                    f"{self.path} has no {self.table}, which says where the photographs are."
-                    f" {self.obtain}"
+                    f"{self.path} has no {self.table}, the table of photographs. {self.obtain}"
                 )
-            return open_source(
-                table, self.photos or self.path / self.archives, self.columns, self.licenses
-            )
+            photos = self.photos or self.path / self.archives
+            return open_source(table, photos, self.columns, self.licenses)
         return open_source(self.path, self.photos, self.columns, self.licenses)
 
 
 _TYPES: dict[str, type] = {
-    **dict.fromkeys(
-        ("description", "terms", "obtain", "encoder", "spec", "of", "path", "photos"), str
-    ),
-    **dict.fromkeys(("template", "level", "table", "archives"), str),
+    **dict.fromkeys(("description", "terms", "obtain", "encoder", "spec", "of"), str),
+    **dict.fromkeys(("path", "photos", "table", "archives", "template", "level"), str),
     **dict.fromkeys(("grid", "sample", "most"), int),
     "columns": dict,
-    "licenses": list,
-    "split": list,
-    "source": list,
+    **dict.fromkeys(("licenses", "split", "source"), list),
 }
 _OF_A_SOURCE = ("path", "photos", "table", "archives", "columns", "licenses")
 
 
 def find(name: str) -> Recipe:
-    """The recipe that a name, a TOML file, a CSV or a folder stands for.
-
-    Raises SourceError or UnknownName.
-    """
+    """The recipe of a name, a TOML file, a CSV or a folder. Raises SourceError or UnknownName."""
     path = Path(name)
     if path.suffix == ".toml":
         return _read(path)
@@ -152,7 +129,7 @@ def known() -> list[str]:
 
 
 def content_of(path: Path, known: Mapping[str, type], remedy: str = "") -> dict[str, Any]:
-    """What a recipe's TOML file says, each key known and of its type.
+    """A TOML file's content, each key known and of its type.
 
     Raises SourceError, with the `remedy` where there is no such file.
     """
@@ -171,19 +148,17 @@ def _read(path: Path) -> Recipe:
     parts = content.pop("source", [])
     if parts and "path" in content:
         raise SourceError(
-            f"The recipe {path} has a path of its own and sources. Put the path into a [[source]]"
-            " too."
+            f"The recipe {path} has both a path and sources. Make the path a [[source]] too."
         )
     for part in parts:
         _check(path, part, {"name": str, **{key: _TYPES[key] for key in _OF_A_SOURCE}})
         if "path" not in part:
             raise SourceError(f"The recipe {path} has a [[source]] without a path.")
-    found = tuple(_recipe(path, part.pop("name", Path(part["path"]).stem), part) for part in parts)
-    return replace(_recipe(path, path.stem, content), sources=found)
+    sources = [_recipe(path, part.pop("name", Path(part["path"]).stem), part) for part in parts]
+    return replace(_recipe(path, path.stem, content), sources=tuple(sources))
 
 
-_OF_TABLES = ("source", "mirrors")
-"""Keys whose lists hold tables, not texts."""
+_LISTS_OF_TABLES = ("source", "mirrors")
 
 
 def _check(path: Path, content: object, known: Mapping[str, type]) -> None:
@@ -196,19 +171,19 @@ def _check(path: Path, content: object, known: Mapping[str, type]) -> None:
             raise SourceError(
                 f"The recipe {path}: {key} = {value!r} should be a {known[key].__name__}."
             )
-        inside = (
-            value if isinstance(value, list) else value.values() if isinstance(value, dict) else ()
-        )
-        if key not in _OF_TABLES and not all(isinstance(text, str) for text in inside):
+        texts = list(value.values()) if isinstance(value, dict) else value
+        mixed = isinstance(texts, list) and not all(isinstance(text, str) for text in texts)
+        if mixed and key not in _LISTS_OF_TABLES:
             raise SourceError(f"The recipe {path}: {key} = {value!r} should hold texts only.")
 
 
 def _recipe(path: Path, name: str, content: dict[str, Any]) -> Recipe:
-    beside: dict[str, Any] = {
-        key: _located(path, content.pop(key)) for key in ("path", "photos") if key in content
-    }
-    beside |= {key: tuple(content.pop(key)) for key in ("licenses", "split") if key in content}
-    return replace(Recipe(name, **content), **beside)
+    for key in ("path", "photos"):
+        if key in content:
+            content[key] = _located(path, content[key])
+    for key in ("licenses", "split"):
+        content[key] = tuple(content.get(key, ()))
+    return Recipe(name, **content)
 
 
 def _located(recipe: Path, name: str) -> Path:
@@ -219,9 +194,9 @@ def _located(recipe: Path, name: str) -> Path:
     package, colon, inside = name.partition(":")
     if not colon or not package.isidentifier() or (recipe.parent / name).exists():
         return recipe.parent / name
-    found = find_spec(package)
-    if found is None or not found.submodule_search_locations:
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
         raise MissingPackage(
             f"The recipe {recipe} needs the package {package}: pip install {package}"
         )
-    return Path(found.submodule_search_locations[0]) / inside
+    return Path(spec.submodule_search_locations[0]) / inside

@@ -1,4 +1,4 @@
-"""A CSV or Parquet file → its cells by role, whatever its columns are called."""
+"""A CSV or Parquet file → its rows' cells by role, whatever its columns are called."""
 
 import codecs
 import csv
@@ -14,7 +14,6 @@ from typing import Any, TextIO
 from img2loc.core.errors import SourceError, first_line
 from img2loc.core.types import Rejected
 
-# The names under which the field's files carry each column, lower case.
 COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "photo": (
         *("file", "filename", "file_name", "filepath", "img_id", "img_file", "img_path", "name"),
@@ -30,8 +29,9 @@ COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "region": ("region", "state", "admin1"),
     "country": ("country", "country_name"),
 }
+"""Role → the lower-case names that the field's files give such a column."""
 Roles = Mapping[str, Sequence[Sequence[str]]]
-"""Role → lists of lower-case column names: of the first list that the header has a name of, that column is taken."""
+"""Role → lists of lower-case column names; of the first list with a name in the header, that."""
 _Find = Callable[[Sequence[str]], dict[str, str]]
 _DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 _BATCH = 4096
@@ -46,12 +46,10 @@ PHOTO_ROLES = known_names("photo", "lat", "lon", "id", "label", "author", "licen
 
 
 class Table(ABC):
-    """Rows of a file, read by role and never held together;
-
-    `columns` is role → the column's name in the file.
-    """
+    """Rows of a file, streamed."""
 
     columns: dict[str, str]
+    """Role → the column's name in the file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -63,14 +61,13 @@ class Table(ABC):
 
     @abstractmethod
     def __iter__(self) -> Iterator[tuple[str, dict[str, str]] | Rejected]:
-        """Where a row is ("line 7" of a CSV, "row 6" of a Parquet file) and its cells by role, in the file's order.
+        """Of each row in order, where it is ("line 7", "row 6" of Parquet) and its cells by role.
 
-        Cells are text without space around it, "" for an empty one. Raises SourceError where the
-        file is damaged.
+        Cells are stripped text. Raises SourceError where the file is damaged.
         """
 
     def fingerprint(self, choices: str) -> str:
-        """SHA-256, in hex, of the file's content and of what was chosen from it."""
+        """SHA-256, in hex, of the file's content and of the choices."""
         digest = self._digest.copy()
         digest.update(choices.encode())
         return digest.hexdigest()
@@ -82,16 +79,15 @@ def open_table(
     roles: Roles = PHOTO_ROLES,
     columns: Mapping[str, str] | None = None,
 ) -> Table:
-    """The table in a Parquet file (.parquet), else a CSV (comma, semicolon or tab), with those `roles` that it has columns for.
+    """A Parquet file (.parquet), else a CSV (comma, semicolon or tab), with the `roles` it has.
 
-    `columns` ({"photo": "IMG_ID"}) settles an ambiguity, which is otherwise refused. Raises
+    `columns` ({"photo": "IMG_ID"}) resolves an ambiguity, which is an error otherwise. Raises
     SourceError for a file that cannot be read, and where a `required` role has no column.
     """
     kind = _Parquet if path.suffix.lower() == ".parquet" else _Csv
+    find = partial(_find_columns, path, required=required, roles=roles, chosen=columns or {})
     try:
-        return kind(
-            path, partial(_find_columns, path, required=required, roles=roles, chosen=columns or {})
-        )
+        return kind(path, find)
     except OSError as error:
         raise SourceError(
             f"{path} cannot be read: {error.strerror or first_line(error)}. Name a CSV or Parquet"
@@ -122,17 +118,15 @@ class _Csv(Table):
                     if len(row) > len(header):
                         yield Rejected(where, f"{where}: more cells than columns")
                     elif row:
-                        yield (
-                            where,
-                            {role: row[at].strip() if at < len(row) else "" for role, at in places},
-                        )
+                        row += [""] * (len(header) - len(row))
+                        yield where, {role: row[at].strip() for role, at in places}
             except csv.Error as error:
                 raise SourceError(
                     f"{self.path}, line {reader.line_num}: {error}. Mend the CSV there."
                 ) from error
 
     def _survey(self) -> tuple[str, int]:
-        """The beginning of the text, and how many lines follow the first; never the whole file in memory."""
+        """The text's beginning, and how many lines follow the first; read in blocks."""
         decoder = codecs.getincrementaldecoder("utf-8-sig")()
         head, newlines, trailing = "", 0, 0
         with self.path.open("rb") as file:
@@ -162,7 +156,7 @@ class _Csv(Table):
             return next(self._reader(file, delimiter), [])
 
     def _layout(self, head: str, find: _Find) -> tuple[str, dict[str, str]]:
-        """The delimiter under which the header has the columns that are needed, and those columns."""
+        """The delimiter under which the header has the required columns, and the columns."""
         first: SourceError | None = None
         for delimiter in sorted(_DELIMITERS, key=head.count, reverse=True):
             try:

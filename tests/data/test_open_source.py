@@ -287,7 +287,7 @@ def test_recipes_of_several_sources(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('path = "x"\n[[source]]\npath = "y"\n', "path of its own and sources"),
+        ('path = "x"\n[[source]]\npath = "y"\n', "both a path and sources"),
         ('[[source]]\nname = "y"\n', "a \\[\\[source\\]\\] without a path"),
         ('[[source]]\npath = "y"\nencoder = "lite0"\n', "no key 'encoder'"),
         ("source = [3]\n", "should be a \\[\\[source\\]\\] table"),
