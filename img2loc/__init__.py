@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from img2loc.config.api import load, load_encoder
+    from img2loc.config.api import build_gallery, load, load_encoder
     from img2loc.core.errors import Img2LocError
     from img2loc.core.places import place_at
     from img2loc.core.types import (
@@ -28,28 +28,15 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-# What is imported when it is first used: `import img2loc` itself must cost nothing.
-_HOMES = {
-    "load": "config.api",
-    "load_encoder": "config.api",
-    "Img2LocError": "core.errors",
-    "Gallery": "gallery.gallery",
-    "place_at": "core.places",
-    **dict.fromkeys(
-        (
-            "Guess",
-            "Item",
-            "Location",
-            "Neighbour",
-            "Neighbours",
-            "Photo",
-            "Place",
-            "Prompt",
-            "Reply",
-        ),
-        "core.types",
-    ),
+_MODULES = {
+    "config.api": "build_gallery load load_encoder",
+    "core.errors": "Img2LocError",
+    "core.places": "place_at",
+    "core.types": "Guess Item Location Neighbour Neighbours Photo Place Prompt Reply",
+    "gallery.gallery": "Gallery",
 }
+# What is imported when it is first used: `import img2loc` itself must cost nothing.
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 __all__ = [
     "Gallery",
@@ -63,6 +50,7 @@ __all__ = [
     "Place",
     "Prompt",
     "Reply",
+    "build_gallery",
     "load",
     "load_encoder",
     "place_at",

@@ -2,16 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from img2loc.cli import index_ingest, index_tune
-from img2loc.cli.settings import ConfigFile, load_config
-
-if TYPE_CHECKING:
-    from img2loc.config.config import Config
-    from img2loc.data.recipes import Recipe
+from img2loc.cli.settings import ConfigFile, checked_config, load_config
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -90,67 +86,35 @@ def build(
 
     Interrupted or killed, the same command goes on.
     """
-    from dataclasses import replace
+    from img2loc.cli.progress import progress
+    from img2loc.config import gallery_builder
 
-    from img2loc.config import galleries, registry
-    from img2loc.core import paths
-    from img2loc.core.errors import ConfigError
-
-    settings = load_config(config)
-    registry.check(settings)
-    given: dict[str, Any] = {
-        "encoder": encoder,
-        "spec": spec,
-        "of": of,
-        "path": path,
-        "photos": photos,
-        "licenses": tuple(license or ()),
-    }
-    recipe = replace(
-        galleries.recipe(settings, source), **{key: value for key, value in given.items() if value}
+    settings = checked_config(config)
+    recipe = gallery_builder.recipe_of(
+        settings,
+        source,
+        encoder=encoder,
+        spec=spec,
+        of=of,
+        path=path,
+        photos=photos,
+        licenses=tuple(license or ()),
     )
-    if part and out is None:
-        raise ConfigError("A part needs a folder of its own: say which with --out.")
-    make(settings, recipe, out or paths.galleries() / recipe.name, device, part)
-
-
-def make(
-    settings: "Config",
-    recipe: "Recipe",
-    folder: Path,
-    device: str | None = None,
-    part: str | None = None,
-) -> None:
-    """Build a recipe's gallery, and say what came out; of a part only the embeddings."""
-    from img2loc.cli.progress import progress, waiting
-    from img2loc.config import factory as maker
-    from img2loc.gallery.build import pipeline
-    from img2loc.gallery.build.embed import Part, embed_part
-
-    share = Part.parse(part) if part else None
-    found = recipe.source()
-    table = dict(settings.table("encoder", recipe.encoder))
-    index_ingest.use_device(settings, recipe.encoder, device)
-    with waiting(f"Loading the encoder {recipe.encoder} …"):
-        made = maker.encoder(settings, recipe.encoder)
-    options: dict[str, Any] = {
-        "alias": recipe.encoder,
-        "table": table,
-        "of": recipe.of,
-        "spec": recipe.spec,
-    }
-    options["about"] = {"description": recipe.description, "terms": recipe.terms}
-    with progress(recipe.of, len(found)) as advance:
-        if share is not None:
-            shards = embed_part(found, made, folder, share, **options, progress=advance)
-            typer.echo(
-                f"{folder}: part {share}, {shards:,} shards. When all are done: img2loc index merge"
-                " DIR... --out DIR",
-                err=True,
+    with progress(recipe.of) as advance:
+        if part is None:
+            gallery = gallery_builder.build(settings, recipe, out, device=device, progress=advance)
+        else:
+            shards = gallery_builder.embed(
+                settings, recipe, out, part, device=device, progress=advance
             )
-            return
-        gallery = pipeline.build(found, made, folder, **options, progress=advance)
-    index_ingest.say(gallery)
+    if part is None:
+        index_ingest.say(gallery)
+    else:
+        typer.echo(
+            f"{out}: part {part}, {shards:,} shards. When all are done: img2loc index merge"
+            " DIR... --out DIR",
+            err=True,
+        )
 
 
 def info(
@@ -179,13 +143,12 @@ def query(
     As JSON, one entry a line.
     """
     from img2loc.config import factory as maker
-    from img2loc.config import galleries, registry
+    from img2loc.config import galleries
     from img2loc.core.records import neighbour_record
     from img2loc.core.types import Photo, Rejected
     from img2loc.gallery.retriever import Retriever
 
-    settings = load_config(config)
-    registry.check(settings)
+    settings = checked_config(config)
     opened = galleries.open_gallery(settings, gallery)
     retriever = Retriever(maker.encoder_of(settings, opened), opened)
     _, found = next(retriever.neighbours([Photo(photo)], k, k))

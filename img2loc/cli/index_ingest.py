@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from img2loc.cli.settings import ConfigFile, load_config
+from img2loc.cli.settings import ConfigFile, checked_config, load_config
 
 if TYPE_CHECKING:
-    from img2loc.config.config import Config
     from img2loc.gallery.gallery import Gallery
 
 _DEVICE = typer.Option(
@@ -50,37 +49,13 @@ def add(
 
     Ids that it has are passed over. Killed, the same command goes on.
     """
-    from dataclasses import replace
+    from img2loc.cli.progress import progress
+    from img2loc.config import gallery_builder
 
-    from img2loc.cli.progress import progress, waiting
-    from img2loc.config import factory as maker
-    from img2loc.config import galleries, registry
-    from img2loc.core.errors import GalleryError
-    from img2loc.gallery.build import append
-
-    settings = load_config(config)
-    registry.check(settings)
-    recipe = galleries.recipe(settings, source)
-    recipe = replace(recipe, path=path or recipe.path, photos=photos or recipe.photos)
-    if recipe.of != "photos":
-        raise GalleryError(
-            f"{source} is of {recipe.of}, and only photos can be added. Build another gallery of"
-            " them."
-        )
-    found = recipe.source()
-    folder = galleries.gallery_folder(settings, gallery)
-    stamp = append.stamp_of(folder)
-    alias = str(stamp.get("alias"))
-    if not settings.has("encoder", alias):
-        raise GalleryError(
-            f"{folder} was built by [encoder.{alias}], which your configuration does not have. Put"
-            " it there."
-        )
-    use_device(settings, alias, device)
-    with waiting(f"Loading the encoder {alias} …"):
-        made = maker.encoder(settings, alias)
-    with progress("photos", len(found)) as advance:
-        opened = append.add(found, made, folder, name=recipe.name, progress=advance)
+    settings = checked_config(config)
+    recipe = gallery_builder.recipe_of(settings, source, path=path, photos=photos)
+    with progress("photos") as advance:
+        opened = gallery_builder.add(settings, gallery, recipe, device=device, progress=advance)
     say(opened)
 
 
@@ -112,23 +87,22 @@ def import_(
 
     In the layout of clip-retrieval.
     """
-    from img2loc.cli.progress import progress, waiting
-    from img2loc.config import factory as maker
-    from img2loc.config import registry
-    from img2loc.gallery.build import import_embeddings
+    from img2loc.cli.progress import progress
+    from img2loc.config import gallery_builder
 
-    settings = load_config(config)
-    registry.check(settings)
-    found = import_embeddings.Embeddings(embeddings, places)
-    with waiting(f"Loading the encoder {encoder} …"):
-        made = maker.encoder(settings, encoder)
-    check = import_embeddings.check(found, made, photos) if photos else None
-    with progress("rows", len(found)) as advance:
-        table = settings.table("encoder", encoder)
-        opened = import_embeddings.build(
-            found, made, out, alias=encoder, table=table, spec=spec, check=check, progress=advance
+    settings = checked_config(config)
+    with progress("rows") as advance:
+        opened = gallery_builder.import_(
+            settings,
+            embeddings,
+            encoder,
+            out,
+            photos=photos,
+            places=places,
+            spec=spec,
+            progress=advance,
         )
-    if check is None:
+    if (check := opened.manifest["imported"]["check"]) is None:
         typer.echo(
             f"That {encoder} made them is taken on your word: only length and dimension were"
             " checked. --photos checks.",
@@ -136,8 +110,8 @@ def import_(
         )
     else:
         typer.echo(
-            f"{check.photos} photos encoded again: cosine {check.median:.4f} in the middle,"
-            f" {check.lowest:.4f} at least.",
+            f"{check['photos']} photos encoded again: cosine {check['median']:.4f} in the middle,"
+            f" {check['lowest']:.4f} at least.",
             err=True,
         )
     say(opened)
@@ -157,28 +131,6 @@ def export(
 
     opened = galleries.open_gallery(load_config(config), gallery)
     typer.echo(f"{out}: {exporting.export(opened, out):,} rows.", err=True)
-
-
-def use_device(settings: "Config", encoder: str, device: str | None) -> None:
-    """Let an encoder compute on a device; one that has another inside hands it on.
-
-    Raises ConfigError for what takes none.
-    """
-    import inspect
-
-    from img2loc.config.registry import class_of
-    from img2loc.core.errors import ConfigError
-
-    if device is None:
-        return
-    table = settings.table("encoder", encoder)
-    parameters = inspect.signature(class_of("encoder", encoder, table)).parameters
-    if "device" in parameters:
-        settings.override("encoder", encoder, {"device": device}, "command line")
-    elif isinstance(table.get("encoder"), str) and table["encoder"] != encoder:
-        use_device(settings, table["encoder"], device)
-    else:
-        raise ConfigError(f"The encoder {encoder!r} takes no device. Leave --device out.")
 
 
 def say(gallery: "Gallery") -> None:

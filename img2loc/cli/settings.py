@@ -28,3 +28,12 @@ def load_config(file: Path | None) -> "Config":
             err=True,
         )
     return Config.load(file)
+
+
+def checked_config(file: Path | None) -> "Config":
+    """The same, each of the user's tables checked."""
+    from img2loc.config import registry
+
+    config = load_config(file)
+    registry.check(config)
+    return config

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from img2loc.cli.settings import ConfigFile, load_config
+from img2loc.cli.settings import ConfigFile, checked_config, load_config
 from img2loc.cli.stdio import plain
 
 if TYPE_CHECKING:
@@ -24,19 +24,18 @@ def setup(
 
     It shows sizes and licenses, and asks; then it builds the galleries that need no photographs.
     """
-    from img2loc.cli import index
-    from img2loc.cli.progress import tqdm_bar
-    from img2loc.config import galleries, registry, requirements
-    from img2loc.core import paths
+    from img2loc.cli import index_ingest
+    from img2loc.cli.progress import progress, tqdm_bar
+    from img2loc.config import gallery_builder, requirements
+    from img2loc.core.memory import return_large_blocks
 
-    settings = load_config(config)
-    registry.check(settings)
+    settings = checked_config(config)
     needs = requirements.setup_needs(settings, name)
     for need in needs:
         _print_need(need)
-    wanted = [need for need in needs if need.files is not None and not need.ready]
-    for need in wanted:
-        assert need.files is not None
+    for need in needs:
+        if need.files is None or need.ready:
+            continue
         names, size, license = need.files.plan()
         typer.echo(
             f"\n{need.files.repo}: {size / 1e9:.2f} GB, license {need.license or license}, into the"
@@ -45,16 +44,11 @@ def setup(
         )
         if yes or typer.confirm("Fetch it?", err=True):
             typer.echo(f"Fetched: {need.files.fetch(names, tqdm_bar())}", err=True)
-    now = requirements.setup_needs(settings, name)
-    if all(need.ready for need in now if need.files is not None):
-        index.prepare()
-        for need in now:
-            if need.gallery:
-                index.make(
-                    settings,
-                    galleries.recipe(settings, need.gallery),
-                    paths.galleries() / need.gallery,
-                )
+    return_large_blocks()
+    for recipe in requirements.buildable(settings, name):
+        with progress(recipe.of) as advance:
+            gallery = gallery_builder.build(settings, recipe, progress=advance)
+        index_ingest.say(gallery)
     return 0 if all(need.ready for need in requirements.setup_needs(settings, name)) else 3
 
 
@@ -91,11 +85,9 @@ def show(
     config: ConfigFile = None,
 ) -> None:
     """Print the resolved tables as TOML, each key with where it came from."""
-    from img2loc.config import registry
     from img2loc.config.config import ROLES
 
-    settings = load_config(config)
-    registry.check(settings)
+    settings = checked_config(config)
     typer.echo("[ask]")
     for key, value in settings.ask.items():
         typer.echo(f"{key} = {toml(value)}")

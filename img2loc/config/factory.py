@@ -13,7 +13,7 @@ from img2loc.config.galleries import (
     weights_of,
 )
 from img2loc.config.plan import Plan, PlannedLmm
-from img2loc.config.registry import arguments_of, call, class_of
+from img2loc.config.registry import arguments_of, call, class_of, parameters_of
 from img2loc.core.errors import ConfigError, MissingWeights, WrongEncoder
 from img2loc.core.protocols import LMM, Cacheable, Encoder, Locator, files_needed
 from img2loc.gallery.gallery import Gallery
@@ -106,12 +106,12 @@ def lmm(planned: PlannedLmm, cache: Path | None = None) -> LMM:
     )
 
 
-def encoder(config: Config, name: str) -> Encoder:
-    """The encoder [encoder.name].
+def encoder(config: Config, name: str, device: str | None = None) -> Encoder:
+    """The encoder [encoder.name], on `device` in place of its table's.
 
     Raises MissingWeights with their size and the command that gets them.
     """
-    return _encoder(config, name, config.table("encoder", name))
+    return _encoder(config, name, config.table("encoder", name), device)
 
 
 def encoder_of(config: Config, gallery: Gallery) -> Encoder:
@@ -195,15 +195,23 @@ def override(config: Config, name: str, **options: Any) -> None:
 
 
 def _encoder(
-    config: Config, name: str, table: Mapping[str, Any], outermost: str | None = None
+    config: Config,
+    name: str,
+    table: Mapping[str, Any],
+    device: str | None = None,
+    outermost: str | None = None,
 ) -> Encoder:
     make = class_of("encoder", name, table)
     arguments = arguments_of("encoder", name, table, make)
     weights_of(config, name, table)  # Says so where an encoder names itself.
-    if "encoder" in arguments:
-        inside = arguments["encoder"]
+    inside = arguments.get("encoder")
+    if device is not None and "device" in parameters_of(make):
+        arguments["device"], device = device, None
+    elif device is not None and inside is None:
+        raise ConfigError(f"The encoder {name!r} takes no device. Leave --device out.")
+    if inside is not None:
         arguments["encoder"] = _encoder(
-            config, inside, config.table("encoder", inside), outermost or name
+            config, inside, config.table("encoder", inside), device, outermost or name
         )
     return cast(Encoder, _made(config, "encoder", name, arguments, make, outermost))
 

@@ -17,7 +17,6 @@ Whoever needs to know what a locator is made of reads its Plan: the factory, `be
 `setup`, `--local-only`.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +25,14 @@ from urllib.request import getproxies
 
 from img2loc.config.config import Config, Table
 from img2loc.config.galleries import GalleryFacts, find_gallery
-from img2loc.config.registry import GALLERIES, PARTS, arguments_of, class_of, defaults_of
+from img2loc.config.registry import (
+    GALLERIES,
+    PARTS,
+    arguments_of,
+    class_of,
+    defaults_of,
+    parameters_of,
+)
 from img2loc.core.errors import ConfigError
 from img2loc.core.protocols import HasEndpoint, IgnoresProxies
 from img2loc.lmm.endpoint import is_loopback
@@ -99,7 +105,7 @@ class Plan:
         self.make = class_of("locator", locator, self.table)
         self.arguments = arguments_of("locator", locator, self.table, self.make)
         self.settings: Table = {**defaults_of(self.make), **self.arguments}
-        self.takes = frozenset(inspect.signature(self.make).parameters)
+        self.takes = parameters_of(self.make)
         usual = PARTS if "gallery" in self.takes else {**PARTS, "prompt": "zeroshot"}
         chosen = {
             key: self.arguments.get(key, name) for key, name in usual.items() if key in self.takes
@@ -154,7 +160,7 @@ def plan_lmm(config: Config, name: str) -> PlannedLmm:
         if config.has("price", key)
     ]
     price: Mapping[str, float] = arguments.get("price") or next(iter(priced), {})
-    if price and "price" in inspect.signature(make).parameters:
+    if price and "price" in parameters_of(make):
         arguments["price"] = price
     endpoint = (
         make.endpoint(**arguments)

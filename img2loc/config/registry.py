@@ -144,6 +144,11 @@ def arguments_of(role: str, name: str, table: Mapping[str, Any], make: Callable[
     return arguments
 
 
+def parameters_of(make: Callable[..., Any]) -> frozenset[str]:
+    """The names of a class's parameters."""
+    return frozenset(inspect.signature(make).parameters)
+
+
 def defaults_of(make: Callable[..., Any]) -> Table:
     """A class's own defaults."""
     return {

@@ -64,6 +64,14 @@ def setup_needs(config: Config, name: str) -> list[Need]:
     return found or needs(config, name)
 
 
+def buildable(config: Config, name: str) -> list[recipes.Recipe]:
+    """The recipes that `setup NAME` can build now: none while a download is missing."""
+    needs = setup_needs(config, name)
+    if any(need.files is not None and not need.ready for need in needs):
+        return []
+    return [galleries.recipe(config, need.gallery) for need in needs if need.gallery]
+
+
 def weights_needs(config: Config, name: str) -> list[Need]:
     """The weights of [encoder.NAME]: one or more downloads, or what is here already."""
     found = [
