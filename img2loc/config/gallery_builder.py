@@ -70,8 +70,8 @@ def add(
     """Add a recipe's photographs to a gallery by its own encoder; ids that it has are skipped."""
     if recipe.of != "photos":
         raise GalleryError(
-            f"{recipe.name} is of {recipe.of}, and only photos can be added. Build another gallery"
-            " of them."
+            f"The recipe {recipe.name!r} is of {recipe.of}, and only photos can be added. Build another"
+            " gallery of them."
         )
     source = recipe.source()
     folder = galleries.gallery_folder(config, gallery)

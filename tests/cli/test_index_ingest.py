@@ -88,7 +88,7 @@ def test_mistakes_are_sentences(run: Cli, tmp_path: Path) -> None:
     for words, message in [
         (
             ("index", "add", "starter", tmp_path / "grid.toml"),
-            f"Error: {tmp_path / 'grid.toml'} is of points, and only photos",
+            "Error: The recipe 'grid' is of points, and only photos",
         ),
         (
             (*build, "--part", "1/2"),
