@@ -62,7 +62,9 @@ class HubFiles:
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
         weights = next((name for name in self.weights if name in sizes), None)
         if weights is None:
-            raise MissingWeights(f"{self.repo} has none of {', '.join(self.weights)}. Check it.")
+            raise MissingWeights(
+                f"{self.repo} has none of {', '.join(self.weights)}. Check the name."
+            )
         others = (name for name in sizes if any(fnmatch(name, glob) for glob in self.others))
         names = [weights, *others]
         license = str(getattr(info.card_data, "license", None) or "not stated")

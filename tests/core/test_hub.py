@@ -1,4 +1,4 @@
-"""Weights in a hub's cache, of which a download that was cut off has left a part; against a hub on loopback."""
+"""Weights in a hub's cache, whole and after an interrupted download, with a hub on loopback."""
 
 import hashlib
 import json

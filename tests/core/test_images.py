@@ -170,7 +170,7 @@ def test_a_small_photo_is_not_enlarged(make_photo: MakePhoto) -> None:
 
 
 def test_a_photo_keeps_its_digest_and_none_of_its_bytes(make_photo: MakePhoto) -> None:
-    """The file is gone after it was read once; another Photo of its path is of what lies there now."""
+    """It is read once, and may be deleted then; another Photo of its path reads the file anew."""
     path = make_photo(seed=1)
     photo, content = Photo(path), path.read_bytes()
     assert photo.digest() == hashlib.sha256(content).hexdigest()

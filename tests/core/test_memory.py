@@ -1,4 +1,4 @@
-"""What is freed between small blocks that stay is given back: in a process of its own, because it holds for the process."""
+"""Memory freed between small blocks in use is returned, tried in a separate process."""
 
 import subprocess
 import sys
@@ -15,7 +15,8 @@ from img2loc.core.memory import return_large_blocks
 if sys.argv[1] == "yes":
     return_large_blocks()
 def held():
-    return next(int(line.split()[1]) // 1024 for line in open("/proc/self/status") if line.startswith("RssAnon:"))
+    status = open("/proc/self/status").read()
+    return int(status.partition("RssAnon:")[2].split()[0]) // 1024
 before, kept = held(), []
 for _ in range(100):
     shard = np.ones(15_000_000, np.uint8)

@@ -1,4 +1,4 @@
-"""The JSON of a Guess: the same for `ask` and a run folder, and every reply comes back as it was."""
+"""The JSON of a Guess: the same for `ask` and a run folder, and replies survive it unchanged."""
 
 import json
 from pathlib import Path

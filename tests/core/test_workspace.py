@@ -1,4 +1,4 @@
-"""One process works on a folder by one plan; the same plan is resumed, and everything else is a message with a remedy."""
+"""One process and one plan for a folder; the same plan resumes, others are refused."""
 
 import errno
 import subprocess

@@ -10,13 +10,16 @@ from img2loc.core.types import Item, Location
 from img2loc.data import recipes
 from img2loc.data.captions import CaptionSource
 
-COUNTRIES = "code,country,region,city,lat,lon\nFR,France,,Paris,48.85,2.35\nGE,Georgia,,Tbilisi,41.69,44.83\n" \
+COUNTRIES = "code,country,region,city,lat,lon\n" \
+    "FR,France,,Paris,48.85,2.35\nGE,Georgia,,Tbilisi,41.69,44.83\n" \
     "US,United States,,Chicago,41.88,-87.63\nUS-GA,United States,Georgia,Atlanta,33.75,-84.39\n" \
     "US-IL,United States,Illinois,Chicago,41.88,-87.63\n"  # fmt: skip
 CITIES = "country_code,region_code,city,region,lat,lon,population,geonameid\n" \
-    "FR,,Paris,Île-de-France,48.8534,2.3488,2138551,1\nFR,,Saint-Denis,Réunion,-20.88,55.45,3000,2\n" \
+    "FR,,Paris,Île-de-France,48.8534,2.3488,2138551,1\n" \
+    "FR,,Saint-Denis,Réunion,-20.88,55.45,3000,2\n" \
     "FR,,Saint-Denis,Île-de-France,48.94,2.36,2000,3\nGE,,Tbilisi,,41.6941,44.8337,1049498,4\n" \
-    "US,US-IL,Chicago,Illinois,41.85,-87.65,2664452,5\nUS,US-GA,Atlanta,Georgia,33.749,-84.388,498715,6\n" \
+    "US,US-IL,Chicago,Illinois,41.85,-87.65,2664452,5\n" \
+    "US,US-GA,Atlanta,Georgia,33.749,-84.388,498715,6\n" \
     "US,US-IL,Springfield,Illinois,39.8,-89.64,114394,7\n"  # fmt: skip
 
 
@@ -185,8 +188,9 @@ def test_the_fingerprint_follows_what_the_captions_are_made_of(places: Path) -> 
     prints = [
         CaptionSource(places, template, level, most, split).fingerprint
         for template, level, most, split in [
-            ("{country}", "country", 30, ()), ("in {country}", "country", 30, ()), ("{country}", "city", 30, ()),
-            ("{country}", "city", 2, ()), ("{country}", "city", 2, ["US"]),
+            ("{country}", "country", 30, ()), ("in {country}", "country", 30, ()),
+            ("{country}", "city", 30, ()), ("{country}", "city", 2, ()),
+            ("{country}", "city", 2, ["US"]),
         ]
     ]  # fmt: skip
     assert len(set(prints)) == 5

@@ -1,4 +1,4 @@
-"""Several sources in one gallery: names kept, duplicates counted; pairs in archives; recipes that say so."""
+"""Sources and their concatenation: names kept, duplicates counted; WebDataset; recipes."""
 
 import json
 import zipfile
@@ -58,11 +58,12 @@ def test_pairs_give_items(tmp_path: Path) -> None:
     ]
 
 
-def test_pairs_that_are_none_say_why(tmp_path: Path) -> None:
+def test_incomplete_pairs_say_why(tmp_path: Path) -> None:
     good = json.dumps({"latitude": 1, "lng": 2, "id": "mine"}).encode()
     files = {
-        "a.jpg": b"", "b.jpg": b"", "b.json": b"{", "c.json": good, "d.jpg": b"", "d.json": b'{"lat": 1}',
-        "e.jpg": b"", "e.json": b'{"lat": 91, "lon": 0}', "f.json": good, "f.jpg": b"", "g.jpg": b"", "g.json": b"[1]",
+        "a.jpg": b"", "b.jpg": b"", "b.json": b"{", "c.json": good,
+        "d.jpg": b"", "d.json": b'{"lat": 1}', "e.jpg": b"", "e.json": b'{"lat": 91, "lon": 0}',
+        "f.json": good, "f.jpg": b"", "g.jpg": b"", "g.json": b"[1]",
     }  # fmt: skip
     found = list(WebDatasetSource(write_tar(tmp_path / "t.tar", files)))
     reasons = {entry.id: entry.reason for entry in found if isinstance(entry, Rejected)}
@@ -132,7 +133,7 @@ def test_a_torn_tar_of_pairs_is_told(tmp_path: Path) -> None:
 
 
 def test_of_two_sources_the_first_has_the_photo_and_each_row_its_source(tmp_path: Path) -> None:
-    """MP-16's ids with folders in one source, with underscores in the other: the same photographs."""
+    """MP-16's ids with slashes in one source, underscores in the other: the same photographs."""
     folder = make_mp16(tmp_path / "mp16", range(1, 6))
     more = write_table(
         tmp_path / "more.csv",

