@@ -12,6 +12,11 @@ EARTH_RADIUS_KM = 6371.0088
 COUNTRY_KM = 750.0
 """The literature's "country" threshold: an answer vaguer than this is called unsure."""
 
+THRESHOLDS_KM = (1, 25, 200, 750, 2500)
+"""Street, city, region, country, continent: the literature's (Vo et al., ICCV 2017)."""
+ROUNDING_KM = 1e-9
+"""A micrometre: what is exactly on a threshold counts, however the last bit of a double falls."""
+
 Array = NDArray[np.float64]
 
 
@@ -34,6 +39,11 @@ def distances_km(a: Array, b: Array) -> Array:
 def distance_km(a: Location, b: Location) -> float:
     """Great-circle distance between two locations."""
     return float(distances_km(degrees([a])[0], degrees([b])[0]))
+
+
+def hits(errors_km: Array) -> NDArray[np.bool_]:
+    """Which errors are within which of THRESHOLDS_KM: (n,), NaN for no answer → (n, 5)."""
+    return np.asarray(errors_km[:, None] <= np.array(THRESHOLDS_KM) + ROUNDING_KM)
 
 
 def unit_vectors(points: Array) -> Array:

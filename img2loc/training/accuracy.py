@@ -9,10 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
-from img2loc.core.geo import Array, distances_km
+from img2loc.core.geo import THRESHOLDS_KM, Array, distances_km, hits
 from img2loc.encoders.geoclip_towers import GeoClipParts
 
-THRESHOLDS_KM = (1, 25, 200, 750, 2500)
 _BATCH = 1024
 
 
@@ -54,4 +53,5 @@ class Measure:
                     .numpy()
                 )
         errors = distances_km(self._gallery[np.concatenate(chosen)], truth)
-        return {str(threshold): float(np.mean(errors <= threshold)) for threshold in THRESHOLDS_KM}
+        shares = hits(errors).mean(axis=0).tolist()
+        return {str(km): share for km, share in zip(THRESHOLDS_KM, shares, strict=True)}

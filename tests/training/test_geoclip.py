@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from img2loc.cli import app
 from img2loc.core.errors import ConfigError, Img2LocError, SourceError
-from img2loc.core.geo import distance_km
+from img2loc.core.geo import EARTH_RADIUS_KM, distance_km, distances_km
 from img2loc.core.types import Location
 from img2loc.data.csv_source import CsvSource
 from img2loc.data.open_source import open_source
@@ -181,6 +181,17 @@ def test_accuracy_is_of_the_nearest_place_in_the_training_gallery() -> None:
     assert found == {
         str(km): sum(error <= km for error in errors) / 30 for km in (1, 25, 200, 750, 2500)
     }
+
+
+def test_a_photo_exactly_on_a_threshold_counts_as_in_the_benchmarks() -> None:
+    lats = np.degrees(25 / EARTH_RADIUS_KM) + np.arange(60.0)
+    gallery, truth = (np.stack([at, np.zeros(60)], 1) for at in (np.arange(60.0), lats))
+    beyond = int(np.argmax(distances_km(gallery, truth)))  # By the last bit of a double.
+    assert distances_km(gallery, truth)[beyond] > 25
+    one = np.ones((1, 4), np.float32)
+    measure = Measure(geoclip_towers.GeoClipParts(4), gallery[beyond : beyond + 1], "cpu")
+    shares = measure.shares(np.arange(1), one.__getitem__, truth[beyond : beyond + 1])
+    assert shares == {"1": 0.0, "25": 1.0, "200": 1.0, "750": 1.0, "2500": 1.0}
 
 
 def test_one_seed_gives_one_view() -> None:

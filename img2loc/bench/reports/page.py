@@ -14,8 +14,7 @@ from img2loc.bench.reports import plots
 from img2loc.bench.reports.rows import Row, Scored
 from img2loc.bench.reports.tables import NO_PHOTOS
 from img2loc.bench.scores.outcomes import DISTANCES, Distance
-from img2loc.bench.scores.score import THRESHOLDS_KM
-from img2loc.core.geo import Array, distances_km
+from img2loc.core.geo import THRESHOLDS_KM, Array, distances_km
 from img2loc.core.places import country_codes, place_at
 from img2loc.core.types import Location
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from img2loc.bench.reports.worldmap import great_circle, outlines
 from img2loc.bench.scores.outcomes import Outcomes
-from img2loc.bench.scores.score import THRESHOLDS_KM, Scores
-from img2loc.core.geo import Array
+from img2loc.bench.scores.score import Scores
+from img2loc.core.geo import THRESHOLDS_KM, Array
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

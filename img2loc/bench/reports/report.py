@@ -16,8 +16,9 @@ from img2loc.bench.runs.run_folder import Run
 from img2loc.bench.scores.compare import compare
 from img2loc.bench.scores.outcomes import Distance, of_run
 from img2loc.bench.scores.published import rows_of
-from img2loc.bench.scores.score import THRESHOLDS_KM, score
+from img2loc.bench.scores.score import score
 from img2loc.core.errors import SourceError
+from img2loc.core.geo import THRESHOLDS_KM
 
 Form = Literal["html", "md", "csv", "json"]
 OURS = "this run"

@@ -4,7 +4,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from img2loc.bench.scores.score import THRESHOLDS_KM, Scores
+from img2loc.bench.scores.score import Scores
+from img2loc.core.geo import THRESHOLDS_KM
 
 _PLACES = 12
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from img2loc.bench.scores.bootstrap import LEVEL, RESAMPLES, Unit, bootstrap, known_authors, mcnemar
 from img2loc.bench.scores.outcomes import DISTANCES, Distance, Outcomes
-from img2loc.bench.scores.score import THRESHOLDS_KM, geoguessr, hits, score
+from img2loc.bench.scores.score import geoguessr, score
 from img2loc.core.errors import SourceError
-from img2loc.core.geo import EARTH_RADIUS_KM, Array
+from img2loc.core.geo import EARTH_RADIUS_KM, THRESHOLDS_KM, Array, hits
 
 _NOWHERE_KM = float(np.pi * EARTH_RADIUS_KM)
 """Half the Earth's girth: what no answer counts as when regressions are put in order, and only there."""

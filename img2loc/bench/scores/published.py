@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, get_args
 
-from img2loc.bench.scores.score import THRESHOLDS_KM
 from img2loc.core import paths
 from img2loc.core.errors import SourceError
+from img2loc.core.geo import THRESHOLDS_KM
 
 Whose = Literal["paper", "re-run", "quoted", "survey"]
 

@@ -16,13 +16,9 @@ from img2loc.bench.scores.bootstrap import LEVEL, RESAMPLES, Unit, bootstrap, kn
 from img2loc.bench.scores.calibration import calibration, risk_coverage
 from img2loc.bench.scores.outcomes import DISTANCES, STATUSES, Distance, Outcomes, searched
 from img2loc.core import paths
-from img2loc.core.geo import Array
+from img2loc.core.geo import THRESHOLDS_KM, Array, hits
 from img2loc.core.places import country_codes
 
-THRESHOLDS_KM = (1, 25, 200, 750, 2500)
-"""Street, city, region, country, continent: the literature's (Vo et al., ICCV 2017)."""
-ROUNDING_KM = 1e-9
-"""A micrometre: what is exactly on a threshold counts, however the last bit of a double falls."""
 GEOGUESSR_KM = 1492.7
 NEAR_DUPLICATE = 0.95
 FORMAT = 1
@@ -62,11 +58,6 @@ def score(
         "risk_coverage": risk_coverage(outcomes.radius_km, answered, right, THRESHOLDS_KM),
         "leaks": _leaks(outcomes, errors, right),
     }
-
-
-def hits(errors: Array) -> Chosen:
-    """Which photographs count at which threshold, (n,) km with NaN for no answer → (n, 5)."""
-    return np.asarray(errors[:, None] <= np.array(THRESHOLDS_KM) + ROUNDING_KM)
 
 
 def geoguessr(errors: Array) -> Array:
