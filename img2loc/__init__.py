@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Reply,
     )
     from img2loc.gallery.gallery import Gallery
+    from img2loc.lmm.parse.reply import parse_location
 
 __version__ = "0.1.0"
 
@@ -34,6 +35,7 @@ _MODULES = {
     "core.places": "place_at",
     "core.types": "Guess Item Location Neighbour Neighbours Photo Place Prompt Reply",
     "gallery.gallery": "Gallery",
+    "lmm.parse.reply": "parse_location",
 }
 # What is imported when it is first used: `import img2loc` itself must cost nothing.
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
@@ -53,6 +55,7 @@ __all__ = [
     "build_gallery",
     "load",
     "load_encoder",
+    "parse_location",
     "place_at",
 ]
 
@@ -60,8 +63,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(f"img2loc.{_HOMES[name]}"), name)
-    if name == "parse":  # so that img2loc.parse.parse(text) needs no second import
-        return import_module("img2loc.lmm.parse.reply")
     raise AttributeError(f"module 'img2loc' has no attribute {name!r}")
 
 

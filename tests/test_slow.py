@@ -13,7 +13,7 @@ from img2loc.gallery import recall
 from img2loc.gallery.build import pipeline
 from img2loc.gallery.build.shards import Shards
 from img2loc.gallery.index import pruning
-from img2loc.lmm.parse.reply import parse
+from img2loc.lmm.parse.reply import parse_location
 from tests.conftest import MakePhoto
 from tests.gallery.test_gallery import ENCODER, unit
 from tests.gallery.test_recall import shards
@@ -57,7 +57,7 @@ def test_a_real_text_model_completes_the_papers_prompt(
     for record in records:
         (reply,) = record["replies"]
         assert reply["text"].strip()
-        found = parse(reply["text"])
+        found = parse_location(reply["text"])
         assert (record["lat"], record["lon"]) == ((found.lat, found.lon) if found else (None, None))
     assert any(record["status"] == "located" for record in records), [
         record["replies"][0]["text"] for record in records

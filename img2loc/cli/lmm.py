@@ -52,7 +52,7 @@ def check(
     from img2loc.core.protocols import Structured
     from img2loc.core.types import Neighbours, Photo
     from img2loc.lmm.concurrent import only_reply
-    from img2loc.lmm.parse.reply import parse
+    from img2loc.lmm.parse.reply import parse_location
     from img2loc.lmm.prompts import Template
 
     settings = load_config(config)
@@ -68,7 +68,7 @@ def check(
     took = time.monotonic() - started
     typer.echo(f"status      {reply.status}{f': {reply.detail}' if reply.detail else ''}")
     typer.echo(f"reply       {reply.text.strip()!r}")
-    found = parse(reply.text)
+    found = parse_location(reply.text)
     typer.echo(f"parsed      {f'{found.lat}, {found.lon}' if found else 'no coordinates'}")
     typer.echo(f"time        {took:.1f} s")
     if reply.usage:

@@ -20,7 +20,7 @@ from img2loc.gallery.gallery import Gallery
 from img2loc.gallery.retriever import Exclusions
 from img2loc.lmm.cache import Cached
 from img2loc.lmm.openai import OpenAIChat
-from img2loc.locators.max_radius import Cautious
+from img2loc.locators.max_radius import MaxRadius
 from img2loc.locators.text_search import TextSearch
 
 GEOCLIP = "gps-100k"
@@ -75,7 +75,7 @@ def locator(
     if "verifier" in plan.encoders:
         arguments["verifier"] = encoder(plan.config, plan.encoders["verifier"])
     made = cast(Locator, call("locator", plan.locator, plan.make, arguments))
-    return made if max_radius_km is None else Cautious(made, max_radius_km)
+    return made if max_radius_km is None else MaxRadius(made, max_radius_km)
 
 
 def text_search(plan: Plan) -> TextSearch:

@@ -18,7 +18,7 @@ from img2loc.core.types import (
     Rejected,
     Reply,
 )
-from img2loc.lmm.parse.reply import parse, refuses
+from img2loc.lmm.parse.reply import parse_location, refuses
 from img2loc.locators.radius import radius_km
 
 
@@ -120,8 +120,8 @@ def by_the_reply(question: Question, replies: list[Reply]) -> Guess:
 def location_in(reply: Reply) -> Location | None:
     """The coordinates that a reply settles on; of one that was cut off, the last word may be half a number."""
     if reply.status == "truncated":
-        return parse((reply.text.rsplit(maxsplit=1) or [""])[0])
-    return parse(reply.text) if reply.status == "answered" else None
+        return parse_location((reply.text.rsplit(maxsplit=1) or [""])[0])
+    return parse_location(reply.text) if reply.status == "answered" else None
 
 
 def outcome(reply: Reply, location: Location | None) -> tuple[GuessStatus, str]:

@@ -7,7 +7,7 @@ from img2loc.core.protocols import Locator
 from img2loc.core.types import Guess, PhotoLike
 
 
-class Cautious:
+class MaxRadius:
     """Gives another locator's guesses, but calls those "unsure" whose radius is over `max_radius_km`, or not known."""
 
     def __init__(self, locator: Locator, max_radius_km: float) -> None:

@@ -587,7 +587,7 @@ def test_the_python_way_in(toy: tuple[Path, Path], tmp_path: Path) -> None:
     assert found.location == img2loc.Location(51.5007, -0.1246)
     assert len(found.neighbours.nearest) == 2
     assert absent.status == "unreadable"
-    assert img2loc.parse.parse("48.8584, 2.2945") == img2loc.Location(48.8584, 2.2945)
+    assert img2loc.parse_location("48.8584, 2.2945") == img2loc.Location(48.8584, 2.2945)
     with pytest.raises(img2loc.Img2LocError):
         img2loc.load("nonsense")
 

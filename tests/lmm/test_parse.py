@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from img2loc.core.types import Location
-from img2loc.lmm.parse.reply import parse, refuses
+from img2loc.lmm.parse.reply import parse_location, refuses
 
 CORPUS: list[dict[str, Any]] = tomllib.loads(
     Path(__file__).with_name("replies.toml").read_text(encoding="utf-8")
@@ -19,7 +19,7 @@ CORPUS: list[dict[str, Any]] = tomllib.loads(
 
 @pytest.mark.parametrize("reply", CORPUS, ids=lambda reply: reply["text"][:60])
 def test_corpus(reply: dict[str, Any]) -> None:
-    found = parse(reply["text"])
+    found = parse_location(reply["text"])
     if "lat" not in reply:
         assert found is None
     else:
@@ -80,7 +80,7 @@ NOTATIONS = {
 @example(ends=(120_000, -10_000))
 def test_round_trip(notation: str, ends: tuple[int, int]) -> None:
     lat, lon = ends[0] / 10_000, ends[1] / 10_000
-    found = parse(NOTATIONS[notation](lat, lon))
+    found = parse_location(NOTATIONS[notation](lat, lon))
     assert found is not None
     assert (found.lat, found.lon) == pytest.approx((lat, lon), abs=6e-5)
 
@@ -91,7 +91,7 @@ def test_agrees_with_geopy(notation: str, ends: tuple[int, int]) -> None:
     """geopy.Point is an oracle for the notations that it reads."""
     text = NOTATIONS[notation](ends[0] / 10_000, ends[1] / 10_000)
     theirs = Point(text)
-    found = parse(text)
+    found = parse_location(text)
     assert found is not None
     assert (found.lat, found.lon) == pytest.approx((theirs.latitude, theirs.longitude), abs=1e-6)
 
@@ -99,8 +99,8 @@ def test_agrees_with_geopy(notation: str, ends: tuple[int, int]) -> None:
 @given(st.floats(90.001, 999), st.floats(-180, 180))
 def test_what_is_out_of_range_is_no_place(lat: float, lon: float) -> None:
     for sign in (1, -1):
-        assert parse(f"{sign * lat:.4f}, {lon:.4f}") is None
-        assert parse(f'{{"latitude": {sign * lat:.4f}, "longitude": {lon:.4f}}}') is None
+        assert parse_location(f"{sign * lat:.4f}, {lon:.4f}") is None
+        assert parse_location(f'{{"latitude": {sign * lat:.4f}, "longitude": {lon:.4f}}}') is None
 
 
 @given(st.text(max_size=300))
@@ -110,15 +110,15 @@ def test_what_is_out_of_range_is_no_place(lat: float, lon: float) -> None:
 @example('{"lat": 1e400, "lon": 1}')
 @example("lat 9" * 200)
 def test_any_text_is_read_without_an_error(text: str) -> None:
-    found = parse(text)
+    found = parse_location(text)
     assert found is None or isinstance(found, Location)
     refuses(text)  # must not raise either
 
 
 @given(st.floats(-1e6, 1e6))
 def test_a_lone_number_is_no_place(number: float) -> None:
-    assert parse(f"{number}") is None
-    assert parse(f"About {number:.2f} km from the coast.") is None
+    assert parse_location(f"{number}") is None
+    assert parse_location(f"About {number:.2f} km from the coast.") is None
 
 
 @given(st.dates())
@@ -130,7 +130,7 @@ def test_a_date_is_no_place(date: Any) -> None:
         f"{date:%B %d, %Y}",
         f"{date:%d %B %Y, %H:%M}",
     ):
-        assert parse(f"Taken on {text}.") is None
+        assert parse_location(f"Taken on {text}.") is None
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_date_is_no_place(date: Any) -> None:
     ],
 )
 def test_refusals_are_recognised(text: str) -> None:
-    assert parse(text) is None
+    assert parse_location(text) is None
     assert refuses(text)
 
 

@@ -16,7 +16,7 @@ from img2loc.gallery.gallery import Gallery
 from img2loc.lmm.prompts import Template
 from img2loc.lmm.scripted import Scripted
 from img2loc.locators.ensemble import Ensemble
-from img2loc.locators.max_radius import Cautious
+from img2loc.locators.max_radius import MaxRadius
 from img2loc.locators.retrieval import Retrieval
 from tests.toys import PixelEncoder
 
@@ -172,9 +172,9 @@ def test_caution(gallery: Gallery, toy_photos: list[Path]) -> None:
     locator = Retrieval(PixelEncoder(), gallery, nearest=20)
     (plain,) = locator.locate(toy_photos[:1])
     assert plain.radius_km is not None
-    (kept,) = Cautious(locator, plain.radius_km).locate(toy_photos[:1])
+    (kept,) = MaxRadius(locator, plain.radius_km).locate(toy_photos[:1])
     assert kept == plain
-    (unsure,) = Cautious(locator, plain.radius_km - 1).locate(toy_photos[:1])
+    (unsure,) = MaxRadius(locator, plain.radius_km - 1).locate(toy_photos[:1])
     assert (unsure.status, unsure.location, unsure.radius_km) == ("unsure", None, plain.radius_km)
     assert "best guess 0.0000, 0.0000, but the evidence scatters" in unsure.detail
 

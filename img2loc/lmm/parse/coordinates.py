@@ -128,7 +128,7 @@ class Pair:
 
 
 def pairs(text: str) -> Iterator[Pair]:
-    """Every pair of angles in a normalised text that is a point on Earth, from left to right."""
+    """Every pair of angles in a normalized text that is a point on Earth, from left to right."""
     angles = list(_angles(text))
     position = 0
     while position < len(angles):
@@ -141,7 +141,7 @@ def pairs(text: str) -> Iterator[Pair]:
 
 
 def angle(text: str) -> float | None:
-    """The one angle that a normalised text holds ("48.85° N", "2,29"), or None."""
+    """The one angle that a normalized text holds ("48.85° N", "2,29"), or None."""
     found = list(_angles(text))
     return found[0].value if len(found) == 1 and math.isfinite(found[0].value) else None
 

@@ -67,7 +67,7 @@ _REWRITES = [
 ]
 
 
-def normalise(text: str) -> str:
+def normalize(text: str) -> str:
     """One notation for what can be written in many; markup, thoughts and ranges are gone.
 
     Takes any text.

@@ -8,7 +8,7 @@ from typing import Any
 
 from img2loc.core.types import Location
 from img2loc.lmm.parse.coordinates import angle, pairs
-from img2loc.lmm.parse.normalize import normalise
+from img2loc.lmm.parse.normalize import normalize
 
 _LINK = re.compile(r"(?:https?://|geo:|www\.)[^\s<>\"'\])}]+", re.IGNORECASE)
 _NUMBER = r"([+-]?\d{1,3}(?:\.\d+)?)"
@@ -114,14 +114,14 @@ class _Candidate:
     merit: int
 
 
-def parse(text: str) -> Location | None:
+def parse_location(text: str) -> Location | None:
     """The coordinates that an LMM's reply settles on, or None where it gives none that are a point on Earth.
 
     Reads JSON, labelled lines, decimal degrees, degrees-minutes-seconds, map links and coordinates
     in prose. Where a reply names several, those that it denies are dropped, those that it calls its
     answer are preferred, and the last one wins.
     """
-    text = normalise(text)
+    text = normalize(text)
     candidates = sorted(_candidates(text), key=lambda found: found.start)
     best: tuple[int, Location] | None = None
     merit: int | None = None
@@ -139,7 +139,7 @@ def parse(text: str) -> Location | None:
 
 def refuses(text: str) -> bool:
     """Whether a reply without coordinates reads as a refusal."""
-    return _REFUSAL.search(normalise(text)) is not None
+    return _REFUSAL.search(normalize(text)) is not None
 
 
 def _candidates(text: str) -> Iterator[_Candidate]:
@@ -266,7 +266,7 @@ def _degrees(value: Any, axis: str = "") -> float | None:
         except OverflowError:
             return None
     return (
-        angle(normalise(f"{axis}: {value}" if axis else value)) if isinstance(value, str) else None
+        angle(normalize(f"{axis}: {value}" if axis else value)) if isinstance(value, str) else None
     )
 
 
