@@ -1,4 +1,4 @@
-"""Other people's data never steers the terminal: whatever the command, no control character but newline and tab is printed."""
+"""No command prints a control character of other people's data, except newline and tab."""
 
 import json
 import os

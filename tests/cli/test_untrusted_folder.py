@@ -1,4 +1,4 @@
-"""A folder of photographs is other people's data: nothing in it is obeyed, and no key goes where its owner did not send it."""
+"""A folder of photographs is other people's data: nothing in it is obeyed, and no key leaks."""
 
 import json
 import os
@@ -145,7 +145,13 @@ def test_langchain_sends_no_key_of_the_environment_to_a_server_in_its_options(
 
 @pytest.mark.parametrize(
     "kind",
-    ["subprocess:run", "subprocess:Popen", "os:system", "tests.cli.test_door:Beacon", "os:environ"],
+    [
+        "subprocess:run",
+        "subprocess:Popen",
+        "os:system",
+        "tests.cli.test_untrusted_folder:Beacon",
+        "os:environ",
+    ],
 )
 @pytest.mark.parametrize("role", KINDS)
 def test_what_is_no_class_of_the_role_is_not_called(
@@ -218,7 +224,7 @@ def test_a_gallery_or_folder_that_lies_here_does_not_take_a_known_name(gallery: 
 def test_a_gallery_names_our_own_kinds_of_encoder_only(gallery: Gallery) -> None:
     for table in (
         {"kind": "subprocess:Popen", "args": ["touch", str(TOUCHED)]},
-        {"kind": "tests.cli.test_door:Beacon"},
+        {"kind": "tests.cli.test_untrusted_folder:Beacon"},
     ):
         manifest = json.loads((gallery.folder / "manifest.json").read_text())
         manifest["encoder"]["table"] = table
