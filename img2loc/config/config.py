@@ -1,8 +1,4 @@
-"""The configuration:
-
-TOML tables `[role.name]`, the user's laid over the ones that ship, each key knowing where it is
-from.
-"""
+"""TOML files → tables `[role.name]`: the user's merged over the defaults, each key with its origin."""
 
 import os
 import tomllib
@@ -19,35 +15,35 @@ DEFAULTS = Path(__file__).with_name("defaults.toml")
 USER_FILE = "img2loc.toml"
 ROLES = ("encoder", "lmm", "locator", "train", "gallery", "setup", "price", "download")
 _ASK_KEYS = ("locator",)
+_PATH_KEYS = ("path", "run")
+_GALLERY_KEYS = ("gallery", "countries", "cities")
+_FILE_TYPES = (".bin", ".csv", ".jsonl", ".parquet", ".pt", ".pth", ".safetensors", ".toml", ".txt")
+_LOCAL_FOLDER = "local-dir:"
+"""What timm and open_clip write before a model's folder."""
 
 Table = dict[str, Any]
 
 
 class Config:
-    """The resolved tables. Values and their origins are kept side by side."""
+    """The resolved tables, the origin of each of their keys, and the user's `file`, if there is one."""
 
-    def __init__(
-        self,
-        tables: dict[str, dict[str, Table]],
-        ask: Table,
-        origins: dict[tuple[str, str, str], str],
-    ) -> None:
-        self._tables = tables
-        self.ask = ask
-        self._origins = origins
+    def __init__(self) -> None:
+        self._tables: dict[str, dict[str, Table]] = {role: {} for role in ROLES}
+        self._origins: dict[tuple[str, str, str], str] = {}
+        self.ask: Table = {}
         self.file: Path | None = None
 
     @classmethod
     def load(cls, path: Path | None = None) -> Self:
-        """The shipped tables with the user's over them: the file at `path`, else as `file_in_use` has it.
+        """The defaults with the user's file merged over them: `path`, else that of `file_in_use`.
 
-        Raises ConfigError, naming the table and the known keys, for what is no table of ours.
+        Raises ConfigError, naming the table and the known keys.
         """
-        config = cls({role: {} for role in ROLES}, {}, {})
-        config._lay(_read(DEFAULTS), "defaults")
+        config = cls()
+        config._merge(_read(DEFAULTS), "defaults")
         config.file = file_in_use(path)
         if config.file is not None:
-            config._lay(_read(config.file), str(config.file))
+            config._merge(_beside(config.file, _read(config.file)), str(config.file))
         return config
 
     def names(self, role: str) -> list[str]:
@@ -64,8 +60,12 @@ class Config:
             raise UnknownName(role, name, self.names(role))
         return dict(self._tables[role][name])
 
+    def find(self, role: str, name: str) -> Table:
+        """A copy of the table [role.name], empty where there is none."""
+        return dict(self._tables[role].get(name, {}))
+
     def override(self, role: str, name: str, values: Mapping[str, Any], origin: str) -> None:
-        """Lay values over one table."""
+        """Merge values over one table."""
         ours = role in ("train", "download")  # Other tables are arguments of anybody's class.
         for key, value in (american(dict(values)) if ours else values).items():
             self._tables[role].setdefault(name, {})[key] = value
@@ -77,41 +77,32 @@ class Config:
 
     def user_tables(self) -> list[tuple[str, str]]:
         """The (role, name) of every table in which a key is not from the defaults."""
-        return sorted(
-            {
-                (role, name)
-                for (role, name, _), origin in self._origins.items()
-                if origin != "defaults"
-            }
-        )
+        changed = {key[:2] for key, origin in self._origins.items() if origin != "defaults"}
+        return sorted(changed)
 
     def origin(self, role: str, name: str, key: str) -> str:
         """Where a key's value is from: "defaults", a file, or "command line"."""
         return self._origins[role, name, key]
 
-    def _lay(self, content: Mapping[str, Any], origin: str) -> None:
+    def _merge(self, content: Mapping[str, Any], origin: str) -> None:
         for role, tables in content.items():
             if role == "ask":
-                self._lay_ask(tables, origin)
+                self._merge_ask(tables, origin)
                 continue
             if role not in ROLES:
-                raise ConfigError(
-                    f"{origin}: there is no role [{role}]. Known: ask, {', '.join(ROLES)}."
-                )
-            if not isinstance(tables, dict) or not all(
-                isinstance(table, dict) for table in tables.values()
-            ):
+                known = ", ".join(("ask", *ROLES))
+                raise ConfigError(f"{origin}: there is no role [{role}]. Known: {known}.")
+            if not _holds_tables(tables):
                 raise ConfigError(
                     f"{origin}: [{role}] must hold named tables, such as [{role}.mine]."
                 )
             for name, table in tables.items():
-                if table.get("kind", self._tables[role].get(name, {}).get("kind")) != self._tables[
-                    role
-                ].get(name, {}).get("kind"):
+                before = self._tables[role].get(name, {}).get("kind")
+                if table.get("kind", before) != before:
                     self._tables[role][name] = {}  # Another kind has other keys.
                 self.override(role, name, table, origin)
 
-    def _lay_ask(self, table: Any, origin: str) -> None:
+    def _merge_ask(self, table: Any, origin: str) -> None:
         for key, value in table.items() if isinstance(table, dict) else [("ask", table)]:
             if key not in _ASK_KEYS or not isinstance(value, str):
                 raise ConfigError(
@@ -121,8 +112,46 @@ class Config:
             self.ask[key] = value
 
 
+def _holds_tables(tables: Any) -> bool:
+    return isinstance(tables, dict) and all(isinstance(table, dict) for table in tables.values())
+
+
+def _beside(file: Path, content: Table) -> Table:
+    """A file's content with the relative paths in its tables taken from the file's own folder.
+
+    Left relative they would name what lies in the working directory, which may be other people's.
+    """
+    if file.parent == Path():
+        return content
+    return {
+        role: {
+            name: {key: _located(file.parent, key, value) for key, value in table.items()}
+            for name, table in tables.items()
+        }
+        if _holds_tables(tables)
+        else tables
+        for role, tables in content.items()
+    }
+
+
+def _located(folder: Path, key: str, value: Any) -> Any:
+    if not isinstance(value, str) or value.startswith("~"):
+        return value
+    path = value.removeprefix(_LOCAL_FOLDER)
+    is_path = (
+        key in _PATH_KEYS
+        or path != value
+        or path.startswith(("./", "../"))
+        or Path(path).suffix in _FILE_TYPES
+        or (key in _GALLERY_KEYS and "/" in path)
+    )
+    if not is_path:
+        return value
+    return value.removesuffix(path) + os.path.abspath(folder / path)
+
+
 def file_in_use(path: Path | None = None) -> Path | None:
-    """The user's file: `path`, else what IMG2LOC_CONFIG names, else the one in the user's configuration folder, if any.
+    """The user's file: `path`, else the one of IMG2LOC_CONFIG, else the one in the user's configuration folder, if any.
 
     Never one that merely lies in the working directory: a folder of photographs may be other
     people's.
@@ -130,19 +159,18 @@ def file_in_use(path: Path | None = None) -> Path | None:
     named = path or os.environ.get("IMG2LOC_CONFIG")
     if named:
         return Path(named).expanduser()
-    usual = user_file()
-    return usual if usual is not None and os.path.lexists(usual) else None
+    default = user_file()
+    return default if default is not None and os.path.lexists(default) else None
 
 
 def user_file() -> Path | None:
-    """Where the user's own file lies, if there is one; None where the user's home is not known."""
+    """The path of the user's own file; None where the user's home is not known."""
     try:
         folder = user_config_path("img2loc")
     except RuntimeError:
         return None
-    return (
-        folder / USER_FILE if folder.is_absolute() else None
-    )  # Older platformdirs: a ~ in the working directory.
+    # An older platformdirs gives a folder ~ in the working directory.
+    return folder / USER_FILE if folder.is_absolute() else None
 
 
 def _read(path: Path) -> dict[str, Any]:

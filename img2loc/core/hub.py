@@ -92,10 +92,13 @@ def _is_whole(weights: Path) -> bool:
 def folder_or_hub(model: str, weights: tuple[str, ...], others: tuple[str, ...]) -> HubFiles | None:
     """None for a model in a local folder, else what it takes from the hub.
 
-    Raises ConfigError for what is neither.
+    A folder is absolute or begins with "./" or "../": one in the working directory does not take
+    the place of the model of that name. Raises ConfigError for what is neither.
     """
-    if Path(model).is_dir():
+    named = Path(model).is_absolute() or model.startswith(("./", "../"))
+    if named and Path(model).is_dir():
         return None
-    if model.count("/") != 1 or model.startswith(("/", ".", "~")):
-        raise ConfigError(f"{model!r} is neither a folder nor a hub id (org/name).")
+    if named or model.count("/") != 1 or model.startswith((".", "~")):
+        hint = f" Write the folder as ./{model}." if not named and Path(model).is_dir() else ""
+        raise ConfigError(f"{model!r} is neither a folder nor a hub id (org/name).{hint}")
     return HubFiles(model, weights, others)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import img2loc
-from img2loc.core.errors import ConfigError
+from img2loc.core.errors import ConfigError, SourceError
 from tests.archives import make_pairs
 from tests.conftest import Cli, configure
 from tests.gallery.test_pipeline import contents
@@ -45,5 +45,5 @@ def test_what_the_command_line_refuses_python_refuses(tmp_path: Path) -> None:
     make_pairs(tmp_path / "t.tar", range(3))
     with pytest.raises(ConfigError, match="takes no device"):
         img2loc.build_gallery(tmp_path / "t.tar", encoder="toy", device="cuda:0")
-    with pytest.raises(ConfigError, match="cannot embed points"):
-        img2loc.build_gallery(tmp_path / "t.tar", encoder="toy", of="points")
+    with pytest.raises(SourceError, match="a gallery is of photos, points, texts"):
+        img2loc.build_gallery(tmp_path / "t.tar", encoder="toy", of="nonsense")

@@ -73,6 +73,42 @@ def test_which_file_is_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         Config.load()
 
 
+def test_paths_in_the_users_file_are_beside_it_and_not_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(
+        '[gallery.mine]\npath = "g"\n[gallery.more]\nrecipe = "more.toml"\n[lmm.replay]\nrun = "r"\n'
+        '[locator.zeroshot]\nprompt = "words.txt"\n[locator.img2loc]\ngallery = "sub/g"\n'
+        '[encoder.a]\nkind = "timm"\nmodel = "local-dir:vit"\nweights = "/data/vit.pth"\n'
+        '[encoder.b]\nkind = "transformers"\nmodel = "./openai/clip"\n'
+        '[encoder.c]\nkind = "transformers"\nmodel = "openai/clip"\n'
+    )
+    settings = Config.load()
+    assert settings.file is not None
+    home = settings.file.parent
+    for role, name, key, value in [
+        ("gallery", "mine", "path", f"{home}/g"),
+        ("gallery", "more", "recipe", f"{home}/more.toml"),
+        ("lmm", "replay", "run", f"{home}/r"),
+        ("locator", "zeroshot", "prompt", f"{home}/words.txt"),
+        ("locator", "img2loc", "gallery", f"{home}/sub/g"),
+        ("locator", "img2loc", "prompt", "nearest-farthest"),
+        ("encoder", "a", "model", f"local-dir:{home}/vit"),
+        ("encoder", "a", "weights", "/data/vit.pth"),
+        ("encoder", "b", "model", f"{home}/openai/clip"),
+        ("encoder", "c", "model", "openai/clip"),
+    ]:
+        assert settings.table(role, name)[key] == value
+    Path("words.txt").write_text("a stranger's words")
+    with pytest.raises(UnknownName, match=r"words.txt"):
+        Plan(settings, "zeroshot").prompts  # noqa: B018 - raises
+    (home / "words.txt").write_text("Where is it?")
+    assert Plan(settings, "zeroshot").prompts["prompt"].text == "Where is it?"
+    Path("here.toml").write_text('[locator.zeroshot]\nprompt = "words.txt"\n')
+    here = Plan(Config.load(Path("here.toml")), "zeroshot").prompts["prompt"]
+    assert here.text == "a stranger's words"
+
+
 def test_without_a_home_the_working_directory_is_no_configuration_folder(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

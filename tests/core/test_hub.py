@@ -16,7 +16,8 @@ from werkzeug import Request, Response
 from img2loc.config import factory, requirements
 from img2loc.config.config import Config
 from img2loc.config.plan import plan_lmm
-from img2loc.core.errors import MissingWeights
+from img2loc.core.errors import ConfigError, MissingWeights
+from img2loc.core.hub import folder_or_hub
 from img2loc.lmm.llava import Llava
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -48,6 +49,17 @@ def snapshot(cache: Path, repo: str, names: list[str]) -> Path:
 def llava(repo: str) -> Config:
     Path("llava.toml").write_text(f'[lmm.big]\nkind = "llava"\nmodel = "{repo}"')
     return Config.load(Path("llava.toml"))
+
+
+def test_a_folder_of_a_models_name_in_the_working_directory_is_not_the_model() -> None:
+    Path("org/model").mkdir(parents=True)
+    files = folder_or_hub("org/model", ("w",), ())
+    assert files is not None
+    assert files.repo == "org/model"
+    assert folder_or_hub("./org/model", ("w",), ()) is None
+    assert folder_or_hub(str(Path("org/model").resolve()), ("w",), ()) is None
+    with pytest.raises(ConfigError, match=r"Write the folder as \./org\."):
+        folder_or_hub("org", ("w",), ())
 
 
 def test_an_index_without_its_shards_is_not_the_weights() -> None:
