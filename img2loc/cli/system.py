@@ -36,7 +36,7 @@ def setup(
     for need in needs:
         if need.files is None or need.ready:
             continue
-        names, size, license = need.files.plan()
+        names, size, license = need.files.listing()
         typer.echo(
             f"\n{need.files.repo}: {size / 1e9:.2f} GB, license {need.license or license}, into the"
             " Hugging Face cache.",

@@ -40,7 +40,7 @@ class HubFiles:
             )
         return weights
 
-    def plan(self) -> tuple[list[str], int, str]:
+    def listing(self) -> tuple[list[str], int, str]:
         """Ask the hub: the files to fetch, their size in bytes, their license.
 
         Raises MissingWeights when it cannot be asked.

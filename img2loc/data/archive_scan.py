@@ -57,7 +57,7 @@ class ArchiveFile:
         return b"".join(chunks)
 
 
-def among(files: Sequence[Path]) -> Iterator[ArchiveFile]:
+def archives_among(files: Sequence[Path]) -> Iterator[ArchiveFile]:
     """The archives among files sorted by name, each with its parts."""
     parts: list[Path] = []
     for file in files:

@@ -18,7 +18,14 @@ from typing import Any
 from img2loc.core import paths
 from img2loc.core.errors import SourceError, UnreadablePhoto
 from img2loc.core.files import replacing
-from img2loc.data.archive_scan import PLAIN, ZIP_STORED, ArchiveFile, TarScan, ZipScan, among
+from img2loc.data.archive_scan import (
+    PLAIN,
+    ZIP_STORED,
+    ArchiveFile,
+    TarScan,
+    ZipScan,
+    archives_among,
+)
 
 _BATCH = 65_536
 _VERSION = 1
@@ -106,7 +113,7 @@ def _archive_files(place: Path) -> Iterator[ArchiveFile]:
     try:
         inside = place.is_dir()
         files = sorted(file for file in place.iterdir() if file.is_file()) if inside else [place]
-        yield from among(files)
+        yield from archives_among(files)
     except OSError as error:
         raise SourceError(f"{place} cannot be read: {error.strerror or error}.") from error
 

@@ -84,7 +84,7 @@ def test_a_folder_of_photos_taken_with_gps_becomes_a_gallery(
     """Real photographs, given back their positions as EXIF, then asked for."""
     from PIL import Image
 
-    from tests.data.test_sources import gps_exif
+    from tests.data.test_folder import gps_exif
 
     album = tmp_path / "album"
     album.mkdir()

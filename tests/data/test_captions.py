@@ -104,7 +104,7 @@ def test_a_template_names_places_and_nothing_else(
         CaptionSource(places, template, level)
 
 
-def test_mistakes_are_said(places: Path, tmp_path: Path) -> None:
+def test_mistakes_are_reported(places: Path, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"no regions of 'FR'.*US"):
         CaptionSource(places, "{city}", "city", split=["FR"])
     with pytest.raises(SourceError, match="most is 0"):

@@ -17,6 +17,7 @@ from img2loc.data.tables import open_table
 from img2loc.encoders.embed_file import Inputs
 from img2loc.gallery.build.pipeline import commonest_reasons
 from img2loc.training.place_names import PlacedPhoto, placed_photos
+from tests.archives import write_table
 
 Write = Callable[..., Path]
 
@@ -119,7 +120,7 @@ def test_predictions_and_truth_are_read(write: Write) -> None:
         match(write("id,lat", ("a.jpg", 1.5)), truth)
 
 
-def test_a_table_that_is_not_there_or_empty_is_told(tmp_path: Path) -> None:
+def test_a_missing_or_empty_table_is_an_error(tmp_path: Path) -> None:
     for name in ("x.csv", "x.parquet"):
         with pytest.raises(
             SourceError,
@@ -152,7 +153,7 @@ def test_a_column_chosen_for_one_role_is_not_taken_for_another(write: Write) -> 
         open_table(path, (), columns={"where": "name"})
 
 
-def test_a_long_parquet_table_is_read_without_being_held(tmp_path: Path) -> None:
+def test_a_long_parquet_table_is_read_as_a_stream(tmp_path: Path) -> None:
     count = 200_000
     columns = {
         "file": [f"folder/{n}.jpg" for n in range(count)],
@@ -168,3 +169,80 @@ def test_a_long_parquet_table_is_read_without_being_held(tmp_path: Path) -> None
             most = max(most, pa.total_allocated_bytes() - before)
     assert number == count - 1
     assert most < 4_000_000
+
+
+def test_a_parquet_table_reads_like_the_csv(tmp_path: Path) -> None:
+    rows = [("a.jpg", 1.5, -2.0, 7), ("b.jpg", None, 3.0, 8), ("", 1.0, 1.0, 9)]
+    write_table(
+        tmp_path / "t.csv",
+        ["file", "lat", "lon", "id"],
+        [["" if v is None else v for v in row] for row in rows],
+    )
+    table = pa.table(
+        {
+            name: list(column)
+            for name, column in zip(
+                ("file", "lat", "lon", "id"), zip(*rows, strict=True), strict=True
+            )
+        }
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    parquet, csv = (list(CsvSource(tmp_path / f"t.{kind}")) for kind in ("parquet", "csv"))
+    assert [entry.id for entry in parquet] == [entry.id for entry in csv] == ["7", "8", "9"]
+    assert parquet[0] == csv[0]
+    assert len(open_table(tmp_path / "t.parquet", ())) == 3
+    (tmp_path / "bad.parquet").write_text("no")
+    with pytest.raises(SourceError, match="cannot be read as Parquet"):
+        CsvSource(tmp_path / "bad.parquet")
+    with pytest.raises(
+        SourceError,
+        match=r"absent\.parquet cannot be read: No such file or directory\. Name a CSV or Parquet",
+    ):
+        CsvSource(tmp_path / "absent.parquet")
+
+
+def test_a_parquet_tables_odd_types_are_text_as_a_csv_has_it(tmp_path: Path) -> None:
+    import numpy as np
+
+    columns = {
+        "file": pa.array([b"a.jpg", "ü.jpg".encode()], pa.binary()),
+        "id": pa.array([4763369508.0, None], pa.float64()),
+        "lat": pa.array(np.array([48.8584, 1e-7], np.float32)),
+        "lon": pa.array([2, -3], pa.int16()),
+        "author": pa.array([float("nan"), 7.0]),
+        "title": pa.array(["x", "x"]).dictionary_encode(),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    first, second = (
+        entry for entry in CsvSource(tmp_path / "t.parquet") if isinstance(entry, Item)
+    )
+    assert (first.id, first.author, first.label) == ("4763369508", "", "x")
+    assert first.location.lat == pytest.approx(48.8584, abs=1e-5)
+    assert first.location.lon == 2
+    assert (second.id, second.author, second.photo.path.name) == ("ü.jpg", "7", "ü.jpg")
+    assert second.location.lat == pytest.approx(1e-7)
+
+
+def test_a_parquet_table_whose_pages_are_damaged_is_an_error(tmp_path: Path) -> None:
+    pq.write_table(
+        pa.table({"file": ["a.jpg"] * 50, "lat": [1.0] * 50, "lon": [2.0] * 50}),
+        tmp_path / "t.parquet",
+    )
+    content = (tmp_path / "t.parquet").read_bytes()
+    (tmp_path / "t.parquet").write_bytes(content[:4] + b"\xff" * 60 + content[64:])
+    with pytest.raises(SourceError, match=r"t\.parquet is damaged"):
+        list(CsvSource(tmp_path / "t.parquet"))
+
+
+def test_a_long_csv_is_counted_and_read_as_a_stream(tmp_path: Path) -> None:
+    import tracemalloc
+
+    rows = [(f"{n}.jpg", 1, 2, "Zürich, " * 8) for n in range(60_000)]
+    path = write_table(tmp_path / "t.csv", ["file", "lat", "lon", "city"], rows)
+    assert path.stat().st_size > 4_000_000
+    tracemalloc.start()
+    table = open_table(path, ("photo",))
+    assert sum(1 for _ in table) == len(table) == 60_000
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2_500_000
