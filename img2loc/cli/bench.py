@@ -15,7 +15,7 @@ from img2loc.cli.stdio import on_terminal
 if TYPE_CHECKING:
     from img2loc.bench.datasets.benchmark import Benchmark
     from img2loc.bench.runs.predict import Tally
-    from img2loc.bench.runs.session import Quote, Session
+    from img2loc.bench.runs.session import CostEstimate, Session
 
 app = typer.Typer(help="Run benchmarks, score them, compare them.", no_args_is_help=True)
 
@@ -110,7 +110,7 @@ def run(
     )
     with progress("photos") as advance:
         tally = prepared.run(
-            settings, chosen, folder, agree=_agreement(yes, max_cost), progress=_shown(advance)
+            settings, chosen, folder, confirm=_confirmation(yes, max_cost), progress=_shown(advance)
         )
     return _conclude(tally, folder)
 
@@ -137,42 +137,44 @@ def _prepared(
         exclude=not no_exclude,
         cache=None if no_cache else paths.replies(),
         retry_failed=retry_failed,
-        most_usd=max_cost,
+        max_usd=max_cost,
     )
     for note in prepared.notes:
         typer.echo(note, err=True)
     return prepared
 
 
-def _agreement(yes: bool, most_usd: float | None, runs: int = 1) -> "Callable[[Quote], None]":
-    """Asks whether a quote is accepted; where nobody is there to be asked, --max-cost is answer enough."""
+def _confirmation(
+    yes: bool, max_usd: float | None, runs: int = 1
+) -> "Callable[[CostEstimate], None]":
+    """Asks whether to go on at an expected cost; --max-cost answers where nobody can be asked."""
     from img2loc.core.errors import ConfigError
 
-    def agree(quote: "Quote") -> None:
-        total = quote.total
+    def confirm(expected: "CostEstimate") -> None:
+        total = expected.total
         cost = (
             f", about {total.cost_usd:,.2f} US dollars"
             if total.cost_usd is not None
             else ", at a price not known"
         )
-        most = "" if most_usd is None else f", and no more than {most_usd:,.2f} in all"
+        most = "" if max_usd is None else f", and no more than {max_usd:,.2f} in all"
         often = f", in {runs} runs," if runs > 1 else ""
         typer.echo(
-            f"{quote.photos:,} photos{often} go to the LMM {quote.lmm} at {quote.endpoint}, without"
+            f"{expected.photos:,} photos{often} go to the LMM {expected.lmm} at {expected.endpoint}, without"
             f" metadata or file name: about {total.input_tokens:,} tokens in and"
-            f" {total.output_tokens:,} out{cost + most if quote.paid else ''}.",
+            f" {total.output_tokens:,} out{cost + most if expected.paid else ''}.",
             err=True,
         )
-        if yes or not quote.paid:
+        if yes or not expected.paid:
             return
         if on_terminal(sys.stdin) and on_terminal(sys.stderr):
             typer.confirm("Go on?", err=True, abort=True)
-        elif most_usd is None:
+        elif max_usd is None:
             raise ConfigError(
                 "This run may cost money, and nobody is here to ask. Say --yes, or --max-cost USD."
             )
 
-    return agree
+    return confirm
 
 
 def _shown(advance: Advance) -> "Callable[[Tally], None]":
@@ -262,8 +264,8 @@ def ablate(
     typer.echo(f"{len(rows)} runs of {len(prepared.truths):,} photos each, into {folder}", err=True)
     code = 0
     ablation = ablations.Ablation(settings, prepared)
-    if (quote := ablation.quote(rows, folder)) is not None:
-        _agreement(yes, max_cost, len(rows))(quote)
+    if (expected := ablation.cost_estimate(rows, folder)) is not None:
+        _confirmation(yes, max_cost, len(rows))(expected)
     for row in rows:
         typer.echo(row.name, err=True)
         with progress("photos") as advance:

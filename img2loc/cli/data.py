@@ -88,20 +88,20 @@ def verify(
     Photos may be missing, extra, corrupt or placeholders; the truth file may not be the known one.
     """
     from img2loc.bench.datasets import benchmark as benchmarks
-    from img2loc.bench.datasets import photo_folder as albums
+    from img2loc.bench.datasets import photo_folder as photo_folders
     from img2loc.cli.progress import progress
 
     benchmark = benchmarks.find(name, truth, photos)
     rows, left_out = benchmark.load()
-    doubts = benchmark.doubts(rows)
+    warnings = benchmark.warnings(rows)
     typer.echo(f"truth        {benchmark.truth_file()}: {len(rows):,} rows")
     typer.echo(f"rows sha256  {benchmarks.rows_sha256(rows)}")
-    for line in [*doubts, *left_out[:most]]:
+    for line in [*warnings, *left_out[:most]]:
         typer.echo(f"  {line}")
-    album = albums.Album(benchmark.photo_folder())
+    folder = photo_folders.PhotoFolder(benchmark.photo_folder())
     with progress("photos", len(rows)) as advance:
-        found = albums.verify(rows, album, advance)
-    typer.echo(f"photos       {album.folder}: {found.present:,} of {len(rows):,}")
+        found = photo_folders.verify(rows, folder, advance)
+    typer.echo(f"photos       {folder.folder}: {found.present:,} of {len(rows):,}")
     kinds: list[tuple[str, list[str]]] = [
         ("missing", list(found.missing)),
         ("corrupt", [f"{identity}: {reason}" for identity, reason in found.corrupt]),
@@ -116,7 +116,7 @@ def verify(
             typer.echo(f"  … and {len(entries) - most:,} more; --most {len(entries)} names all")
     for defect in benchmark.defects:
         typer.echo(f"known        {defect}")
-    return 0 if found.clean and not doubts and not left_out else 3
+    return 0 if found.clean and not warnings and not left_out else 3
 
 
 def _fetch(benchmark: "Benchmark", kind: str, mirrors: "list[Mirror]") -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from img2loc.bench.datasets.benchmark import find
-from img2loc.bench.runs.ablate import Ablation, Remembering, Variant, variants
+from img2loc.bench.runs.ablate import Ablation, CachingEncoder, Variant, variants
 from img2loc.bench.runs.run_folder import Run, writing
 from img2loc.bench.runs.session import Session, prepare
 from img2loc.config.config import Config
@@ -92,7 +92,7 @@ def toy(tmp_path: Path) -> tuple[Config, Session]:
     path.write_text(
         '[lmm.told]\nkind = "openai"\nmodel = "m"\n[price.m]\ninput = 1.0\noutput = 2.0\n'
     )
-    return Config.load(path), prepare(find(str(benchmark(tmp_path / "b", 3))), most_usd=1.0)
+    return Config.load(path), prepare(find(str(benchmark(tmp_path / "b", 3))), max_usd=1.0)
 
 
 def test_the_question_is_about_all_runs_together(
@@ -106,8 +106,8 @@ def test_the_question_is_about_all_runs_together(
     long = tmp_path / "long.txt"
     long.write_text("word " * 1000)
     rows[1].table["prompt"] = str(long)
-    alone = [Ablation(config, session).quote([row], tmp_path / "A") for row in rows]
-    both = Ablation(config, session).quote(rows, tmp_path / "A")
+    alone = [Ablation(config, session).cost_estimate([row], tmp_path / "A") for row in rows]
+    both = Ablation(config, session).cost_estimate(rows, tmp_path / "A")
     assert alone[0] is not None and alone[1] is not None and both is not None
     assert alone[1].total.input_tokens > 2 * alone[0].total.input_tokens
     assert both.photos == 6
@@ -125,7 +125,7 @@ def test_the_budget_is_for_all_runs_together(
         with writing(tmp_path / name, {}, session.truths) as run:
             run.append({"id": "100.jpg", "status": "failed", "cost_usd": spent})
     budgets: list[float | None] = []
-    monkeypatch.setattr(Session, "run", lambda self, *words, **more: budgets.append(self.most_usd))
+    monkeypatch.setattr(Session, "run", lambda self, *words, **more: budgets.append(self.max_usd))
     for row in rows:
         Ablation(config, session).run(row, rows, tmp_path)
     assert budgets == [0.5, 0.75, 0.25]
@@ -151,7 +151,7 @@ class Counting(PixelEncoder):
 
 def test_photographs_are_encoded_once(toy_photos: list[Path]) -> None:
     inner = Counting()
-    encoder = Remembering(inner)
+    encoder = CachingEncoder(inner)
     photos = [Photo(path) for path in toy_photos]
     plain = list(PixelEncoder().encode(photos))
     for some in (photos[:5], photos[3:], photos):
@@ -177,7 +177,7 @@ def test_what_an_encoder_offers_besides_is_kept(toy_photos: list[Path], tmp_path
     points = Gallery.build(
         tmp_path / "p", [(vector[None], rows)], encoder=stamp, rows=1, about={"of": "points"}
     )
-    remembering = Remembering(Trained())
+    remembering = CachingEncoder(Trained())
     ((_, found),) = Retriever(remembering, points).neighbours([Photo(toy_photos[1])], 1)
     assert isinstance(found, Neighbours)
     assert found.nearest[0].probability == 1.0

@@ -13,9 +13,9 @@ import pytest
 
 from img2loc.bench.datasets.benchmark import Truth, find, rows_sha256
 from img2loc.bench.runs.costs import Estimate
-from img2loc.bench.runs.predict import Tally, line_of
+from img2loc.bench.runs.predict import Tally, prediction_record
 from img2loc.bench.runs.run_folder import Run, writing
-from img2loc.bench.runs.session import Quote
+from img2loc.bench.runs.session import CostEstimate
 from img2loc.cli import bench
 from img2loc.core.errors import ConfigError, RunError
 from img2loc.core.types import Guess, Location, Photo, Reply, Usage
@@ -377,20 +377,20 @@ def test_what_was_asked_twice_is_paid_twice(tmp_path: Path) -> None:
 def test_at_a_terminal_the_question_is_asked_with_max_cost_as_well(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    quote = Quote("gpt", "http://lmm.invalid", 9, Estimate(1000, 40, 0.5), True)
+    expected = CostEstimate("gpt", "http://lmm.invalid", 9, Estimate(1000, 40, 0.5), True)
     asked: list[str] = []
     monkeypatch.setattr("typer.confirm", lambda text, **options: asked.append(text))
     monkeypatch.setattr(bench, "on_terminal", lambda stream: True)
-    bench._agreement(True, None)(quote)
+    bench._confirmation(True, None)(expected)
     assert asked == []
-    bench._agreement(False, 2.0)(quote)
+    bench._confirmation(False, 2.0)(expected)
     assert asked == ["Go on?"]
     assert "about 0.50 US dollars, and no more than 2.00 in all" in capsys.readouterr().err
     monkeypatch.setattr(bench, "on_terminal", lambda stream: False)
-    bench._agreement(False, 2.0)(quote)
+    bench._confirmation(False, 2.0)(expected)
     assert asked == ["Go on?"]
     with pytest.raises(ConfigError, match="nobody is here to ask"):
-        bench._agreement(False, None)(quote)
+        bench._confirmation(False, None)(expected)
 
 
 def test_a_price_that_is_not_known_cannot_be_kept_to(
@@ -575,7 +575,7 @@ def test_a_reply_without_a_price_has_none() -> None:
     truth, photo = Truth("a", Location(1, 2)), Photo(Path("a.jpg"))
 
     def cost(*replies: Reply) -> object:
-        return line_of(truth, Guess(photo, "unparsed", replies=replies), 1.0)["cost_usd"]
+        return prediction_record(truth, Guess(photo, "unparsed", replies=replies), 1.0)["cost_usd"]
 
     paid, unpriced = Usage(10, 5, 0.25), Usage(10, 5)
     assert cost() == 0

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from img2loc.bench.runs.costs import PHOTO_TOKENS_USUAL, estimate
+from img2loc.bench.runs.costs import PHOTO_TOKENS_DEFAULT, estimate
 from img2loc.bench.runs.run_folder import digest, writing
 from img2loc.bench.runs.session import parts
 from img2loc.config import factory
@@ -92,7 +92,7 @@ def test_the_detail_of_a_photo_is_the_lmms(tmp_path: Path) -> None:
         ).input_tokens
         for detail in ("low", "auto")
     ]
-    assert tokens[1] - tokens[0] == PHOTO_TOKENS_USUAL - 85
+    assert tokens[1] - tokens[0] == PHOTO_TOKENS_DEFAULT - 85
 
 
 def test_every_gallery_of_a_locator_is_in_run_json(tmp_path: Path) -> None:

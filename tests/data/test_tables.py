@@ -112,7 +112,7 @@ def test_predictions_and_truth_are_read(write: Write) -> None:
     matched = match(predictions, truth)
     assert matched.outcomes.status == ("located", "missing")
     assert matched.outcomes.guess[0].tolist() == [1.5, 2.5]
-    (left_out,) = matched.truth_left_out
+    (left_out,) = matched.truth_skipped
     assert left_out.startswith(
         "b.jpg: row 2: 0, 0" if truth.suffix == ".parquet" else "b.jpg: line 3: 0, 0"
     )

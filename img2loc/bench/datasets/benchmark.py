@@ -113,7 +113,7 @@ class Benchmark:
             )
         return truths, left_out
 
-    def doubts(self, truths: Sequence[Truth]) -> list[str]:
+    def warnings(self, truths: Sequence[Truth]) -> list[str]:
         """In what the rows differ from what the recipe knows of them."""
         found = []
         if self.rows is not None and len(truths) != self.rows:

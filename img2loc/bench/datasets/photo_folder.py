@@ -20,7 +20,7 @@ BLANK = 0.8
 """A picture of which this share is one colour is a placeholder, or as good as one."""
 
 
-class Album:
+class PhotoFolder:
     """The photographs below a folder, found by any of the names under which the field's archives have them."""
 
     def __init__(self, folder: Path) -> None:
@@ -71,7 +71,9 @@ class Report:
 
 
 def verify(
-    truths: Sequence[Truth], album: Album, progress: Callable[[int], None] = lambda done: None
+    truths: Sequence[Truth],
+    photo_folder: PhotoFolder,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> Report:
     """Look at every photograph of a benchmark."""
     missing: list[str] = []
@@ -80,7 +82,7 @@ def verify(
     alike: dict[str, list[str]] = defaultdict(list)
     belonging: set[Path] = set()
     for done, truth in enumerate(truths, 1):
-        if (file := album.find(truth)) is None:
+        if (file := photo_folder.find(truth)) is None:
             missing.append(truth.id)
         else:
             belonging.add(file)
@@ -101,7 +103,9 @@ def verify(
         if truth.id in blank and truth.id not in wrong
     )
     extra = tuple(
-        file.relative_to(album.folder).as_posix() for file in album.files if file not in belonging
+        file.relative_to(photo_folder.folder).as_posix()
+        for file in photo_folder.files
+        if file not in belonging
     )
     return Report(len(truths) - len(missing), tuple(missing), extra, tuple(corrupt), placeholders)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from img2loc.bench.runs.predict import Tally
 from img2loc.bench.runs.run_folder import ABOUT, Run
-from img2loc.bench.runs.session import Progress, Quote, Session
+from img2loc.bench.runs.session import CostEstimate, Progress, Session
 from img2loc.config import factory, galleries
 from img2loc.config.config import Config
 from img2loc.core.protocols import Encoder, scale_of, views_of
@@ -51,7 +51,7 @@ class Ablation:
         self._session = session
         self._make_encoder: Callable[[], Encoder] | None = None
 
-    def quote(self, rows: Sequence[Variant], folder: Path) -> Quote | None:
+    def cost_estimate(self, rows: Sequence[Variant], folder: Path) -> CostEstimate | None:
         """What is left to be asked of the LMM in the runs below a folder, all together;
 
         None where nothing is.
@@ -59,7 +59,9 @@ class Ablation:
         found = None
         for row in rows:
             self._config.override("locator", row.name, row.table, "ablation")
-            if (one := self._session.quote(self._config, row.name, folder / row.name)) is not None:
+            if (
+                one := self._session.cost_estimate(self._config, row.name, folder / row.name)
+            ) is not None:
                 found = (
                     one
                     if found is None
@@ -79,18 +81,18 @@ class Ablation:
     ) -> Tally:
         """Run one variant of the table's `rows` below a folder, or go on there: an ordinary run, to be scored like any other.
 
-        The session's `most_usd` is for all rows together: what the others have cost is taken off.
+        The session's `max_usd` is for all rows together: what the others have cost is taken off.
         """
         self._config.override("locator", row.name, row.table, "ablation")
         session = self._session
-        if session.most_usd is not None:
+        if session.max_usd is not None:
             others = (folder / other.name for other in rows if other is not row)
             spent = sum(Run.open(other).spent_usd for other in others if (other / ABOUT).exists())
-            session = replace(session, most_usd=session.most_usd - spent)
+            session = replace(session, max_usd=session.max_usd - spent)
         if self._make_encoder is None and "gallery" in row.table:
             gallery = galleries.open_gallery(self._config, row.table["gallery"])
             self._make_encoder = cache(
-                lambda: Remembering(factory.encoder_of(self._config, gallery))
+                lambda: CachingEncoder(factory.encoder_of(self._config, gallery))
             )
         return session.run(
             self._config,
@@ -101,7 +103,7 @@ class Ablation:
         )
 
 
-class Remembering:
+class CachingEncoder:
     """An encoder that keeps the vectors of what it has seen: a few kilobytes each."""
 
     def __init__(self, encoder: Encoder) -> None:

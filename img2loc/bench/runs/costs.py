@@ -12,7 +12,7 @@ from img2loc.lmm.prompts import Template
 CHARACTERS = 2.5
 """Characters a token: words have about four, coordinates about two."""
 PHOTO_TOKENS = {"low": 85}
-PHOTO_TOKENS_USUAL = 765
+PHOTO_TOKENS_DEFAULT = 765
 """What OpenAI counts for a photograph of 1024 × 768 pixels in high detail; 85 in low."""
 REPLY_TOKENS = 40
 
@@ -46,7 +46,7 @@ def estimate(plan: Plan) -> Estimate:
     """A rule of thumb for one photograph, good to a factor of two."""
     words = [len(text) for text in _texts(plan)]
     photo = PHOTO_TOKENS.get(
-        str(plan.lmm.settings.get("detail")) if plan.lmm else "", PHOTO_TOKENS_USUAL
+        str(plan.lmm.settings.get("detail")) if plan.lmm else "", PHOTO_TOKENS_DEFAULT
     )
     given = round(sum(words) / CHARACTERS) + photo * len(words)
     back = REPLY_TOKENS * len(words)

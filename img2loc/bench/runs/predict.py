@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from img2loc.bench.datasets.benchmark import Truth
 from img2loc.bench.datasets.leakage import Leaks
-from img2loc.bench.datasets.photo_folder import Album
+from img2loc.bench.datasets.photo_folder import PhotoFolder
 from img2loc.bench.runs.run_folder import Run, Writer
 from img2loc.core.errors import BackendError, RunError
 from img2loc.core.geo import distance_km
@@ -21,7 +21,9 @@ AGAIN = ("failed", "unreadable")
 """What `retry_failed` asks for again: the LMM could not be asked, or the photograph was not there."""
 
 
-_ENOUGH = 10  # Photographs after which their own cost is a better estimate than the rule of thumb.
+_MIN_PAID = (
+    10  # Photographs after which their own cost is a better estimate than the rule of thumb.
+)
 
 
 @dataclass(slots=True)
@@ -40,9 +42,9 @@ class Tally:
     cost_usd: float = 0.0
 
     @classmethod
-    def of(cls, run: Run, waiting: Collection[Truth] = ()) -> Self:
-        """How a run stands whose photographs in `waiting` are asked for again; what any line of its file has cost stays spent."""
-        tally, again = cls(len(run.truth)), {truth.id for truth in waiting}
+    def of(cls, run: Run, remaining: Collection[Truth] = ()) -> Self:
+        """How a run stands whose photographs in `remaining` are asked for again; what any line of its file has cost stays spent."""
+        tally, again = cls(len(run.truth)), {truth.id for truth in remaining}
         for truth in run.truth:
             if truth.id not in again and (line := run.predictions.get(truth.id)) is not None:
                 tally.count(line, truth.location)
@@ -62,7 +64,7 @@ class Tally:
             )
 
 
-def left(run: Run, retry_failed: bool = False) -> list[Truth]:
+def pending(run: Run, retry_failed: bool = False) -> list[Truth]:
     """The photographs of a run that are still to be asked for."""
     again = AGAIN if retry_failed else ()
     return [
@@ -75,38 +77,38 @@ def left(run: Run, retry_failed: bool = False) -> list[Truth]:
 def predict(
     run: Writer,
     locator: Locator,
-    album: Album,
+    photo_folder: PhotoFolder,
     leaks: Leaks | None = None,
     *,
     exclude: bool = True,
     retry_failed: bool = False,
-    most_usd: float | None = None,
-    usd_a_photo: float = 0.0,
+    max_usd: float | None = None,
+    usd_per_photo: float = 0.0,
     progress: Callable[[Tally], None] = lambda tally: None,
 ) -> Tally:
     """Ask for what is left of a run. Each line is on disk before the next photograph is waited for.
 
     A line's `seconds` is the time since the line before it, so that their sum is the run's. With
-    `most_usd` no photograph is begun that might carry the run's cost beyond it; `usd_a_photo` is
+    `max_usd` no photograph is begun that might carry the run's cost beyond it; `usd_per_photo` is
     what one is expected to cost, until it is seen. Raises BackendError when the LMM will answer no
     more, RunError when the folder cannot be written.
     """
-    waiting = left(run, retry_failed)
-    tally = Tally.of(run, waiting)
+    remaining = pending(run, retry_failed)
+    tally = Tally.of(run, remaining)
     progress(tally)
-    upcoming = deque(waiting)
+    upcoming = deque(remaining)
     clock = time.monotonic()
     new: list[str] = []
-    while upcoming and _affordable(tally, 1, most_usd, usd_a_photo):
-        flying: deque[Truth] = deque()
+    while upcoming and _affordable(tally, 1, max_usd, usd_per_photo):
+        in_flight: deque[Truth] = deque()
         before = len(new)
         try:
             for guess in locator.locate(
-                _fed(upcoming, flying, album, tally, most_usd, usd_a_photo)
+                _fed(upcoming, in_flight, photo_folder, tally, max_usd, usd_per_photo)
             ):
-                truth = flying.popleft()
+                truth = in_flight.popleft()
                 now = time.monotonic()
-                record = line_of(truth, guess, now - clock)
+                record = prediction_record(truth, guess, now - clock)
                 if leaks is not None:
                     record["excluded"] = leaks.excluded(truth) if exclude else None
                     record["photographer_checked"] = exclude and leaks.photographer_checked(truth)
@@ -119,18 +121,18 @@ def predict(
             # The photographs that met it, and those that were never sent because of it, are not
             # done.
             run.forget(
-                [identity for identity in new if _is_victim(run.predictions[identity], str(error))]
+                [identity for identity in new if _failed_by(run.predictions[identity], str(error))]
             )
             raise
-        if flying or len(new) == before:
+        if in_flight or len(new) == before:
             raise RunError(
-                f"The locator gave {len(new) - before} guesses for {len(flying)} photos more. Mend"
+                f"The locator gave {len(new) - before} guesses for {len(in_flight)} photos more. Mend"
                 " its locate()."
             )
     return tally
 
 
-def line_of(truth: Truth, guess: Guess, seconds: float) -> dict[str, Any]:
+def prediction_record(truth: Truth, guess: Guess, seconds: float) -> dict[str, Any]:
     """A guess as the run's folder keeps it: all that is needed to score, to audit, and to parse the replies again."""
     usages = [reply.usage for reply in guess.replies if reply.usage is not None]
     costs = [
@@ -157,28 +159,28 @@ def line_of(truth: Truth, guess: Guess, seconds: float) -> dict[str, Any]:
 
 def _fed(
     upcoming: deque[Truth],
-    flying: deque[Truth],
-    album: Album,
+    in_flight: deque[Truth],
+    photo_folder: PhotoFolder,
     tally: Tally,
-    most_usd: float | None,
-    usd_a_photo: float,
+    max_usd: float | None,
+    usd_per_photo: float,
 ) -> Iterator[Photo]:
     """The photographs still to come, noted as they are taken, until the money that is left might not suffice."""
-    while upcoming and _affordable(tally, len(flying) + 1, most_usd, usd_a_photo):
+    while upcoming and _affordable(tally, len(in_flight) + 1, max_usd, usd_per_photo):
         truth = upcoming.popleft()
-        flying.append(truth)
-        yield Photo(album.path(truth))
+        in_flight.append(truth)
+        yield Photo(photo_folder.path(truth))
 
 
-def _affordable(tally: Tally, photos: int, most_usd: float | None, usd_a_photo: float) -> bool:
-    if most_usd is None:
+def _affordable(tally: Tally, photos: int, max_usd: float | None, usd_per_photo: float) -> bool:
+    if max_usd is None:
         return True
     seen = tally.cost_usd / tally.paid if tally.paid else 0.0
-    each = seen if tally.paid >= _ENOUGH else max(seen, usd_a_photo)
-    return tally.cost_usd + photos * each <= most_usd
+    each = seen if tally.paid >= _MIN_PAID else max(seen, usd_per_photo)
+    return tally.cost_usd + photos * each <= max_usd
 
 
-def _is_victim(record: dict[str, Any], error: str) -> bool:
+def _failed_by(record: dict[str, Any], error: str) -> bool:
     return record["status"] == "failed" and any(
         reply["detail"] == error for reply in record["replies"]
     )

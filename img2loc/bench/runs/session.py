@@ -10,9 +10,9 @@ from typing import Any
 
 from img2loc.bench.datasets.benchmark import Benchmark, Truth, rows_sha256, select
 from img2loc.bench.datasets.leakage import SIMILARITY, Leaks
-from img2loc.bench.datasets.photo_folder import Album
+from img2loc.bench.datasets.photo_folder import PhotoFolder
 from img2loc.bench.runs.costs import Estimate, estimate
-from img2loc.bench.runs.predict import Tally, left, predict
+from img2loc.bench.runs.predict import Tally, pending, predict
 from img2loc.bench.runs.run_folder import ABOUT, Run, digest, writing
 from img2loc.config import factory
 from img2loc.config.config import Config
@@ -38,7 +38,7 @@ Progress = Callable[[Tally], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Quote:
+class CostEstimate:
     """What is about to be asked of an LMM: so many photographs are left, for about `total`."""
 
     lmm: str
@@ -54,14 +54,14 @@ class Session:
 
     benchmark: Benchmark
     truths: list[Truth]
-    album: Album
+    photo_folder: PhotoFolder
     selection: dict[str, Any]
     facts: dict[str, Any]
     notes: list[str] = field(default_factory=list)
     exclude: bool = True
     cache: Path | None = None
     retry_failed: bool = False
-    most_usd: float | None = None
+    max_usd: float | None = None
     _leaks: dict[Path, Leaks] = field(default_factory=dict)
 
     def about(self, plan: Plan, leaks: Leaks | None) -> dict[str, Any]:
@@ -104,24 +104,27 @@ class Session:
             folder not in self._leaks
         ):  # A pass over millions of rows takes seconds, and serves every locator.
             self._leaks[folder] = Leaks(
-                Gallery.open(folder), [(truth, self.album.path(truth)) for truth in self.truths]
+                Gallery.open(folder),
+                [(truth, self.photo_folder.path(truth)) for truth in self.truths],
             )
         return self._leaks[folder]
 
-    def quote(self, config: Config, locator: str, folder: Path) -> Quote | None:
+    def cost_estimate(self, config: Config, locator: str, folder: Path) -> CostEstimate | None:
         """What is left to be asked of an LMM for a run in that folder;
 
         None where nothing is. Raises RunError and its like.
         """
         photos = len(
-            left(Run.open(folder), self.retry_failed) if (folder / ABOUT).exists() else self.truths
+            pending(Run.open(folder), self.retry_failed)
+            if (folder / ABOUT).exists()
+            else self.truths
         )
-        return self._quote(Plan(config, locator), photos) if photos else None
+        return self._cost_estimate(Plan(config, locator), photos) if photos else None
 
-    def _quote(self, plan: Plan, photos: int) -> Quote | None:
+    def _cost_estimate(self, plan: Plan, photos: int) -> CostEstimate | None:
         if plan.lmm is None or plan.lmm.endpoint is None:
             return None
-        return Quote(
+        return CostEstimate(
             plan.lmm.name, plan.lmm.endpoint, photos, estimate(plan) * photos, plan.lmm.is_paid
         )
 
@@ -131,11 +134,11 @@ class Session:
         locator: str,
         folder: Path,
         *,
-        agree: Callable[[Quote], None] = lambda quote: None,
+        confirm: Callable[[CostEstimate], None] = lambda expected: None,
         progress: Progress = lambda tally: None,
         make_encoder: Callable[[], Encoder] | None = None,
     ) -> Tally:
-        """Run a locator into a folder, or go on there. `agree` is asked before the LMM is, and raises to stop.
+        """Run a locator into a folder, or go on there. `confirm` is asked before the LMM is, and raises to stop.
 
         `make_encoder` is called in place of loading the encoder. Raises RunError, ConfigError,
         BackendError and their like.
@@ -143,8 +146,8 @@ class Session:
         plan = Plan(config, locator)
         leaks = self.leaks(plan)
         each = estimate(plan)
-        most_usd = self.most_usd if plan.lmm is not None and plan.lmm.is_paid else None
-        if most_usd is not None and plan.lmm is not None and each.cost_usd is None:
+        max_usd = self.max_usd if plan.lmm is not None and plan.lmm.is_paid else None
+        if max_usd is not None and plan.lmm is not None and each.cost_usd is None:
             model = plan.lmm.table.get("model", plan.lmm.name)
             raise ConfigError(
                 f"--max-cost needs the price of {model}. Put it into your configuration:"
@@ -152,13 +155,13 @@ class Session:
                 " Or leave --max-cost out."
             )
         with writing(folder, self.about(plan, leaks), self.truths, factory.NOT_IN_A_REPLY) as run:
-            waiting = left(run, self.retry_failed)
-            if not waiting:
+            remaining = pending(run, self.retry_failed)
+            if not remaining:
                 tally = Tally.of(run)
                 progress(tally)
                 return tally
-            if (quote := self._quote(plan, len(waiting))) is not None:
-                agree(quote)
+            if (expected := self._cost_estimate(plan, len(remaining))) is not None:
+                confirm(expected)
             exclusions = leaks if self.exclude else None
             made = factory.locator(
                 plan, cache=self.cache, exclusions=exclusions, make_encoder=make_encoder
@@ -166,12 +169,12 @@ class Session:
             return predict(
                 run,
                 made,
-                self.album,
+                self.photo_folder,
                 leaks,
                 exclude=self.exclude,
                 retry_failed=self.retry_failed,
-                most_usd=most_usd,
-                usd_a_photo=each.cost_usd or 0.0,
+                max_usd=max_usd,
+                usd_per_photo=each.cost_usd or 0.0,
                 progress=progress,
             )
 
@@ -185,14 +188,14 @@ def prepare(
     exclude: bool = True,
     cache: Path | None = None,
     retry_failed: bool = False,
-    most_usd: float | None = None,
+    max_usd: float | None = None,
 ) -> Session:
     """A session over a benchmark's photographs.
 
     Raises SourceError where the truth or all of the photographs are missing.
     """
     rows, left_out = benchmark.load()
-    doubts = benchmark.doubts(rows)
+    doubts = benchmark.warnings(rows)
     facts = {
         "rows": len(rows),
         "rows_sha256": rows_sha256(rows),
@@ -206,21 +209,28 @@ def prepare(
             f"{len(left_out):,} rows of the truth file cannot be used; the first: {left_out[0]}."
         )
     chosen = select(rows, limit, shuffle, seed)
-    album = Album(benchmark.photo_folder())
-    missing = [truth for truth in chosen if album.find(truth) is None]
+    photo_folder = PhotoFolder(benchmark.photo_folder())
+    missing = [truth for truth in chosen if photo_folder.find(truth) is None]
     if len(missing) == len(chosen):
-        like = (
-            f"None of the {len(chosen):,} photos (such as {chosen[0].photo}) is in {album.folder}."
-        )
+        like = f"None of the {len(chosen):,} photos (such as {chosen[0].photo}) is in {photo_folder.folder}."
         raise SourceError("\n".join([like, *benchmark.steps()]))
     if missing:
         notes.append(
-            f"{len(missing):,} of {len(chosen):,} photos are not in {album.folder}; they count as"
+            f"{len(missing):,} of {len(chosen):,} photos are not in {photo_folder.folder}; they count as"
             f" unanswered. See: img2loc data verify {benchmark.name}"
         )
     selection = {"limit": limit, "shuffle": shuffle, "seed": seed if shuffle else None}
     return Session(
-        benchmark, chosen, album, selection, facts, notes, exclude, cache, retry_failed, most_usd
+        benchmark,
+        chosen,
+        photo_folder,
+        selection,
+        facts,
+        notes,
+        exclude,
+        cache,
+        retry_failed,
+        max_usd,
     )
 
 

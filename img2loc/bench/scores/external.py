@@ -44,7 +44,7 @@ _ALIKE: tuple[Callable[[str], str], ...] = (
     lambda name: PurePosixPath(name).stem,
     key,
 )
-"""What ids may agree in when they are not the same, in this order."""
+"""What ids may confirm in when they are not the same, in this order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Matched:
     """Ids that the truth does not have."""
     examples: Mapping[str, str]
     """The first row of each oddity, as it is written."""
-    truth_left_out: tuple[str, ...] = ()
+    truth_skipped: tuple[str, ...] = ()
     """Rows of the truth that cannot be used, and why."""
 
     def notes(self) -> list[str]:
@@ -75,8 +75,8 @@ class Matched:
         like = {odd: f", such as {row}" for odd, row in self.examples.items()}
         told = [
             (
-                len(self.truth_left_out),
-                f"rows of the truth cannot be used; the first: {''.join(self.truth_left_out[:1])}.",
+                len(self.truth_skipped),
+                f"rows of the truth cannot be used; the first: {''.join(self.truth_skipped[:1])}.",
             ),
             (self.without_row, "photos of the truth have no row: unanswered."),
             (self.empty, "rows have no coordinates: unanswered."),
@@ -161,7 +161,7 @@ def match(predictions: Path, truth: Path) -> Matched:
         at_zero=odd["zero"],
         unknown=tuple(name for name in names if name not in target),
         examples=examples,
-        truth_left_out=tuple(left_out),
+        truth_skipped=tuple(left_out),
     )
 
 
