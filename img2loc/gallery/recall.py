@@ -1,4 +1,4 @@
-"""Recall of a gallery's index, measured, and how many lists an inverted file must read for the recall that is wanted."""
+"""An index's recall, measured, and how many lists an inverted file must read for a wanted recall."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,27 +13,25 @@ from img2loc.core.types import Embeddings
 from img2loc.gallery.gallery import Gallery
 from img2loc.gallery.index.ivf import InvertedFileIndex
 from img2loc.gallery.index.kernels import products
+from img2loc.gallery.index.spec import is_coarse
 from img2loc.gallery.index.writer import Batches
 from img2loc.gallery.manifest import MANIFEST
 
 NEAR, FAR = 0.99, 0.95
 """Default recall of the nearest and of the farthest."""
+_SIDES = (("near", 1), ("far", -1))
 _K = 16
 _QUERIES = 200
-_EXACT_STEP = (
-    10  # Of so many queries one is asked of an exact index, which finds all by construction.
-)
+_EXACT_STEP = 10  # An exact index is searched for one of so many queries: it misses nothing.
 _NEAR_DUPLICATE = 0.99  # Similarity from which two rows count as near-duplicates.
 _TIE = 1e-6
 _SPREAD_WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
-_HEADROOM = (
-    0.25  # Share of the misses allowed that is held back, because other queries miss a little more.
-)
+_HEADROOM = 0.25  # Share of the misses allowed that is held back: other queries miss more.
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """Rows of a gallery as queries, with their nearest and farthest among the other rows by exact search.
+    """Rows of a gallery as queries, with their nearest and farthest other rows by exact search.
 
     `queries` are row numbers, shape (n,); `vectors` theirs, shape (n, dim). `rows` and `scores`
     have shape (2, n, k): of the nearest, then of the farthest, best first.
@@ -47,66 +45,53 @@ class Reference:
     def split(self, step: int) -> tuple["Reference", "Reference"]:
         """Every `step`-th query, and the others."""
         every = np.arange(len(self.queries)) % step == 0
-        here, rest = (
-            Reference(
-                self.queries[part], self.vectors[part], self.rows[:, part], self.scores[:, part]
-            )
-            for part in (every, ~every)
+        return self._part(every), self._part(~every)
+
+    def _part(self, chosen: NDArray[np.bool_]) -> "Reference":
+        return Reference(
+            self.queries[chosen],
+            self.vectors[chosen],
+            self.rows[:, chosen],
+            self.scores[:, chosen],
         )
-        return here, rest
 
 
 def reference(batches: Batches, rows: int, k: int = _K, queries: int = _QUERIES) -> Reference:
-    """Search for a random sample of the rows, always the same, in all others; reads the batches twice."""
+    """Search all other rows for a random sample, always the same; reads the batches twice."""
     chosen = np.sort(np.random.default_rng(1).choice(rows, size=min(queries, rows), replace=False))
     vectors = np.concatenate(
-        [
-            part[chosen[here] - start]
-            for start, part, here in _numbered(batches, chosen)
-            if len(here)
-        ]
+        [part[chosen[here] - start] for start, part, here in _numbered(batches, chosen)]
     )
     k = min(k, rows - 1)
-    sides = [_Best(len(chosen), k, sign) for sign in (1, -1)]
+    sides = [_Best(len(chosen), k, sign) for _, sign in _SIDES]
     for start, part, here in _numbered(batches, chosen):
         scores = products(part, vectors)
         for side in sides:
-            scores[here, chosen[here] - start] = (
-                -side.sign * np.inf
-            )  # A row is no neighbour of itself.
+            # A row is no neighbour of itself.
+            scores[here, chosen[here] - start] = -side.sign * np.inf
             side.add(scores, start)
-    return Reference(
-        chosen,
-        vectors,
-        np.stack([side.rows for side in sides]),
-        np.stack([side.scores for side in sides]),
-    )
+    best_rows, best_scores = zip(*((side.rows, side.scores) for side in sides), strict=True)
+    return Reference(chosen, vectors, np.stack(best_rows), np.stack(best_scores))
 
 
-def probes(
+def choose_probes(
     index: InvertedFileIndex, truth: Reference, near: float = NEAR, far: float = FAR
 ) -> dict[str, float]:
-    """How to read the fewest rows for this recall of the nearest and of the farthest, as `InvertedFileIndex` takes it."""
+    """The `probes` of an `InvertedFileIndex` that read the fewest rows for a wanted recall."""
     assigned, sizes = index.assignments(), index.list_sizes()
     similarities = index.centroid_similarities(truth.vectors)
     chosen: dict[str, float] = {}
-    for side, sign, wanted, rows in zip(
-        ("near", "far"), (1, -1), (near, far), truth.rows, strict=True
-    ):
+    for (side, sign), wanted, rows in zip(_SIDES, (near, far), truth.rows, strict=True):
         share = wanted + (1 - wanted) * _HEADROOM
         fewest = np.inf
         for weight in _SPREAD_WEIGHTS:
             order = np.argsort(-index.score_bounds(similarities, sign, weight), axis=1)
             ranks = np.argsort(order, axis=1)  # ranks[query, list]: how many lists come before it.
             needed = np.sort(np.take_along_axis(ranks, assigned[rows], axis=1).ravel())
-            count = (
-                int(needed[min(len(needed) - 1, int(np.ceil(share * len(needed))) - 1)]) + 1
-                if len(needed)
-                else 1
-            )
-            count = (
-                index.lists if wanted == 1 else count
-            )  # Another query may need a list that none of these needed.
+            if wanted == 1:  # Another query may need a list that none of these needed.
+                count = index.lists
+            else:
+                count = int(needed[int(np.ceil(share * len(needed))) - 1]) + 1 if len(needed) else 1
             if (read := sizes[order[:, :count]].sum(axis=1).mean()) < fewest:
                 fewest = read
                 chosen |= {side: count, f"{side}_reach": weight}
@@ -114,34 +99,29 @@ def probes(
 
 
 def recall(gallery: Gallery, truth: Reference) -> dict[str, float]:
-    """The recall of a gallery's search, {"near", "far", "k", "queries"}: of the k nearest and farthest of so many queries."""
-    k, hits = truth.rows[0].shape[1], [0, 0]
-    ties = str(gallery.manifest["spec"]).endswith(
-        ("Flat", "fp16")
-    )  # Coarser codes give wrong rows scores that are too good.
-    for number, (row, vector) in enumerate(zip(truth.queries, truth.vectors, strict=True)):
-        (result,) = gallery.index.search(
-            (vector / np.linalg.norm(vector))[None], k, k, [np.array([row])]
-        )
-        for side, (sign, (rows, scores)) in enumerate(
-            zip((1, -1), (result.nearest, result.farthest), strict=True)
-        ):
-            hit = np.isin(rows, truth.rows[side][number])
-            if k and ties:
-                hit |= sign * scores >= sign * truth.scores[side][number, -1] - _TIE
-            hits[side] += int(hit.sum())
-    total = max(1, k * len(truth.queries))
-    shares = {
-        side: round(min(1.0, hit / total), 4)
-        for side, hit in zip(("near", "far"), hits, strict=True)
-    }
+    """The share of the k nearest and farthest that a search finds: {"near", "far", "k", "queries"}."""
+    k = truth.rows.shape[2]
+    vectors = truth.vectors / np.linalg.norm(truth.vectors, axis=1, keepdims=True)
+    results = gallery.index.search(vectors, k, k, [np.array([row]) for row in truth.queries])
+    # Coarse codes give wrong rows scores that are too good.
+    ties = k > 0 and not is_coarse(gallery.manifest["spec"])
+    shares = {}
+    for (side, sign), rows, scores in zip(_SIDES, truth.rows, truth.scores, strict=True):
+        hits = 0
+        for number, result in enumerate(results):
+            best = result.nearest if sign > 0 else result.farthest
+            right = np.isin(best.rows, rows[number])
+            if ties:
+                right |= sign * best.similarities >= sign * scores[number, -1] - _TIE
+            hits += int(right.sum())
+        shares[side] = round(min(1.0, hits / max(1, rows.size)), 4)
     return {**shares, "k": k, "queries": len(truth.queries)}
 
 
-def measured(
+def measure(
     gallery: Gallery, batches: Batches, near: float = NEAR, far: float = FAR
 ) -> dict[str, Any]:
-    """The manifest's entries on an index: probe counts where it has lists, its recall, and the share of near-duplicates.
+    """The manifest's entries on an index: its recall, near-duplicates, and probe counts of lists.
 
     The recall of an inverted file is measured with other queries than its probe counts were chosen
     with.
@@ -151,21 +131,18 @@ def measured(
     index, chosen, counts = gallery.index, {}, {}
     inverted = isinstance(index, InvertedFileIndex)
     truth = reference(batches, len(gallery), queries=3 * _QUERIES if inverted else _QUERIES)
-    asked = truth.split(_EXACT_STEP)[0] if index.exact else truth
+    tested = truth.split(_EXACT_STEP)[0] if index.exact else truth
     if isinstance(index, InvertedFileIndex):
-        asked, choosing = truth.split(3) if len(gallery) > _K else (truth, truth)
-        chosen = {"probes": probes(index, choosing, near, far)}
-        index.set_probes(chosen["probes"])
-        counts = {
-            "lists": index.lists,
-            **{f"{side}_probes": chosen["probes"][side] for side in ("near", "far")},
-        }
-    duplicates = round(float(np.mean(truth.scores[0][:, 0] >= _NEAR_DUPLICATE)), 4)
+        tested, choosing = truth.split(3) if len(gallery) > _K else (truth, truth)
+        probes = choose_probes(index, choosing, near, far)
+        index.set_probes(probes)
+        chosen = {"probes": probes}
+        counts = {"lists": index.lists, "near_probes": probes["near"], "far_probes": probes["far"]}
     return {
         **chosen,
-        "recall": {**recall(gallery, asked), **counts},
+        "recall": {**recall(gallery, tested), **counts},
         "near_duplicates": {
-            "share": duplicates,
+            "share": round(float(np.mean(truth.scores[0][:, 0] >= _NEAR_DUPLICATE)), 4),
             "similarity": _NEAR_DUPLICATE,
             "of_rows": len(truth.queries),
         },
@@ -183,12 +160,9 @@ def require_lists(gallery: Gallery) -> None:
 
 
 def tune(gallery: Gallery, batches: Batches, near: float, far: float) -> dict[str, Any]:
-    """Choose the probe counts of an inverted file anew and store them in its manifest.
-
-    Raises GalleryError for other indexes.
-    """
+    """Choose an inverted file's probe counts anew, for its manifest; raises GalleryError for others."""
     require_lists(gallery)
-    measurements = measured(gallery, batches, near, far)
+    measurements = measure(gallery, batches, near, far)
     write_json(gallery.folder / MANIFEST, {**gallery.manifest, **measurements})
     return measurements
 
@@ -208,23 +182,16 @@ class _Best:
         self.scores: Embeddings = np.empty((queries, 0), dtype=np.float32)
 
     def add(self, scores: Embeddings, start: int) -> None:
-        """Take in the scores of more rows, shape (queries, rows), of which the first is row `start`."""
+        """Take in the scores of more rows, shape (queries, rows), the first of which is `start`."""
         import torch
 
-        best = torch.topk(
-            torch.from_numpy(scores),
-            min(self._k, scores.shape[1]),
-            dim=1,
-            largest=self.sign > 0,
-            sorted=False,
-        )
+        k, largest = min(self._k, scores.shape[1]), self.sign > 0
+        best = torch.topk(torch.from_numpy(scores), k, dim=1, largest=largest, sorted=False)
         joined = np.concatenate((self.scores, best.values.numpy()), axis=1)
         rows = np.concatenate((self.rows, best.indices.numpy() + start), axis=1)
         order = np.lexsort((rows, -self.sign * joined), axis=1)[:, : self._k]
-        self.scores, self.rows = (
-            np.take_along_axis(joined, order, axis=1),
-            np.take_along_axis(rows, order, axis=1),
-        )
+        self.scores = np.take_along_axis(joined, order, axis=1)
+        self.rows = np.take_along_axis(rows, order, axis=1)
 
 
 def _numbered(

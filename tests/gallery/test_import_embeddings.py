@@ -58,7 +58,7 @@ def write(folder: Path, vectors: NDArray[Any], **columns: list[Any]) -> None:
 
 def build(folder: Path, out: Path, places: Path | None = None) -> Gallery:
     return import_embeddings.build(
-        import_embeddings.Embeddings(folder, places), PixelEncoder(), out, alias="toy", table=TABLE
+        import_embeddings.EmbeddingFolder(folder, places), PixelEncoder(), out, alias="toy", table=TABLE
     )
 
 
@@ -88,7 +88,7 @@ def test_coordinates_come_from_a_table_by_whichever_name(
     vectors = np.concatenate([np.load(path) for path in sorted(theirs.glob("img_emb/*.npy"))])
     write(tmp_path / "bare", vectors, url=[""] * 40)
     with pytest.raises(SourceError, match="no column for the lat"):
-        import_embeddings.Embeddings(tmp_path / "bare")
+        import_embeddings.EmbeddingFolder(tmp_path / "bare")
     places = write_table(
         tmp_path / "p.csv",
         ["IMG_ID", "LAT", "LON"],
@@ -111,7 +111,7 @@ def test_rows_that_cannot_be_used_are_counted(theirs: Path, tmp_path: Path) -> N
 
 
 def test_a_spot_check_tells_another_encoder(theirs: Path, photos: Path) -> None:
-    found = import_embeddings.check(import_embeddings.Embeddings(theirs), PixelEncoder(), photos)
+    found = import_embeddings.check(import_embeddings.EmbeddingFolder(theirs), PixelEncoder(), photos)
     assert found.photos == 32
     assert 0.999 < found.lowest <= found.median <= 1.001
 
@@ -120,7 +120,7 @@ def test_a_spot_check_tells_another_encoder(theirs: Path, photos: Path) -> None:
             return (-row if isinstance(row, np.ndarray) else row for row in super().encode(photos))
 
     with pytest.raises(WrongEncoder, match=r"are not by pixels/6: of 32 photos encoded again"):
-        import_embeddings.check(import_embeddings.Embeddings(theirs), Other(), photos)
+        import_embeddings.check(import_embeddings.EmbeddingFolder(theirs), Other(), photos)
 
 
 def test_files_are_paired_by_number_not_by_order(theirs: Path, tmp_path: Path) -> None:
@@ -136,12 +136,12 @@ def test_files_are_paired_by_number_not_by_order(theirs: Path, tmp_path: Path) -
         theirs / "metadata" / "metadata_11.parquet"
     )
     with pytest.raises(SourceError, match=r"img_emb_10\.npy has no other half"):
-        import_embeddings.Embeddings(theirs)
+        import_embeddings.EmbeddingFolder(theirs)
     (theirs / "metadata" / "metadata_11.parquet").rename(
         theirs / "metadata" / "metadata_02.parquet"
     )
     with pytest.raises(SourceError, match="several files of one number"):
-        import_embeddings.Embeddings(theirs)
+        import_embeddings.EmbeddingFolder(theirs)
 
 
 def test_other_vectors_are_not_taken_for_those_that_were_there(
@@ -221,7 +221,7 @@ def test_photographs_for_the_check_need_no_flickr_number(
     for n in (3, 30):
         (photos / NAMES[n]).rename(tmp_path / "some" / f"holiday {n}.jpg")
     found = import_embeddings.check(
-        import_embeddings.Embeddings(tmp_path / "named"), PixelEncoder(), tmp_path / "some"
+        import_embeddings.EmbeddingFolder(tmp_path / "named"), PixelEncoder(), tmp_path / "some"
     )
     assert (found.photos, found.lowest > 0.999) == (2, True)
 
@@ -229,16 +229,16 @@ def test_photographs_for_the_check_need_no_flickr_number(
 def test_files_that_are_not_what_they_are_called_are_sentences(theirs: Path) -> None:
     np.save(theirs / "img_emb" / "img_emb_1.npy", np.full((15, 108), "a"))
     with pytest.raises(SourceError, match=r"img_emb_1\.npy is of the type <U1"):
-        import_embeddings.Embeddings(theirs)
+        import_embeddings.EmbeddingFolder(theirs)
     (theirs / "metadata" / "metadata_1.parquet").write_bytes(b"junk")
     with pytest.raises(SourceError, match=r"metadata_1\.parquet cannot be read as Parquet"):
-        import_embeddings.Embeddings(theirs)
+        import_embeddings.EmbeddingFolder(theirs)
 
 
 def test_what_does_not_pair_is_told(theirs: Path, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(WrongEncoder, match=r"vectors of 108 dimensions, and pixels/4 gives 48"):
         import_embeddings.build(
-            import_embeddings.Embeddings(theirs),
+            import_embeddings.EmbeddingFolder(theirs),
             PixelEncoder(4),
             tmp_path / "g",
             alias="toy",
@@ -248,14 +248,14 @@ def test_what_does_not_pair_is_told(theirs: Path, photos: Path, tmp_path: Path) 
     (tmp_path / "none" / "x.jpg").write_bytes(photo_bytes(99))
     with pytest.raises(SourceError, match="no photograph of these rows"):
         import_embeddings.check(
-            import_embeddings.Embeddings(theirs), PixelEncoder(), tmp_path / "none"
+            import_embeddings.EmbeddingFolder(theirs), PixelEncoder(), tmp_path / "none"
         )
     np.save(theirs / "img_emb" / "img_emb_0.npy", np.ones((7, 108)))
     with pytest.raises(SourceError, match=r"has the shape \(7, 108\).*25 rows"):
-        import_embeddings.Embeddings(theirs)
+        import_embeddings.EmbeddingFolder(theirs)
     (theirs / "img_emb" / "img_emb_0.npy").write_bytes(b"junk")
     with pytest.raises(SourceError, match=r"cannot be read as a \.npy"):
-        import_embeddings.Embeddings(theirs)
+        import_embeddings.EmbeddingFolder(theirs)
     (theirs / "img_emb" / "img_emb_0.npy").unlink()
     with pytest.raises(SourceError, match=r"1 files img_emb/\*.npy and 2 metadata"):
-        import_embeddings.Embeddings(theirs)
+        import_embeddings.EmbeddingFolder(theirs)

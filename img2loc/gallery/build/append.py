@@ -1,4 +1,4 @@
-"""A gallery and more photographs → the gallery with them, by its own encoder; ids that are there already are passed over."""
+"""A gallery and more photographs → the gallery with those that are new, by its own encoder."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,85 +27,80 @@ def add(
     name: str,
     progress: Progress = lambda done: None,
 ) -> Gallery:
-    """Embed what is new in a source and index the gallery anew, or go on where an earlier call stopped.
+    """Embed what is new in a source and index the gallery anew, or go on after a break.
 
     The gallery can be searched until the last step. `name` is the source's, for the new rows.
     Raises GalleryError where the gallery's embeddings are not in its folder, or another addition to
     it is not finished.
     """
     with workspace(folder).locked():
-        plan = read_plan(folder)
-        if plan is None or not shard_count(folder):
-            read_manifest(folder)
-            raise GalleryError(
-                f"{folder} lacks the embeddings that it was made of (img_emb/, metadata/), so nothing can be added."
-            )
-        if plan.get("of", "photos") != "photos":
-            raise GalleryError(
-                f"{folder} is of {plan['of']}, and only photos can be added. Build another gallery of them."
-            )
-        views = views_of(encoder)
-        for had, has in ((plan["encoder"], encoder.name), (plan.get("views", "single"), views)):
-            if had != has:
-                raise GalleryError(
-                    f"{folder} was built by {had}, not by {has}. Add with its own encoder."
-                )
-        added = plan.setdefault("added", [])
-        this = next((entry for entry in added if entry["source"] == source.fingerprint), None)
-        if this is not None and this["done"]:
+        plan = _plan(folder, encoder)
+        addition = _addition(folder, plan, source, name)
+        if addition["done"]:
             progress(len(source))
             return Gallery.open(folder)
-        if other := next(
-            (entry for entry in added if not entry["done"] and entry is not this), None
-        ):
-            first = other["after"][0]
-            if shard_count(folder) > first:
-                raise GalleryError(
-                    f"An addition of {other['name']} to {folder} is not finished. Finish it first, by the same command; or give "
-                    f"it up: delete the files numbered {first:05} and above in img_emb/, metadata/ and skipped/."
-                )
-            added.remove(other)
-        if this is None:
-            manifest = read_manifest(
-                folder
-            )  # The addition survives it: it goes when the gallery is indexed anew.
-            gallery = {
-                "encoder": manifest["encoder"],
-                "spec": manifest["spec"],
-                "about": _about(manifest),
-            }
-            there = Shards.of(
-                folder, rows=manifest["rows"]
-            )  # None is missing: new ones are numbered on from them.
-            this = {
-                "source": source.fingerprint,
-                "name": name,
-                "after": [len(there.paths), len(there)],
-                "done": False,
-            }
-            added.append(this)
-            plan["gallery"] = gallery
-            write_json(folder / PLAN, plan)
-        after = Extent(*this["after"])
+        after = Extent(*addition["after"])
         new = Concat([(name, source)], taken=Shards.of(folder, after.shards).ids)
         embed(new, encoder, folder, progress=progress, after=after)
-        gallery_now = index(folder, **plan["gallery"])
-        this["done"] = True
+        gallery = index(folder, **plan["gallery"])
+        addition["done"] = True
         write_json(folder / PLAN, plan)
-        return gallery_now
+        return gallery
 
 
 def stamp_of(folder: Path) -> Mapping[str, Any]:
-    """The encoder's stamp of a gallery, also while it is being indexed anew.
-
-    Raises GalleryError.
-    """
+    """A gallery's encoder, also while it is being indexed anew. Raises GalleryError."""
     plan = read_plan(folder) or {}
-    stamp: Mapping[str, Any] = (
-        plan["gallery"]["encoder"] if "gallery" in plan else read_manifest(folder)["encoder"]
-    )
+    built: Mapping[str, Any] = plan["gallery"] if "gallery" in plan else read_manifest(folder)
+    stamp: Mapping[str, Any] = built["encoder"]
     return stamp
 
 
-def _about(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: manifest[key] for key in _KEPT if key in manifest}
+def _plan(folder: Path, encoder: Encoder) -> dict[str, Any]:
+    """The plan of a gallery to which this encoder's photographs can be added."""
+    plan = read_plan(folder)
+    if plan is None or not shard_count(folder):
+        read_manifest(folder)
+        raise GalleryError(
+            f"{folder} lacks the embeddings that it was built from (img_emb/, metadata/), so"
+            " nothing can be added."
+        )
+    if plan.get("of", "photos") != "photos":
+        raise GalleryError(
+            f"{folder} is of {plan['of']}, and only photos can be added. Build another gallery of"
+            " them."
+        )
+    views = plan.get("views", "single")
+    for before, now in ((plan["encoder"], encoder.name), (views, views_of(encoder))):
+        if before != now:
+            raise GalleryError(
+                f"{folder} was built by {before}, not by {now}. Add with its own encoder."
+            )
+    return plan
+
+
+def _addition(folder: Path, plan: dict[str, Any], source: Source, name: str) -> dict[str, Any]:
+    """The plan's entry for this source, noted in the folder if it is new."""
+    additions: list[dict[str, Any]] = plan.setdefault("added", [])
+    for entry in additions:
+        if entry["source"] == source.fingerprint:
+            return entry
+    if other := next((entry for entry in additions if not entry["done"]), None):
+        first = other["after"][0]
+        if shard_count(folder) > first:
+            raise GalleryError(
+                f"An addition of {other['name']} to {folder} is not finished. Finish it first, by"
+                f" the same command; or give it up: delete the files numbered {first:05} and above"
+                " in img_emb/, metadata/ and skipped/."
+            )
+        additions.remove(other)
+    # The addition survives the manifest, which is replaced when the gallery is indexed anew.
+    manifest = read_manifest(folder)
+    about = {key: manifest[key] for key in _KEPT if key in manifest}
+    plan["gallery"] = {"encoder": manifest["encoder"], "spec": manifest["spec"], "about": about}
+    shards = Shards.of(folder, rows=manifest["rows"])  # Complete: new ones are numbered from here.
+    after = [len(shards.paths), len(shards)]
+    addition = {"source": source.fingerprint, "name": name, "after": after, "done": False}
+    additions.append(addition)
+    write_json(folder / PLAN, plan)
+    return addition

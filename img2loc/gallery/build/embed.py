@@ -1,6 +1,6 @@
-"""A source and an encoder → shards of embeddings in a folder: the costly half of a gallery, or one machine's part of it.
+"""A source and an encoder → shards of embeddings: the costly half of a build, or a part of it.
 
-It goes on at the shard where it was cut off.
+It resumes at the shard where it was interrupted.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -27,14 +27,14 @@ _TOWER_BATCH = 2048
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The `number`-th of `of` parts: every `of`-th shard, so that parts put together are the whole."""
+    """The `number`-th of `of` parts of a build, for one machine each: every `of`-th shard."""
 
     number: int = 1
     of: int = 1
 
     @classmethod
     def parse(cls, text: str) -> "Part":
-        """The part that a text such as 2/4 means, the second of four. Raises ConfigError."""
+        """The part that a text means: 2/4 is the second of four. Raises ConfigError."""
         number, slash, of = text.partition("/")
         if not (slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
             raise ConfigError(f"--part {text}: say which of how many, as in 1/4, 2/4, 3/4 and 4/4.")
@@ -72,24 +72,25 @@ def embed_part(
     about: Mapping[str, Any] | None = None,
     progress: Progress = lambda done: None,
 ) -> int:
-    """Embed a part of a source into a folder of its own, or go on there; returns how many shards it has. See `indexing.build`."""
+    """Embed a part of a source into a folder of its own; returns how many shards it has.
+
+    Arguments and errors are those of `pipeline.build`.
+    """
     require_tower(encoder, alias, of)
     spec = resolve_spec(spec, len(source), of)
     with workspace(folder).locked():
         begin(folder, {**plan_of(source, encoder, of), "part": str(part)})
         extent = embed(source, encoder, folder, of, progress, part)
-        whole = {
+        note = {
+            "part": [part.number, part.of],
             "shards": extent.shards,
             "entries": extent.entries,
             "dim": encoder.dim,
             "spec": spec,
+            "encoder": {"name": encoder.name, "alias": alias, "table": dict(table)},
+            "about": {"source": source.path.name, "of": of, **(about or {})},
         }
-        stamp = {"name": encoder.name, "alias": alias, "table": dict(table)}
-        facts = {"source": source.path.name, "of": of, **(about or {})}
-        write_json(
-            folder / PART,
-            {"part": [part.number, part.of], **whole, "encoder": stamp, "about": facts},
-        )
+        write_json(folder / PART, note)
     return sum(part.has(number) for number in range(extent.shards))
 
 
@@ -102,24 +103,19 @@ def embed(
     part: Part = WHOLE,
     after: Extent = NOTHING,
 ) -> Extent:
-    """Write the source's embeddings shard by shard; shards that are there, or not in the part, are passed over.
+    """Write the source's embeddings by shard, but for existing ones and those of other parts.
 
     They are numbered on from those `after` which they come. Photographs' vectors are kept in half
-    precision, as clip-retrieval's users know it; points' and texts' in single precision, so that a
-    gallery gives its authors' probabilities. Returns the shards and entries of the source as a
-    whole, in whichever part. Raises SourceError where the source vanishes.
+    precision, as by clip-retrieval; points' and texts' in single precision, so that a gallery gives
+    its authors' probabilities. Returns the extent of the source as a whole, in whichever part.
+    Raises SourceError where the source vanishes.
     """
+    dtype = np.float16 if of == "photos" else np.float32
     entries, done, number = iter(source), 0, after.shards
     while shard := list(islice(entries, shard_size(after.entries + done))):
         if part.has(number) and not is_whole(paths := shard_paths(folder, number)):
             encoded = _encoded(shard, encoder, of, done, progress)
-            write_shard(
-                paths,
-                encoded,
-                encoder.dim,
-                np.float16 if of == "photos" else np.float32,
-                source.path.stem,
-            )
+            write_shard(paths, encoded, encoder.dim, dtype, source.path.stem)
         done, number = done + len(shard), number + 1
         progress(done)
     return Extent(number - after.shards, done)
@@ -127,21 +123,24 @@ def embed(
 
 def plan_of(source: Source, encoder: Encoder, of: str) -> dict[str, Any]:
     """What is noted in a folder before anything is built there."""
-    views = views_of(encoder)
-    told = {"of": of} if of != "photos" else {"views": views} if views != "single" else {}
-    return {"source": source.fingerprint, "encoder": encoder.name, **told}
+    plan = {"source": source.fingerprint, "encoder": encoder.name}
+    if of != "photos":
+        plan["of"] = of
+    elif (views := views_of(encoder)) != "single":
+        plan["views"] = views
+    return plan
 
 
 def require_tower(encoder: Any, alias: str, of: str) -> None:
     """Raise ConfigError for an encoder that cannot embed "photos", "points" or "texts"."""
-    needed = {"photos": "encode", "points": "encode_points", "texts": "encode_texts"}
-    if not hasattr(encoder, needed[of]):
-        what = {
-            "points": "location tower, such as geoclip",
-            "texts": "text tower, such as clip-l14",
-        }.get(of, "image tower")
+    method, tower = {
+        "photos": ("encode", "an image tower"),
+        "points": ("encode_points", "a location tower, such as geoclip"),
+        "texts": ("encode_texts", "a text tower, such as clip-l14"),
+    }[of]
+    if not hasattr(encoder, method):
         raise ConfigError(
-            f"The encoder {alias!r} cannot embed {of}. Choose one that has a {what}, with --encoder."
+            f"The encoder {alias!r} cannot embed {of}. Choose one that has {tower}, with --encoder."
         )
 
 
@@ -150,24 +149,24 @@ def _encoded(
 ) -> Iterator[Encoded]:
     """Each entry with its vector, or why it has none, in order; `done` entries came before."""
     items = [entry for entry in entries if isinstance(entry, Item)]
-    vectors = (
-        encoder.encode(item.photo for item in items)
-        if of == "photos"
-        else _by_tower(items, encoder, of)
-    )
+    vectors = _vectors(items, encoder, of)
     for ready, entry in enumerate(entries, done + 1):
         if isinstance(entry, Rejected):
             yield entry
             continue
         if (vector := next(vectors, None)) is None:
             raise ConfigError(
-                f"The encoder {encoder.name!r} gave fewer vectors than there were {of}. It must give one for each."
+                f"The encoder {encoder.name!r} gave fewer vectors than there were {of}. It must"
+                " give one for each."
             )
         yield Rejected(entry.id, vector.reason) if isinstance(vector, Rejected) else (entry, vector)
         progress(ready)
 
 
-def _by_tower(items: list[Item], encoder: Any, of: str) -> Iterator[Embedding]:
+def _vectors(items: list[Item], encoder: Any, of: str) -> Iterator[Embedding | Rejected]:
+    if of == "photos":
+        yield from encoder.encode(item.photo for item in items)
+        return
     for start in range(0, len(items), _TOWER_BATCH):
         batch = items[start : start + _TOWER_BATCH]
         if of == "points":

@@ -1,11 +1,13 @@
-"""Embeddings that somebody has made, in clip-retrieval's layout → a gallery, without the photographs."""
+"""Another program's embeddings, in clip-retrieval's layout → a gallery, without photographs."""
 
 import hashlib
 import json
 import re
+from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -34,30 +36,29 @@ _ROLES = {**PHOTO_ROLES, "photo": (COLUMN_NAMES["photo"], ("id",))}
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Cosines of rows with what the encoder makes of their photographs now."""
+    """Cosines of imported vectors with those of the same photographs encoded again."""
 
     photos: int
     median: float
     lowest: float
 
 
-class Embeddings:
-    """`img_emb/*.npy` and `metadata/*.parquet` of a folder, those of one number together, in their order, row by row.
+class EmbeddingFolder:
+    """The rows of a folder's `img_emb/*.npy` and `metadata/*.parquet`, paired by their number.
 
-    A row's id is its column "id", else that which names its photograph; `places` is a CSV of
+    A row's id is its column "id", else that which names its photograph; `places` is a table of
     coordinates by id, for metadata that have none. Raises SourceError where vectors and rows do not
     pair up.
     """
 
     def __init__(self, folder: Path, places: Path | None = None) -> None:
         self.path = folder
-        vectors, tables = (
-            sorted(folder.glob("img_emb/*.npy")),
-            sorted(folder.glob("metadata/*.parquet")),
-        )
+        vectors = sorted(folder.glob("img_emb/*.npy"))
+        tables = sorted(folder.glob("metadata/*.parquet"))
         if not vectors or len(vectors) != len(tables):
             raise SourceError(
-                f"{folder} has {len(vectors)} files img_emb/*.npy and {len(tables)} metadata/*.parquet. There should be as many."
+                f"{folder} has {len(vectors)} files img_emb/*.npy and {len(tables)}"
+                " metadata/*.parquet. There should be as many."
             )
         required = ("photo",) if places else ("photo", "lat", "lon")
         self._pairs = [
@@ -67,14 +68,14 @@ class Embeddings:
         for path, table in self._pairs:
             if len(shapes[path]) != 2 or shapes[path][0] != len(table):
                 raise SourceError(
-                    f"{path} has the shape {shapes[path]}, and {table.path} has {len(table):,} rows. They do not pair."
+                    f"{path} has the shape {shapes[path]}, and {table.path} has {len(table):,}"
+                    " rows. They do not pair."
                 )
         self.dims = {shape[1] for shape in shapes.values()}
-        self._places = _Places(places) if places else None
+        self._places = _PlaceTable(places) if places else None
         content = [[table.fingerprint(""), _digest(path)] for path, table in self._pairs]
-        self.fingerprint = hashlib.sha256(
-            json.dumps([content, self._places and self._places.fingerprint]).encode()
-        ).hexdigest()
+        text = json.dumps([content, self._places and self._places.fingerprint])
+        self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
 
     def __len__(self) -> int:
         """Rows."""
@@ -84,17 +85,13 @@ class Embeddings:
         """Each row with its vector at unit length, or why it cannot be used."""
         seen = SeenIds()
         for path, table in self._pairs:
-            vectors = _mapped(path)
-            chunk: list[tuple[str, dict[str, str]]] = []
-            for number, row in enumerate(table, 1):
-                assert not isinstance(
-                    row, Rejected
-                )  # No row of a Parquet file has more cells than another.
-                chunk.append(row)
-                if len(chunk) == _CHUNK or number == len(table):
-                    own = np.asarray(vectors[number - len(chunk) : number], np.float64)
-                    yield from self._encoded(table.path.name, chunk, own, seen)
-                    chunk = []
+            vectors, rows, start = _mapped(path), iter(table), 0
+            while chunk := list(islice(rows, _CHUNK)):
+                # A Parquet file has no row with more cells than another, as a CSV may.
+                located = [row for row in chunk if not isinstance(row, Rejected)]
+                part = np.asarray(vectors[start : start + len(chunk)], np.float64)
+                yield from self._encoded(table.path.name, located, part, seen)
+                start += len(chunk)
 
     def _encoded(
         self,
@@ -106,70 +103,71 @@ class Embeddings:
         lengths = np.linalg.norm(vectors, axis=1)
         rows = [row for _, row in located]
         ids = [row.get("id") or row.get("photo") or f"{table}, {where}" for where, row in located]
-        places = (
-            self._places.find(ids) if self._places else [(row["lat"], row["lon"]) for row in rows]
-        )
-        there = seen.add(ids)
-        for row, identity, place, vector, length, twice in zip(
-            rows, ids, places, vectors, lengths, there, strict=True
+        if self._places:
+            places = self._places.find(ids)
+        else:
+            places = [(row["lat"], row["lon"]) for row in rows]
+        repeated = seen.add(ids)
+        for row, identity, place, vector, length, again in zip(
+            rows, ids, places, vectors, lengths, repeated, strict=True
         ):
-            location = (
-                "its id is not in the table of coordinates"
-                if place is None
-                else location_of(*place)
-            )
+            location: Location | str
             if not (row.get("id") or row.get("photo")):
                 location = "it has no id and names no photograph"
-            elif twice:
+            elif again:
                 location = "duplicate id"
             elif not (np.isfinite(length) and length > 1e-6):
                 location = "its vector has no direction"
+            elif place is None:
+                location = "its id is not in the table of coordinates"
+            else:
+                location = location_of(*place)
             if isinstance(location, str):
                 yield Rejected(identity, location)
-            else:
-                rest = (row.get(role, "") for role in ("label", "author", "license"))
-                yield (
-                    Item(identity, location, Photo(Path(row.get("photo") or identity)), *rest),
-                    (vector / length).astype(np.float32),
-                )
+                continue
+            photo = Photo(Path(row.get("photo") or identity))
+            texts = (row.get(role, "") for role in ("label", "author", "license"))
+            yield Item(identity, location, photo, *texts), (vector / length).astype(np.float32)
 
 
-def check(embeddings: Embeddings, encoder: Encoder, photos: Path) -> Check:
-    """Encode some rows' photographs again.
+def check(embeddings: EmbeddingFolder, encoder: Encoder, photos: Path) -> Check:
+    """Encode some rows' photographs again, of those in `photos`.
 
-    Raises WrongEncoder where they come out otherwise, SourceError where none is found.
+    Raises WrongEncoder where their vectors differ, SourceError where there is no photograph.
     """
     _require_dim(embeddings, encoder)
     store = Store(photos)
-    found: list[tuple[Photo, Embedding]] = []
     entries = (entry for entry in embeddings if not isinstance(entry, Rejected))
-    block: list[tuple[Item, Embedding]] = []
-    for item, vector in entries:
-        block.append((item, vector))
-        if len(block) == _CHUNK:
-            found, block = found + _with_photos(store, block), []
-        if len(found) >= _CHECKED:
-            break
-    found = (found + _with_photos(store, block))[:_CHECKED]
-    pairs = zip(found, encoder.encode(photo for photo, _ in found), strict=True)
+    pairs: list[tuple[Photo, Embedding]] = []
+    while len(pairs) < _CHECKED and (block := list(islice(entries, _CHUNK))):
+        stored = store.find([str(item.photo.path) for item, _ in block])
+        for photo, (_, vector) in zip(stored, block, strict=True):
+            if isinstance(photo, Photo):
+                pairs.append((photo, vector))
+    del pairs[_CHECKED:]
+    encoded = encoder.encode(photo for photo, _ in pairs)
     cosines = [
-        float(vector @ again) for (_, vector), again in pairs if not isinstance(again, Rejected)
+        float(vector @ again)
+        for (_, vector), again in zip(pairs, encoded, strict=True)
+        if not isinstance(again, Rejected)
     ]
     if not cosines:
         raise SourceError(
-            f"{photos} has no photograph of these rows, so there is nothing to check them by. Leave --photos out."
+            f"{photos} has no photograph of these rows, so there is nothing to check them by. Leave"
+            " --photos out."
         )
-    done = Check(len(cosines), float(np.median(cosines)), min(cosines))
-    if done.median < _SAME:
+    result = Check(len(cosines), float(np.median(cosines)), min(cosines))
+    if result.median < _SAME:
         raise WrongEncoder(
-            f"These embeddings are not by {encoder.name}: of {done.photos} photos encoded again the cosine is {done.median:.3f} "
-            f"in the middle, and should be {_SAME} or more. Name the encoder that made them."
+            f"These embeddings are not by {encoder.name}: of {result.photos} photos encoded again"
+            f" the median cosine is {result.median:.3f}, and should be {_SAME} or more. Name the"
+            " encoder that computed them."
         )
-    return done
+    return result
 
 
 def build(
-    embeddings: Embeddings,
+    embeddings: EmbeddingFolder,
     encoder: Encoder,
     folder: Path,
     *,
@@ -179,31 +177,27 @@ def build(
     check: Check | None = None,
     progress: Progress = lambda done: None,
 ) -> Gallery:
-    """Make a gallery of them, or go on where an earlier call stopped.
+    """Build a gallery from them, or go on where an earlier call stopped.
 
-    Raises GalleryError as `indexing.build` does.
+    Raises GalleryError as `pipeline.build` does.
     """
     _require_dim(embeddings, encoder)
     spec = resolve_spec(spec, len(embeddings))
     with workspace(folder).locked():
         begin(folder, {"source": embeddings.fingerprint, "encoder": encoder.name})
-        rows, number, done = iter(embeddings), 0, 0
-        while shard := [entry for _, entry in zip(range(_CHUNK), rows, strict=False)]:
+        entries, number, done = iter(embeddings), 0, 0
+        while shard := list(islice(entries, _CHUNK)):
             if not is_whole(paths := shard_paths(folder, number)):
                 write_shard(paths, shard, encoder.dim, np.float16, embeddings.path.name)
             number, done = number + 1, done + len(shard)
             progress(done)
         stamp = {"name": encoder.name, "alias": alias, "table": dict(table)}
-        about = {
-            "source": embeddings.path.name,
-            "of": "photos",
-            "imported": {"check": check and asdict(check)},
-        }
-        return index(folder, stamp, spec, about)
+        about = {"source": embeddings.path.name, "of": "photos"}
+        return index(folder, stamp, spec, about | {"imported": {"check": check and asdict(check)}})
 
 
-class _Places:
-    """Coordinates by id or by a photograph's name, with the folders above it or without, or by Flickr's number: 32 bytes each."""
+class _PlaceTable:
+    """Coordinates by id, or by a photograph's name or the end of its path: 32 bytes each."""
 
     def __init__(self, path: Path) -> None:
         table = open_table(path, ("lat", "lon"))
@@ -211,62 +205,45 @@ class _Places:
         if not roles:
             raise SourceError(f"{path} has no column for an id, nor one for the photo. Call it id.")
         self.fingerprint = table.fingerprint("")
-        ids: list[str] = []
+        names: list[str] = []
         hashes: list[NDArray[np.uint64]] = []
-        points: list[tuple[float, float]] = []
-        chunks: list[NDArray[np.float64]] = []
+        points = array("d")
         for row in table:
             place = None if isinstance(row, Rejected) else location_of(row[1]["lat"], row[1]["lon"])
             if isinstance(row, Rejected) or not isinstance(place, Location):
                 continue
             for name in dict.fromkeys(key(row[1][role]) for role in roles if row[1][role]):
-                ids.append(name)
-                points.append((place.lat, place.lon))
-            if len(ids) >= _CHUNK:
-                hashes.append(hashed(ids))
-                chunks.append(np.array(points))
-                ids, points = [], []
-        keys = np.concatenate([*hashes, hashed(ids)])
-        self._order = np.argsort(keys, kind="stable")
-        self._keys = keys[self._order]
-        self._points = np.concatenate([*chunks, np.array(points).reshape(-1, 2)])
+                names.append(name)
+                points.extend((place.lat, place.lon))
+            if len(names) >= _CHUNK:
+                hashes.append(hashed(names))
+                names = []
+        keys = np.concatenate([*hashes, hashed(names)])
         if not len(keys):
             raise SourceError(f"{path} has no usable coordinates.")
+        self._order = np.argsort(keys, kind="stable")
+        self._keys = keys[self._order]
+        self._points = np.array(points).reshape(-1, 2)
 
     def find(self, ids: list[str]) -> list[tuple[str, str] | None]:
-        """Latitude and longitude of each id, None for one that is not there."""
+        """Latitude and longitude of each id; None for an unknown one."""
         rows = np.full(len(ids), -1)
-        ways: list[Callable[[str], str]] = [
-            key,
-            *(partial(ending, parts=parts) for parts in range(DEEPEST, 0, -1)),
-        ]
-        for way in ways:
-            asked = hashed(map(way, ids))
-            at = np.minimum(np.searchsorted(self._keys, asked), len(self._keys) - 1)
-            rows = np.where((rows < 0) & (self._keys[at] == asked), self._order[at], rows)
-        points = self._points[rows]
-        return [
-            (str(lat), str(lon)) if row >= 0 else None
-            for row, (lat, lon) in zip(rows, points, strict=True)
-        ]
+        endings = [partial(ending, parts=parts) for parts in range(DEEPEST, 0, -1)]
+        forms: list[Callable[[str], str]] = [key, *endings]
+        for form in forms:
+            wanted = hashed(map(form, ids))
+            at = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)
+            rows = np.where((rows < 0) & (self._keys[at] == wanted), self._order[at], rows)
+        places = zip(rows, self._points[rows], strict=True)
+        return [(str(lat), str(lon)) if row >= 0 else None for row, (lat, lon) in places]
 
 
-def _with_photos(
-    store: Store, block: list[tuple[Item, Embedding]]
-) -> list[tuple[Photo, Embedding]]:
-    found = store.find([str(item.photo.path) for item, _ in block]) if block else []
-    return [
-        (photo, vector)
-        for photo, (_, vector) in zip(found, block, strict=True)
-        if isinstance(photo, Photo)
-    ]
-
-
-def _require_dim(embeddings: Embeddings, encoder: Encoder) -> None:
+def _require_dim(embeddings: EmbeddingFolder, encoder: Encoder) -> None:
     if embeddings.dims != {encoder.dim}:
         dims = ", ".join(map(str, sorted(embeddings.dims)))
         raise WrongEncoder(
-            f"{embeddings.path} has vectors of {dims} dimensions, and {encoder.name} gives {encoder.dim}."
+            f"{embeddings.path} has vectors of {dims} dimensions, and {encoder.name} gives"
+            f" {encoder.dim}."
         )
 
 
@@ -283,25 +260,26 @@ def _mapped(path: Path) -> Any:
 
 
 def _paired(vectors: list[Path], tables: list[Path]) -> list[tuple[Path, Path]]:
-    """Files of one number, whatever is before it and however many digits it has, in the order of the numbers."""
+    """Files of one number, whatever is before it and however many digits it has, by number."""
     if len(vectors) == 1:
         return [(vectors[0], tables[0])]
-    by_number = [{_number(path): path for path in paths} for paths in (vectors, tables)]
-    if len(by_number[0]) < len(vectors) or len(by_number[1]) < len(tables):
+    arrays, rows = ({_number(path): path for path in paths} for paths in (vectors, tables))
+    if len(arrays) < len(vectors) or len(rows) < len(tables):
         raise SourceError(
             f"{vectors[0].parent.parent} has several files of one number. Give each its own."
         )
-    for one, other in (by_number, reversed(by_number)):
+    for one, other in ((arrays, rows), (rows, arrays)):
         if alone := sorted(path.name for number, path in one.items() if number not in other):
             raise SourceError(
-                f"{alone[0]} has no other half: img_emb/ and metadata/ should have files of the same numbers."
+                f"{alone[0]} has no other half: img_emb/ and metadata/ should have files of the"
+                " same numbers."
             )
-    return [(by_number[0][number], by_number[1][number]) for number in sorted(by_number[0])]
+    return [(arrays[number], rows[number]) for number in sorted(arrays)]
 
 
 def _number(path: Path) -> tuple[int, str]:
-    found = re.search(r"\d+$", path.stem)
-    return (int(found[0]), "") if found else (-1, path.stem)
+    digits = re.search(r"\d+$", path.stem)
+    return (int(digits[0]), "") if digits else (-1, path.stem)
 
 
 def _digest(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Parts of one build, each embedded on a machine of its own → one folder, the same as if one machine had done it all."""
+"""Parts of one build, each embedded on a machine of its own → the gallery that one machine builds."""
 
 import os
 import shutil
@@ -18,17 +18,18 @@ from img2loc.gallery.manifest import PLAN
 
 
 def merge(folders: Sequence[Path], out: Path) -> Gallery:
-    """Put the parts in `folders` together in `out`, and make the gallery; their files are linked where the disk allows it.
+    """Put the parts in `folders` together in `out`, by links where the disk allows it, and index.
 
     Raises GalleryError where a part is missing, unfinished or there twice, where they are of
     another source or encoder, where a shard is missing, and where one photograph is in two shards.
     """
     notes = [_note(folder) for folder in folders]
     _require_one_build(folders, notes)
-    owner = {note["part"][0]: folder for folder, note in zip(folders, notes, strict=True)}
+    by_part = {note["part"][0]: folder for folder, note in zip(folders, notes, strict=True)}
     first = notes[0]
+    count = first["part"][1]
     shards = Shards(
-        [shard_paths(owner[number % len(folders) + 1], number) for number in range(first["shards"])]
+        [shard_paths(by_part[number % count + 1], number) for number in range(first["shards"])]
     )
     _require_whole(shards, first["dim"])
     with workspace(out).locked():
@@ -45,10 +46,12 @@ def _note(folder: Path) -> dict[str, Any]:
         plan = read_plan(folder)
         if plan is not None and "part" in plan:
             raise GalleryError(
-                f"{folder} is part {plan['part']}, and not finished. Run its `img2loc index build --part {plan['part']}` again."
+                f"{folder} is part {plan['part']}, and not finished. Run its `img2loc index build"
+                f" --part {plan['part']}` again."
             )
         raise GalleryError(
-            f"{folder} holds no part of a gallery. Make one: img2loc index build SOURCE --part 1/2 --out DIR"
+            f"{folder} holds no part of a gallery. Build one: img2loc index build SOURCE --part 1/2"
+            " --out DIR"
         )
     if not {"part", "shards", "entries", "dim", "spec", "encoder", "about"} <= set(note):
         raise GalleryError(
@@ -58,33 +61,33 @@ def _note(folder: Path) -> dict[str, Any]:
 
 
 def _require_one_build(folders: Sequence[Path], notes: Sequence[Mapping[str, Any]]) -> None:
-    plans = [_plan(folder) for folder in folders]
-    for folder, note, plan in zip(folders, notes, plans, strict=True):
-        for key in sorted({*plan, *plans[0]}):
-            if plan.get(key) != plans[0].get(key):
+    first, note = folders[0], notes[0]
+    plan, count = _plan(first), note["part"][1]
+    for folder, other in zip(folders[1:], notes[1:], strict=True):
+        other_plan = _plan(folder)
+        for key in sorted({*other_plan, *plan}):
+            if other_plan.get(key) != plan.get(key):
                 raise GalleryError(
-                    f"{folder} is of another {key} than {folders[0]}. Merge parts of one build."
+                    f"{folder} is of another {key} than {first}. Merge parts of one build."
                 )
-        if note["spec"] != notes[0]["spec"]:
+        if other["spec"] != note["spec"]:
             raise GalleryError(
-                f"{folder} is for the index {note['spec']}, {folders[0]} for {notes[0]['spec']}. Run one part again with the "
-                "other's --spec: its embeddings stay."
+                f"{folder} is for the index {other['spec']}, {first} for {note['spec']}. Run one"
+                " part again with the other's --spec: its embeddings stay."
             )
-        if note["part"][1] != notes[0]["part"][1]:
+        if other["part"][1] != count:
+            raise GalleryError(f"{folder} is one of {other['part'][1]} parts, {first} of {count}.")
+        if (other["shards"], other["entries"]) != (note["shards"], note["entries"]):
             raise GalleryError(
-                f"{folder} is one of {note['part'][1]} parts, {folders[0]} of {notes[0]['part'][1]}."
+                f"{folder} saw {other['entries']:,} entries, {first} {note['entries']:,}: embed one"
+                " again."
             )
-        if (note["shards"], note["entries"]) != (notes[0]["shards"], notes[0]["entries"]):
-            raise GalleryError(
-                f"{folder} saw {note['entries']:,} entries, {folders[0]} {notes[0]['entries']:,}: embed one again."
-            )
-    of = notes[0]["part"][1]
-    given = [note["part"][0] for note in notes]
-    if twice := sorted({number for number in given if given.count(number) > 1}):
-        raise GalleryError(f"Part {twice[0]}/{of} is there twice. Name each part once.")
-    if missing := [f"{number}/{of}" for number in range(1, of + 1) if number not in given]:
+    given = [other["part"][0] for other in notes]
+    if repeated := sorted({number for number in given if given.count(number) > 1}):
+        raise GalleryError(f"Part {repeated[0]}/{count} is there twice. Name each part once.")
+    if missing := [f"{number}/{count}" for number in range(1, count + 1) if number not in given]:
         raise GalleryError(
-            f"Of {of} parts these are missing: {', '.join(missing)}. Embed them, and name all."
+            f"Of {count} parts these are missing: {', '.join(missing)}. Embed them, and name all."
         )
 
 
@@ -93,25 +96,30 @@ def _plan(folder: Path) -> dict[str, Any]:
     plan = read_plan(folder)
     if plan is None:
         raise GalleryError(
-            f"{folder} has no {PLAN}, which says what it is of. Run its `img2loc index build --part` again."
+            f"{folder} has no {PLAN}, which says what it is of. Run its `img2loc index build"
+            " --part` again."
         )
     return {key: value for key, value in plan.items() if key != "part"}
 
 
 def _require_whole(shards: Shards, dim: int) -> None:
-    """Every shard with as many vectors as rows, and no photograph twice."""
+    """Raise GalleryError for other numbers of vectors than rows, and for a photograph in two shards."""
     seen = SeenIds()
     for paths, shape, ids in zip(shards.paths, shards.shapes(), shards.ids(), strict=True):
         if shape != (len(ids), dim):
             raise GalleryError(
-                f"The shard {paths['img_emb']} has vectors of shape {shape} for {len(ids)} rows of {dim}. Delete it, and run "
-                "that part's build again."
+                f"The shard {paths['img_emb']} has vectors of shape {shape} for {len(ids)} rows of"
+                f" {dim}. Delete it, and run that part's build again."
             )
-        if twice := next((i for i, there in zip(ids, seen.add(ids), strict=True) if there), None):
+        repeated = [name for name, known in zip(ids, seen.add(ids), strict=True) if known]
+        if repeated:
             raise GalleryError(
-                f"The photo {twice} is in two shards: {paths['img_emb']} and one before it. Embed these parts again."
+                f"The photo {repeated[0]} is in two shards: {paths['img_emb']} and one before it."
+                " Embed these parts again."
             )
-    for _ in shards.rejected():  # Read, so that a damaged list is found before anything is written.
+    for (
+        _
+    ) in shards.rejected():  # Read, so that a damaged list is reported before anything is written.
         pass
 
 
@@ -121,6 +129,6 @@ def _link(file: Path, to: Path) -> None:
     to.parent.mkdir(exist_ok=True)
     try:
         os.link(file, to)
-    except OSError:  # Another disk, or one that knows no links.
+    except OSError:  # Another disk, or one without links.
         with replacing(to) as draft:
             shutil.copyfile(file, draft)

@@ -1,8 +1,7 @@
-"""A source and an encoder → a gallery, in two halves: embed (costly, resumes at the shard) and index (pure).
+"""A source and an encoder → a gallery: embed (costly, resumes at the shard), then index (pure).
 
-The folder holds what clip-retrieval users know: `img_emb/*.npy` with `metadata/*.parquet` beside
-them, and then the gallery itself. Killed at any moment, the same command goes on and ends at the
-same gallery.
+The folder holds `img_emb/*.npy` with `metadata/*.parquet` beside them, as clip-retrieval has them,
+and then the gallery itself. Killed at any moment, the same command goes on to the same gallery.
 """
 
 import csv
@@ -21,7 +20,7 @@ from img2loc.gallery.build.workspace import begin, workspace
 from img2loc.gallery.gallery import Gallery
 from img2loc.gallery.index.spec import resolve_spec
 from img2loc.gallery.manifest import MANIFEST
-from img2loc.gallery.recall import measured, same_coordinates
+from img2loc.gallery.recall import measure, same_coordinates
 from img2loc.gallery.verify import checksums
 
 
@@ -41,14 +40,12 @@ def build(
 
     `of` says what is embedded: the "photos", the "points" (by the encoder's location tower) or the
     "texts" (by its text tower). `alias` and `table` are the encoder's name and table in the
-    configuration, so that the gallery can bring it along. `progress` is called with how many
-    entries of the source are done. Another `spec` only indexes again. Raises GalleryError when the
-    folder holds something else, cannot be written, or is being built by another process.
+    configuration, stored with the gallery. `progress` is called with how many entries of the source
+    are done. Another `spec` only indexes again. Raises GalleryError when the folder holds something
+    else, cannot be written, or is being built by another process.
     """
     require_tower(encoder, alias, of)
-    spec = resolve_spec(
-        spec, len(source), of
-    )  # A mistake in it is known before hours of embedding.
+    spec = resolve_spec(spec, len(source), of)  # A mistake in it is shown before hours of work.
     with workspace(folder).locked():
         begin(folder, plan_of(source, encoder, of))
         if (folder / MANIFEST).exists():
@@ -58,14 +55,14 @@ def build(
                     progress(len(source))
                     return gallery
             except GalleryError:
-                pass  # Damaged, and made again from its embeddings.
+                pass  # Damaged, and built again from its embeddings.
         embed(source, encoder, folder, of, progress)
         stamp = {"name": encoder.name, "alias": alias, "table": dict(table)}
         return index(folder, stamp, spec, {"source": source.path.name, "of": of, **(about or {})})
 
 
 def index(folder: Path, encoder: Mapping[str, Any], spec: str, about: Mapping[str, Any]) -> Gallery:
-    """Make the gallery from the shards in `folder`, and measure how much its index finds."""
+    """Build the gallery from the shards in `folder`, and measure its recall."""
     shards = Shards.of(folder)
     with (folder / "skipped.csv").open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file)
@@ -74,13 +71,13 @@ def index(folder: Path, encoder: Mapping[str, Any], spec: str, about: Mapping[st
     if not len(shards):
         reasons = "; ".join(commonest_reasons(folder)) or "its source is empty"
         raise GalleryError(
-            f"There is not one usable entry for the gallery {folder}: {reasons}. See skipped.csv there."
+            f"There is not one usable entry for the gallery {folder}: {reasons}. See skipped.csv"
+            " there."
         )
     places = shards.locations()
-    ranked = dict(Counter(country_codes(places)).most_common())
-    counted = {
+    counts = {
         "skipped": skipped,
-        "countries": ranked,
+        "countries": dict(Counter(country_codes(places)).most_common()),
         "same_coordinates": same_coordinates(places),
     }
     return Gallery.build(
@@ -89,15 +86,14 @@ def index(folder: Path, encoder: Mapping[str, Any], spec: str, about: Mapping[st
         encoder=encoder,
         rows=len(shards),
         spec=spec,
-        about={**about, **counted},
-        facts=lambda gallery: {**measured(gallery, shards), "files": checksums(gallery.folder)},
+        about={**about, **counts},
+        facts=lambda gallery: {**measure(gallery, shards), "files": checksums(gallery.folder)},
     )
 
 
 def commonest_reasons(folder: Path, most: int = 5) -> list[str]:
     """Why entries were skipped, most frequent first: "12 × no such file"."""
     with (folder / "skipped.csv").open(newline="", encoding="utf-8") as file:
-        counts = Counter(
-            re.sub(r"^(line|row) \d+: ", "", row["reason"]) for row in csv.DictReader(file)
-        )
+        reasons = (row["reason"] for row in csv.DictReader(file))
+        counts = Counter(re.sub(r"^(line|row) \d+: ", "", reason) for reason in reasons)
     return [f"{count:,} × {reason}" for reason, count in counts.most_common(most)]

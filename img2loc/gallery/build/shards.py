@@ -1,7 +1,7 @@
-"""Shards of embeddings in a folder: vectors in `img_emb/*.npy`, their rows in `metadata/*.parquet`, as clip-retrieval has them.
+"""Shards of embeddings, as clip-retrieval has them: `img_emb/*.npy` and `metadata/*.parquet`.
 
-What could not be embedded is in `skipped/*.json`. Shards are numbered on from 0, each with one file
-of every kind.
+What could not be embedded is in `skipped/*.json`. Shards are numbered from 0, each with one file of
+every kind.
 """
 
 import io
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 Encoded = tuple[Item, Embedding] | Rejected
 """An entry with its vector, or why it has none."""
 _KINDS = {"skipped": "json", "metadata": "parquet", "img_emb": "npy"}
-"""The kinds of a shard's files, in the order in which they are written: with its vectors a shard is done."""
+"""A shard's files, in the order in which they are written: with its vectors it is whole."""
+_REMEDY = "Restore it, or delete the files of its number and run that build again."
 
 
 def shard_paths(folder: Path, number: int) -> dict[str, Path]:
@@ -35,10 +36,8 @@ def shard_paths(folder: Path, number: int) -> dict[str, Path]:
 
 def shard_count(folder: Path) -> int:
     """The number after that of the folder's last shard."""
-    return max(
-        (int(path.stem.rpartition("_")[2]) + 1 for path in (folder / "img_emb").glob("*.npy")),
-        default=0,
-    )
+    numbers = (path.stem.rpartition("_")[2] for path in (folder / "img_emb").glob("*.npy"))
+    return max((int(number) + 1 for number in numbers), default=0)
 
 
 def is_whole(paths: Mapping[str, Path]) -> bool:
@@ -53,10 +52,7 @@ def write_shard(
     dtype: type[np.floating[Any]],
     source: str,
 ) -> None:
-    """Write the files of one shard;
-
-    `source` is the name of the rows' source where they do not say. Raises OSError.
-    """
+    """Write a shard's files; `source` is the default for rows that name none. Raises OSError."""
     import pyarrow.parquet as pq
 
     items: list[Item] = []
@@ -71,12 +67,8 @@ def write_shard(
     for path in paths.values():
         path.parent.mkdir(exist_ok=True)
     paths["img_emb"].unlink(missing_ok=True)
-    write_bytes(
-        paths["skipped"],
-        json.dumps(
-            [{"id": entry.id, "reason": entry.reason} for entry in skipped], indent=1
-        ).encode(),
-    )
+    reasons = [{"id": entry.id, "reason": entry.reason} for entry in skipped]
+    write_bytes(paths["skipped"], json.dumps(reasons, indent=1).encode())
     with replacing(paths["metadata"]) as draft:
         pq.write_table(table_of(items, source), draft)
     content = io.BytesIO()  # numpy, writing to a file itself, hides why it could not.
@@ -85,33 +77,28 @@ def write_shard(
 
 
 class Shards:
-    """Shards in the order of their numbers: blocks of unit vectors with their rows, which can be iterated again and again."""
+    """Shards by number, which can be iterated repeatedly: blocks of unit vectors with their rows.
+
+    Raises GalleryError where a file is missing, or there are not so many `rows`.
+    """
 
     def __init__(self, shards: Sequence[Mapping[str, Path]], rows: int | None = None) -> None:
-        """Take shards by the paths of their files.
-
-        Raises GalleryError where one is missing, or there are not so many `rows`.
-        """
         self.paths = shards
         for path in (path for paths in shards for path in paths.values()):
             if not path.exists():
-                raise GalleryError(f"The shard {path} is missing. {_MEND}")
+                raise GalleryError(f"The shard {path} is missing. {_REMEDY}")
         if rows is not None and len(self) != rows:
             folder = shards[0]["img_emb"].parents[1] if shards else "The folder"
             raise GalleryError(
-                f"{folder} has embeddings of {len(self):,} rows, and the gallery {rows:,}. Build it again."
+                f"{folder} has embeddings of {len(self):,} rows, and the gallery {rows:,}. Build it"
+                " again."
             )
 
     @classmethod
     def of(cls, folder: Path, count: int | None = None, rows: int | None = None) -> "Shards":
         """The first `count` shards of a folder, or all of them."""
-        return cls(
-            [
-                shard_paths(folder, number)
-                for number in range(shard_count(folder) if count is None else count)
-            ],
-            rows,
-        )
+        numbers = range(shard_count(folder) if count is None else count)
+        return cls([shard_paths(folder, number) for number in numbers], rows)
 
     def __iter__(self) -> Iterator[tuple[Embeddings, "pa.Table"]]:
         """The unit vectors and the rows of each shard that has any."""
@@ -137,11 +124,11 @@ class Shards:
 
     def locations(self) -> Array:
         """(lat, lon) of every row, shape (n, 2), degrees."""
-        tables = [_table(paths["metadata"], ["lat", "lon"]) for paths in self.paths]
-        pairs = [
-            np.stack([table["lat"].to_numpy(), table["lon"].to_numpy()], axis=1) for table in tables
-        ]
-        return np.concatenate(pairs) if pairs else np.empty((0, 2))
+        places = [np.empty((0, 2))]
+        for paths in self.paths:
+            table = _table(paths["metadata"], ["lat", "lon"])
+            places.append(np.stack([table["lat"].to_numpy(), table["lon"].to_numpy()], axis=1))
+        return np.concatenate(places)
 
     def rejected(self) -> Iterator[Rejected]:
         """What was skipped, in the source's order."""
@@ -170,8 +157,5 @@ def _table(path: Path, columns: list[str] | None = None) -> Any:
         raise _unreadable(path, error) from error
 
 
-_MEND = "Restore it, or delete the files of its number and run that build again."
-
-
 def _unreadable(path: Path, error: Exception) -> GalleryError:
-    return GalleryError(f"The shard {path} cannot be read ({first_line(error)}). {_MEND}")
+    return GalleryError(f"The shard {path} cannot be read ({first_line(error)}). {_REMEDY}")
