@@ -49,10 +49,7 @@ class Reference:
 
     def _part(self, chosen: NDArray[np.bool_]) -> "Reference":
         return Reference(
-            self.queries[chosen],
-            self.vectors[chosen],
-            self.rows[:, chosen],
-            self.scores[:, chosen],
+            self.queries[chosen], self.vectors[chosen], self.rows[:, chosen], self.scores[:, chosen]
         )
 
 

@@ -10,13 +10,7 @@ import numpy as np
 from img2loc.core.errors import GalleryError
 from img2loc.core.types import Embeddings
 from img2loc.gallery.index import pruning
-from img2loc.gallery.index.faiss_files import (
-    VECTORS,
-    FlatWriter,
-    QuantizedWriter,
-    new_index,
-    train,
-)
+from img2loc.gallery.index.faiss_files import VECTORS, FlatWriter, QuantizedWriter, new_index, train
 from img2loc.gallery.index.ivf_writer import MEANS, InvertedFileWriter
 from img2loc.gallery.index.kernels import UNIT_TOLERANCE, converted, lengths
 from img2loc.gallery.index.pruning_writer import SAMPLE, PruningWriter
