@@ -98,7 +98,7 @@ def import_(
     progress: Progress = silent,
 ) -> Gallery:
     """A gallery from embeddings in clip-retrieval's layout; `photos` of some rows are encoded again to check them."""
-    source = import_embeddings.Embeddings(embeddings, places)
+    source = import_embeddings.EmbeddingFolder(embeddings, places)
     advance = _advance(progress, len(source))
     loaded = factory.encoder(config, encoder)
     check = import_embeddings.check(source, loaded, photos) if photos else None

@@ -1,4 +1,4 @@
-"""An index's recall, measured, and how many lists an inverted file must read for a wanted recall."""
+"""An index's recall, measured; and the lists that an inverted file must read for a wanted one."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -96,7 +96,7 @@ def choose_probes(
 
 
 def recall(gallery: Gallery, truth: Reference) -> dict[str, float]:
-    """The share of the k nearest and farthest that a search finds: {"near", "far", "k", "queries"}."""
+    """The shares of the k nearest and farthest that are found: {"near", "far", "k", "queries"}."""
     k = truth.rows.shape[2]
     vectors = truth.vectors / np.linalg.norm(truth.vectors, axis=1, keepdims=True)
     results = gallery.index.search(vectors, k, k, [np.array([row]) for row in truth.queries])
@@ -157,7 +157,7 @@ def require_lists(gallery: Gallery) -> None:
 
 
 def tune(gallery: Gallery, batches: Batches, near: float, far: float) -> dict[str, Any]:
-    """Choose an inverted file's probe counts anew, for its manifest; raises GalleryError for others."""
+    """Choose an inverted file's probe counts anew, for its manifest; else raise GalleryError."""
     require_lists(gallery)
     measurements = measure(gallery, batches, near, far)
     write_json(gallery.folder / MANIFEST, {**gallery.manifest, **measurements})

@@ -1,4 +1,4 @@
-"""Parts of one build, each embedded on a machine of its own → the gallery that one machine builds."""
+"""Parts of a build, embedded on several machines → the gallery that one machine builds."""
 
 import os
 import shutil
@@ -103,7 +103,7 @@ def _plan(folder: Path) -> dict[str, Any]:
 
 
 def _require_whole(shards: Shards, dim: int) -> None:
-    """Raise GalleryError for other numbers of vectors than rows, and for a photograph in two shards."""
+    """Raise GalleryError where vectors and rows differ in number, or a photo is in two shards."""
     seen = SeenIds()
     for paths, shape, ids in zip(shards.paths, shards.shapes(), shards.ids(), strict=True):
         if shape != (len(ids), dim):
@@ -117,9 +117,7 @@ def _require_whole(shards: Shards, dim: int) -> None:
                 f"The photo {repeated[0]} is in two shards: {paths['img_emb']} and one before it."
                 " Embed these parts again."
             )
-    for (
-        _
-    ) in shards.rejected():  # Read, so that a damaged list is reported before anything is written.
+    for _ in shards.rejected():  # A damaged list is reported before anything is written.
         pass
 
 
