@@ -65,39 +65,34 @@ def main() -> None:
     """
     _quieten()
     debug = "--debug" in sys.argv
-    if debug:  # Accepted anywhere on the line.
-        sys.argv = [sys.argv[0], *(word for word in sys.argv[1:] if word != "--debug")]
+    # Accepted anywhere on the line.
+    sys.argv = [word for word in sys.argv if word != "--debug"]
     code = _run(debug)
     with suppress(OSError, ValueError, AttributeError):
         sys.stdout.flush()
-    if any(
-        thread is not threading.main_thread() and not thread.daemon
-        for thread in threading.enumerate()
-    ):
-        # A request in flight must not hold the process back: its thread would be waited for, for
-        # minutes.
-        with suppress(OSError, ValueError, AttributeError):
-            sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    threads = (one for one in threading.enumerate() if one is not threading.main_thread())
+    if all(one.daemon for one in threads):
+        sys.exit(code)
+    # Python would wait, for minutes, for the thread of a request in flight.
+    with suppress(OSError, ValueError, AttributeError):
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def _quieten() -> None:
-    """Keep libraries from writing between the answers, and any name or reply from breaking the output's encoding."""
+    """Keep libraries from writing between the answers, and texts from breaking the encoding."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", module=r"PIL\.")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # Also for the bars of transformers. Both are read when these libraries are imported.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 @gated()
 def _run(debug: bool) -> int:
-    """The exit code.
-
-    What is printed passes the gate; only the traceback of --debug, which Python prints, does not.
-    """
+    """The exit code. All that is printed passes the gate, but for the traceback of --debug."""
     from img2loc.core.errors import Img2LocError
 
     logging.basicConfig(level=logging.ERROR)  # It keeps the stream that is there now.
@@ -105,34 +100,17 @@ def _run(debug: bool) -> int:
         result = app(standalone_mode=False)
         code = result if isinstance(result, int) else 0
     except (KeyboardInterrupt, typer.Abort) as stopped:
-        if isinstance(
-            stopped.__cause__, EOFError
-        ):  # Of a file that ends early; click takes it for the end of the input.
-            if debug:
-                raise
-            typer.echo(
-                f"Error: EOFError: {stopped.__cause__}. This is a fault of img2loc; --debug shows"
-                " where.",
-                err=True,
-            )
-            return 1
+        if isinstance(stopped.__cause__, EOFError):  # click's Abort for a file that is cut off
+            return _fault(stopped.__cause__, stopped, debug)
         code = 130
     except Exception as error:
-        if (
-            show := getattr(error, "show", None)
-        ) is not None:  # a usage error, of click's or of typer's own copy of it
+        # A usage error, of click's or of typer's own copy of it.
+        if (show := getattr(error, "show", None)) is not None:
             show()
             return int(getattr(error, "exit_code", 2))
-        if debug:
-            raise
-        if isinstance(error, Img2LocError):
-            typer.echo(f"Error: {error}", err=True)
-        else:
-            typer.echo(
-                f"Error: {type(error).__name__}: {error}. This is a fault of img2loc; --debug shows"
-                " where.",
-                err=True,
-            )
+        if debug or not isinstance(error, Img2LocError):
+            return _fault(error, error, debug)
+        typer.echo(f"Error: {error}", err=True)
         return 1
     if code == 130:
         typer.echo(
@@ -141,3 +119,13 @@ def _run(debug: bool) -> int:
             err=True,
         )
     return code
+
+
+def _fault(fault: BaseException, raised: BaseException, debug: bool) -> int:
+    if debug:
+        raise raised
+    typer.echo(
+        f"Error: {type(fault).__name__}: {fault}. This is a fault of img2loc; --debug shows where.",
+        err=True,
+    )
+    return 1

@@ -1,4 +1,4 @@
-"""`img2loc ask`: photographs in, answers out as they come."""
+"""`img2loc ask`: where photographs were taken, each answer printed as soon as it is known."""
 
 import os
 import sys
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from img2loc.cli.options import GalleryName, LmmName, LocalOnly, LocatorName
 from img2loc.cli.settings import ConfigFile, load_config
 from img2loc.cli.stdio import on_terminal, put
 
@@ -22,42 +23,32 @@ def ask(
         list[Path] | None,
         typer.Argument(
             metavar="PHOTO",
-            help="Files, folders, or - for one photo on standard input.",
+            help="Files, folders, or - for a photo on standard input.",
             show_default=False,
         ),
     ] = None,
     text: Annotated[
         str | None,
-        typer.Option(
-            metavar="WORDS", help="Words in place of photos: what does a CLIP gallery make of them?"
-        ),
+        typer.Option(metavar="WORDS", help="Locate a text, not photos; this needs a CLIP gallery."),
     ] = None,
-    locator: Annotated[
-        str | None, typer.Option(metavar="NAME", help="How to decide: a [locator.NAME] table.")
-    ] = None,
-    lmm: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Which model to ask: an [lmm.NAME] table.")
-    ] = None,
-    gallery: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|DIR", help="Which gallery to search; it brings its encoder."),
-    ] = None,
+    locator: LocatorName = None,
+    lmm: LmmName = None,
+    gallery: GalleryName = None,
     config: ConfigFile = None,
     k: Annotated[
-        int | None, typer.Option("-k", metavar="N", min=1, help="How many neighbours at each end.")
+        int | None,
+        typer.Option("-k", metavar="N", min=1, help="Use the N nearest and the N farthest."),
     ] = None,
     max_radius: Annotated[
         float | None,
-        typer.Option(metavar="KM", min=0, help="Rather no answer than one vaguer than this."),
+        typer.Option(metavar="KM", min=0, help="Give no answer that is less certain."),
     ] = None,
-    local_only: Annotated[
-        bool, typer.Option("--local-only", help="Refuse any LMM that is not on this machine.")
-    ] = False,
+    local_only: LocalOnly = False,
     cache: Annotated[
-        bool, typer.Option("--cache", help="Keep the LMM's replies, and use those that were kept.")
+        bool, typer.Option("--cache", help="Store the LMM's replies, and use stored ones.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a photo, one a line.")
+        bool, typer.Option("--json", help="Print one line of JSON for each photo.")
     ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show the neighbours, the prompt and the reply.")
@@ -65,29 +56,32 @@ def ask(
 ) -> int:
     """Say where photos were taken.
 
-    Without options it uses the largest gallery of your own whose model can run here, else the
-    starter gallery, and lets an LMM decide if OPENAI_API_KEY or OPENAI_BASE_URL is set.
+    Without options it searches the largest of your own galleries whose encoder can run here, or
+    else the starter gallery. If OPENAI_API_KEY or OPENAI_BASE_URL is set, an LMM decides.
     """
     from img2loc.cli import output
     from img2loc.cli.progress import progress, waiting
     from img2loc.config import factory, registry
-    from img2loc.core import paths as assets
+    from img2loc.core import paths
 
     if bool(photos) == (text is not None):
         raise typer.BadParameter(
             "Name photos, folders or - to ask about, or --text; not both.", param_hint="PHOTO"
         )
-    if text is not None and not text.strip():
-        raise typer.BadParameter("There are no words in it.", param_hint="--text")
-    without = {
-        "--lmm": lmm,
-        "--max-radius": max_radius,
-        "--local-only": local_only,
-        "--cache": cache,
-        "--explain": explain,
-    }
-    if text is not None and (idle := [option for option, value in without.items() if value]):
-        raise typer.BadParameter("It does not apply to --text. Leave it out.", param_hint=idle[0])
+    if text is not None:
+        only_photos = {
+            "--lmm": lmm,
+            "--max-radius": max_radius,
+            "--local-only": local_only,
+            "--cache": cache,
+            "--explain": explain,
+        }
+        if not text.strip():
+            raise typer.BadParameter("There are no words in it.", param_hint="--text")
+        if given := [option for option, value in only_photos.items() if value]:
+            raise typer.BadParameter(
+                "It does not apply to --text. Leave it out.", param_hint=given[0]
+            )
     listed = _listed(photos or [])
     settings = load_config(config)
     registry.check(settings)
@@ -98,26 +92,26 @@ def ask(
     if local_only and plan.lmm is not None:
         plan.lmm.require_local()
     with waiting(f"Loading the locator {plan.locator} …"):
-        made = factory.locator(
-            plan, cache=assets.replies() if cache else None, max_radius_km=max_radius
+        built = factory.locator(
+            plan, cache=paths.replies() if cache else None, max_radius_km=max_radius
         )
     _announce(plan, chosen=locator is not None, gallery_chosen=gallery is not None)
     missed = 0
-    with progress(
-        "photos", len(listed), show=len(listed) > 1 and not on_terminal(sys.stdout)
-    ) as advance:
-        for done, guess in enumerate(made.locate(listed), 1):
+    show = len(listed) > 1 and not on_terminal(sys.stdout)
+    with progress("photos", len(listed), show) as advance:
+        for done, guess in enumerate(built.locate(listed), 1):
             missed += guess.location is None
-            if not put(
+            as_text = (
                 output.as_json(guess, plan) if as_json else output.for_people(guess, plan, explain)
-            ):
+            )
+            if not put(as_text):
                 return 0
             advance(done)
     return 3 if missed else 0
 
 
 def _rank(plan: "Plan", text: str, k: int, as_json: bool) -> int:
-    """Print what a text points to."""
+    """Print the places that a text is most similar to."""
     from img2loc.cli import output
     from img2loc.cli.progress import waiting
     from img2loc.config import factory
@@ -134,7 +128,7 @@ def _rank(plan: "Plan", text: str, k: int, as_json: bool) -> int:
 
 
 def _listed(paths: list[Path]) -> "list[Photo]":
-    """The photos that files, folders and - stand for; a folder without any is only said, if there are others."""
+    """The photos in files, folders and standard input. Raises SourceError where there are none."""
     from img2loc.core.errors import SourceError
     from img2loc.core.types import Photo
     from img2loc.data.folder import photo_files
@@ -147,9 +141,9 @@ def _listed(paths: list[Path]) -> "list[Photo]":
                 raise SourceError("There is no photo on standard input: it is closed. Name a file.")
             photos.append(Photo(path, sys.stdin.buffer.read()))
         elif os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for names that are too long
-            found = photo_files(path)
-            photos += map(Photo, found)
-            empty += [] if found else [f"The folder {path} holds no photographs."]
+            files = photo_files(path)
+            photos += map(Photo, files)
+            empty += [] if files else [f"The folder {path} holds no photographs."]
         else:
             photos.append(Photo(path))
     if empty and not photos:
@@ -160,10 +154,10 @@ def _listed(paths: list[Path]) -> "list[Photo]":
 
 
 def _announce(plan: "Plan", chosen: bool, gallery_chosen: bool) -> None:
-    """Say on stderr what was chosen for the user, where they did not choose it, and where their photos go."""
+    """Say on stderr what was chosen for the user, and where their photos go."""
     from img2loc.config import galleries
 
-    gallery = plan.gallery
+    gallery, lmm = plan.gallery, plan.lmm
     if gallery is not None and gallery.name == galleries.STARTER and not gallery_chosen:
         typer.echo(
             f"Searching the starter gallery: only {gallery.rows} photos of a few places; most"
@@ -172,15 +166,15 @@ def _announce(plan: "Plan", chosen: bool, gallery_chosen: bool) -> None:
             err=True,
         )
     elif not chosen:
-        searched = (
+        what = (
             f"the gallery {gallery.name} ({gallery.rows:,} {gallery.of})"
             if gallery
             else "no gallery"
         )
-        typer.echo(f"Using {plan.locator}: {searched}.", err=True)
-    if plan.lmm is not None and plan.lmm.endpoint is not None and not chosen:
+        typer.echo(f"Using {plan.locator}: {what}.", err=True)
+    if lmm is not None and lmm.endpoint is not None and not chosen:
         typer.echo(
-            f"Photos are sent to the LMM {plan.lmm.name} at {plan.lmm.endpoint}, without metadata"
-            " or file name.",
+            f"Photos are sent to the LMM {lmm.name} at {lmm.endpoint}, without metadata or file"
+            " name.",
             err=True,
         )

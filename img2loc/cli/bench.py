@@ -1,4 +1,4 @@
-"""`img2loc bench`: run a locator over a benchmark, and a table of ablations."""
+"""`img2loc bench run` and `ablate`: a locator, or every variant of one, over a benchmark."""
 
 import sys
 from collections.abc import Callable
@@ -8,129 +8,81 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from img2loc.cli import bench_score
-from img2loc.cli.progress import Advance, progress
+from img2loc.cli.options import (
+    BenchmarkName,
+    BenchmarkPhotos,
+    GalleryName,
+    LmmName,
+    LocatorName,
+    TruthFile,
+)
+from img2loc.cli.progress import progress
 from img2loc.cli.settings import ConfigFile, load_config
 from img2loc.cli.stdio import on_terminal
 
 if TYPE_CHECKING:
-    from img2loc.bench.datasets.benchmark import Benchmark
     from img2loc.bench.runs.predict import Tally
     from img2loc.bench.runs.session import CostEstimate, Session
 
 app = typer.Typer(help="Run benchmarks, score them, compare them.", no_args_is_help=True)
 
-Name = Annotated[
-    str,
-    typer.Argument(
-        metavar="NAME",
-        help="A benchmark's name, a TOML recipe, or a CSV or Parquet file of your own.",
-    ),
-]
-Lmm = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Which model to ask: an [lmm.NAME] table.")
-]
-Gallery = Annotated[
-    str | None,
-    typer.Option(metavar="NAME|DIR", help="Which gallery to search; it brings its encoder."),
-]
-Truth = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="The truth file, if it is not in its usual place."),
-]
-Photos = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", help="The photos, if they are not in their usual place."),
-]
 Limit = Annotated[
     str | None, typer.Option(metavar="N|A-B", help="The first N photos, or the A-th to the B-th.")
 ]
 Shuffle = Annotated[
     bool, typer.Option("--shuffle", help="In random order; with --limit, a random sample.")
 ]
-Seed = Annotated[int, typer.Option(metavar="S", help="Which random order.")]
-Retry = Annotated[
-    bool,
-    typer.Option("--retry-failed", help="Ask again for photos that failed or could not be read."),
+Seed = Annotated[int, typer.Option(metavar="S", help="The seed of the random order.")]
+Out = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="The output folder; by default below runs/.")
+]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Try photos again that failed or were unreadable.")
 ]
 MaxCost = Annotated[
-    float | None,
-    typer.Option(metavar="USD", min=0, help="Begin no photo that might cost more in all."),
+    float | None, typer.Option(metavar="USD", min=0, help="Stop before the total cost is higher.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before the first paid request.")]
 NoExclude = Annotated[
-    bool, typer.Option("--no-exclude", help="Let photos see rows of their own id and photographer.")
+    bool, typer.Option("--no-exclude", help="Do not exclude rows of a photo's id or photographer.")
 ]
 NoCache = Annotated[
-    bool, typer.Option("--no-cache", help="Do not keep the LMM's replies, nor use kept ones.")
+    bool, typer.Option("--no-cache", help="Neither store the LMM's replies nor use stored ones.")
 ]
 
 
 def run(
-    name: Name,
-    locator: Annotated[
-        str | None, typer.Option(metavar="NAME", help="How to decide: a [locator.NAME] table.")
-    ] = None,
-    lmm: Lmm = None,
-    gallery: Gallery = None,
-    truth: Truth = None,
-    photos: Photos = None,
+    name: BenchmarkName,
+    locator: LocatorName = None,
+    lmm: LmmName = None,
+    gallery: GalleryName = None,
+    truth: TruthFile = None,
+    photos: BenchmarkPhotos = None,
     limit: Limit = None,
     shuffle: Shuffle = False,
     seed: Seed = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="RUN", help="The run's folder; by default one below runs/."),
-    ] = None,
-    retry_failed: Retry = False,
+    out: Out = None,
+    retry_failed: RetryFailed = False,
     max_cost: MaxCost = None,
     yes: Yes = False,
     no_exclude: NoExclude = False,
     no_cache: NoCache = False,
     config: ConfigFile = None,
 ) -> int:
-    """Locate every photo of a benchmark. Interrupted or killed, the same command goes on.
+    """Locate every photo of a benchmark.
 
-    Each photo is one line in RUN/predictions.jsonl, with all that is needed to score and to audit
-    it. `img2loc bench score RUN` scores it, as often as you like.
+    Each photo becomes one line in DIR/predictions.jsonl. Run the same command again to resume.
     """
-    from img2loc.bench.datasets import benchmark as benchmarks
+    from img2loc.bench.datasets import benchmark
+    from img2loc.bench.runs import session
     from img2loc.config import factory, registry
+    from img2loc.core import paths
 
     settings = load_config(config)
     registry.check(settings)
-    chosen = factory.plan_for(settings, locator, gallery=gallery, lmm=lmm).locator
-    benchmark = benchmarks.find(name, truth, photos)
-    prepared = _prepared(
-        benchmark, limit, shuffle, seed, no_exclude, no_cache, retry_failed, max_cost
-    )
-    folder = out or prepared.folder(settings, chosen)
-    typer.echo(
-        f"{len(prepared.truths):,} photos of {prepared.benchmark.name}, by {chosen}, into {folder}",
-        err=True,
-    )
-    with progress("photos") as advance:
-        tally = prepared.run(
-            settings, chosen, folder, confirm=_confirmation(yes, max_cost), progress=_shown(advance)
-        )
-    return _conclude(tally, folder)
-
-
-def _prepared(
-    benchmark: "Benchmark",
-    limit: str | None,
-    shuffle: bool,
-    seed: int,
-    no_exclude: bool,
-    no_cache: bool,
-    retry_failed: bool,
-    max_cost: float | None,
-) -> "Session":
-    """The session that the options of `run` and `ablate` ask for; says what is odd about the benchmark's files."""
-    from img2loc.bench.runs import session
-    from img2loc.core import paths
-
+    plan = factory.plan_for(settings, locator, gallery=gallery, lmm=lmm)
     prepared = session.prepare(
-        benchmark,
+        benchmark.find(name, truth, photos),
         limit,
         shuffle,
         seed,
@@ -139,9 +91,103 @@ def _prepared(
         retry_failed=retry_failed,
         max_usd=max_cost,
     )
-    for note in prepared.notes:
+    folder = out or prepared.folder(settings, plan.locator)
+    _say_notes(prepared)
+    typer.echo(
+        f"{len(prepared.truths):,} photos of {prepared.benchmark.name}, by {plan.locator}, into"
+        f" {folder}",
+        err=True,
+    )
+    with progress("photos") as advance:
+        tally = prepared.run(
+            settings,
+            plan.locator,
+            folder,
+            confirm=_confirmation(yes, max_cost),
+            progress=lambda tally: advance(tally.done, tally.total, _standing(tally)),
+        )
+    return _conclude(tally, folder)
+
+
+def ablate(
+    name: BenchmarkName,
+    lmm: LmmName = None,
+    gallery: GalleryName = None,
+    k: Annotated[
+        str, typer.Option("-k", metavar="N,N", help="The numbers of neighbours to try.")
+    ] = "4,8,16,32",
+    no_places: Annotated[
+        bool, typer.Option("--no-places", help="Skip the prompts with place names.")
+    ] = False,
+    truth: TruthFile = None,
+    photos: BenchmarkPhotos = None,
+    limit: Limit = None,
+    shuffle: Shuffle = False,
+    seed: Seed = 0,
+    out: Out = None,
+    retry_failed: RetryFailed = False,
+    max_cost: MaxCost = None,
+    yes: Yes = False,
+    no_exclude: NoExclude = False,
+    no_cache: NoCache = False,
+    config: ConfigFile = None,
+) -> int:
+    """Run img2loc with no neighbours, the nearest, and both sides.
+
+    Each variant, with and without place names, is a run in DIR over the same photos. Run the same
+    command again to resume.
+    """
+    from img2loc.bench.datasets import benchmark
+    from img2loc.bench.reports import tables
+    from img2loc.bench.runs import ablate as ablations
+    from img2loc.bench.runs import session
+    from img2loc.bench.runs.run_folder import Run
+    from img2loc.bench.scores import compare, outcomes
+    from img2loc.config import registry
+    from img2loc.core import paths
+
+    settings = load_config(config)
+    registry.check(settings)
+    default = settings.table("locator", "img2loc")
+    gallery, lmm = gallery or default["gallery"], lmm or default["lmm"]
+    variants = ablations.variants(gallery, lmm, _counts(k), not no_places)
+    prepared = session.prepare(
+        benchmark.find(name, truth, photos),
+        limit,
+        shuffle,
+        seed,
+        exclude=not no_exclude,
+        cache=None if no_cache else paths.replies(),
+        retry_failed=retry_failed,
+        max_usd=max_cost,
+    )
+    folder = out or Path("runs") / f"{prepared.benchmark.name}-ablation-{lmm}"
+    _say_notes(prepared)
+    typer.echo(
+        f"{len(variants)} runs of {len(prepared.truths):,} photos each, into {folder}", err=True
+    )
+    ablation = ablations.Ablation(settings, prepared)
+    if (expected := ablation.cost_estimate(variants, folder)) is not None:
+        _confirmation(yes, max_cost, len(variants))(expected)
+    code = 0
+    for variant in variants:
+        typer.echo(variant.name, err=True)
+        with progress("photos") as advance:
+            tally = ablation.run(
+                variant,
+                variants,
+                folder,
+                progress=lambda tally: advance(tally.done, tally.total, _standing(tally)),
+            )
+        code = max(code, _conclude(tally, folder / variant.name))
+    runs = [outcomes.of_run(Run.open(folder / one.name), one.name) for one in variants]
+    typer.echo(tables.ablation_table(compare.ablation(runs)))
+    return code
+
+
+def _say_notes(session: "Session") -> None:
+    for note in session.notes:
         typer.echo(note, err=True)
-    return prepared
 
 
 def _confirmation(
@@ -151,18 +197,18 @@ def _confirmation(
     from img2loc.core.errors import ConfigError
 
     def confirm(expected: "CostEstimate") -> None:
-        total = expected.total
-        cost = (
-            f", about {total.cost_usd:,.2f} US dollars"
-            if total.cost_usd is not None
-            else ", at a price not known"
-        )
-        most = "" if max_usd is None else f", and no more than {max_usd:,.2f} in all"
-        often = f", in {runs} runs," if runs > 1 else ""
+        total, cost = expected.total, ""
+        if expected.paid:
+            cost = (
+                ", at an unknown price"
+                if total.cost_usd is None
+                else f", about {total.cost_usd:,.2f} US dollars"
+            )
+            cost += "" if max_usd is None else f", and no more than {max_usd:,.2f} in all"
         typer.echo(
-            f"{expected.photos:,} photos{often} go to the LMM {expected.lmm} at {expected.endpoint}, without"
-            f" metadata or file name: about {total.input_tokens:,} tokens in and"
-            f" {total.output_tokens:,} out{cost + most if expected.paid else ''}.",
+            f"{expected.photos:,} photos{f', in {runs} runs,' if runs > 1 else ''} go to the LMM"
+            f" {expected.lmm} at {expected.endpoint}, without metadata or file name: about"
+            f" {total.input_tokens:,} tokens in and {total.output_tokens:,} out{cost}.",
             err=True,
         )
         if yes or not expected.paid:
@@ -177,12 +223,7 @@ def _confirmation(
     return confirm
 
 
-def _shown(advance: Advance) -> "Callable[[Tally], None]":
-    return lambda tally: advance(tally.done, tally.total, standing(tally))
-
-
-def standing(tally: "Tally") -> str:
-    """How a run stands, in a few words."""
+def _standing(tally: "Tally") -> str:
     done = max(tally.done, 1)
     money = f", ${tally.cost_usd:,.2f}" if tally.cost_usd else ""
     return (
@@ -191,89 +232,16 @@ def standing(tally: "Tally") -> str:
 
 
 def _conclude(tally: "Tally", folder: Path) -> int:
-    typer.echo(f"{tally.done:,} of {tally.total:,} photos done: {standing(tally)}", err=True)
+    typer.echo(f"{tally.done:,} of {tally.total:,} photos done: {_standing(tally)}", err=True)
     if tally.done < tally.total:
-        typer.echo("Stopped by --max-cost. The same command with a larger one goes on.", err=True)
+        typer.echo("Stopped by --max-cost. Run it again with a larger one to go on.", err=True)
     if tally.failed:
         typer.echo(
-            f"{tally.failed:,} photos failed; the same command with --retry-failed asks for them"
-            " again.",
+            f"{tally.failed:,} photos failed. Run it again with --retry-failed to retry them.",
             err=True,
         )
     typer.echo(f"Score it: img2loc bench score {folder}", err=True)
     return 3 if tally.failed or tally.done < tally.total else 0
-
-
-def ablate(
-    name: Name,
-    lmm: Lmm = None,
-    gallery: Gallery = None,
-    k: Annotated[
-        str, typer.Option("-k", metavar="N,N", help="Numbers of neighbours at each end.")
-    ] = "4,8,16,32",
-    no_places: Annotated[
-        bool, typer.Option("--no-places", help="Leave out the prompts with place names.")
-    ] = False,
-    truth: Truth = None,
-    photos: Photos = None,
-    limit: Limit = None,
-    shuffle: Shuffle = False,
-    seed: Seed = 0,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="The folder of the runs; by default below runs/."),
-    ] = None,
-    retry_failed: Retry = False,
-    max_cost: Annotated[
-        float | None,
-        typer.Option(
-            metavar="USD", min=0, help="Begin no photo that might cost more, over all runs."
-        ),
-    ] = None,
-    yes: Yes = False,
-    no_exclude: NoExclude = False,
-    no_cache: NoCache = False,
-    config: ConfigFile = None,
-) -> int:
-    """Run img2loc with no neighbours, the nearest only, and both ends.
-
-    With and without place names. Each variant is an ordinary run below DIR, over the same photos.
-    Interrupted or killed, the same command goes on.
-    """
-    from dataclasses import replace
-
-    from img2loc.bench.datasets import benchmark as benchmarks
-    from img2loc.bench.reports import tables
-    from img2loc.bench.runs import ablate as ablations
-    from img2loc.bench.runs.run_folder import Run
-    from img2loc.bench.scores import compare, outcomes
-    from img2loc.config import registry
-
-    settings = load_config(config)
-    registry.check(settings)
-    usual = settings.table("locator", "img2loc")
-    counts = _counts(k)
-    benchmark = benchmarks.find(name, truth, photos)
-    prepared = _prepared(
-        benchmark, limit, shuffle, seed, no_exclude, no_cache, retry_failed, max_cost
-    )
-    rows = ablations.variants(
-        gallery or usual["gallery"], lmm or usual["lmm"], counts, not no_places
-    )
-    folder = out or Path("runs") / f"{prepared.benchmark.name}-ablation-{lmm or usual['lmm']}"
-    typer.echo(f"{len(rows)} runs of {len(prepared.truths):,} photos each, into {folder}", err=True)
-    code = 0
-    ablation = ablations.Ablation(settings, prepared)
-    if (expected := ablation.cost_estimate(rows, folder)) is not None:
-        _confirmation(yes, max_cost, len(rows))(expected)
-    for row in rows:
-        typer.echo(row.name, err=True)
-        with progress("photos") as advance:
-            tally = ablation.run(row, rows, folder, progress=_shown(advance))
-        code = max(code, _conclude(tally, folder / row.name))
-    done = [replace(outcomes.of_run(Run.open(folder / row.name)), name=row.name) for row in rows]
-    typer.echo(tables.ablation_table(compare.ablation(done)))
-    return code
 
 
 def _counts(text: str) -> list[int]:

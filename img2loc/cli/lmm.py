@@ -6,15 +6,14 @@ from typing import Annotated
 
 import typer
 
+from img2loc.cli.options import LocalOnly
 from img2loc.cli.settings import ConfigFile, load_config
 
 app = typer.Typer(help="Look at the LMMs, and try one.", no_args_is_help=True)
 
 
 @app.command("list")
-def listed(
-    config: ConfigFile = None,
-) -> None:
+def list_(config: ConfigFile = None) -> None:
     """List the LMMs: kind, model, and where photos go."""
     from img2loc.config import registry
     from img2loc.config.plan import plan_lmm
@@ -28,22 +27,19 @@ def listed(
             goes = plan_lmm(settings, name).endpoint or "stays on this machine"
         except Img2LocError as error:
             goes = str(error)
-        typer.echo(
-            f"{name}: {table['kind']}, {table.get('model', table.get('run', 'no model'))}; {goes}"
-        )
+        model = table.get("model", table.get("run", "no model"))
+        typer.echo(f"{name}: {table['kind']}, {model}; {goes}")
 
 
 @app.command()
 def check(
     name: Annotated[str, typer.Argument(metavar="NAME", help="An [lmm.NAME] table.")],
-    local_only: Annotated[
-        bool, typer.Option("--local-only", help="Refuse any LMM that is not on this machine.")
-    ] = False,
+    local_only: LocalOnly = False,
     config: ConfigFile = None,
 ) -> int:
-    """Send one tiny image, and say what came back.
+    """Send one tiny image, and print the reply.
 
-    Also how long it took, what it cost, and whether structured output works.
+    Also prints the time, the cost, and whether structured output works.
     """
     from img2loc.cli.progress import waiting
     from img2loc.config import factory, registry
@@ -65,26 +61,24 @@ def check(
     prompt = Template.load("zeroshot").fill(Photo(Path("tiny.jpg"), tiny_jpeg()), Neighbours())
     started = time.monotonic()
     reply = only_reply(model, prompt)
-    took = time.monotonic() - started
-    typer.echo(f"status      {reply.status}{f': {reply.detail}' if reply.detail else ''}")
-    typer.echo(f"reply       {reply.text.strip()!r}")
-    found = parse_location(reply.text)
-    typer.echo(f"parsed      {f'{found.lat}, {found.lon}' if found else 'no coordinates'}")
-    typer.echo(f"time        {took:.1f} s")
-    if reply.usage:
-        cost = (
-            f"{reply.usage.cost_usd:.6f} US dollars"
-            if reply.usage.cost_usd is not None
-            else "price not known"
-        )
-        typer.echo(
-            f"tokens      {reply.usage.input_tokens} in, {reply.usage.output_tokens} out; {cost}"
-        )
+    seconds = time.monotonic() - started
+    location = parse_location(reply.text)
     if not isinstance(model, Structured):
         structured = "not offered by this backend"
     elif reply.status == "failed":
         structured = "not known: the request failed"
     else:
-        structured = "taken" if model.structured else "off, or refused by the server"
-    typer.echo(f"structured  {structured}")
+        structured = "accepted" if model.structured else "off, or refused by the server"
+    lines = {
+        "status": f"{reply.status}{f': {reply.detail}' if reply.detail else ''}",
+        "reply": repr(reply.text.strip()),
+        "parsed": f"{location.lat}, {location.lon}" if location else "no coordinates",
+        "time": f"{seconds:.1f} s",
+    }
+    if (usage := reply.usage) is not None:
+        known = usage.cost_usd is not None
+        cost = f"{usage.cost_usd:.6f} US dollars" if known else "price not known"
+        lines["tokens"] = f"{usage.input_tokens} in, {usage.output_tokens} out; {cost}"
+    for name, value in {**lines, "structured": structured}.items():
+        typer.echo(f"{name:<10}  {value}")
     return 3 if reply.status == "failed" else 0

@@ -19,33 +19,36 @@ _FAILURES = {
     "failed": "the model could not be asked",
     "unsure": "unsure",
 }
+_ZOOMS = ((5, 13), (50, 10), (COUNTRY_KM, 6))
+"""Up to a radius in km: the zoom of the map."""
 
 
 def ranking_as_json(ranking: Ranking, plan: Plan) -> str:
-    """One JSON object in one line."""
+    """A text's ranking as a JSON object in one line."""
     best = ranking.nearest[0].location
-    place = place_at(best)
+    density = ranking.density
+    cells = (
+        None
+        if density is None
+        else [
+            {"lat": lat, "lon": lon, "probability": float(f"{p:.6g}")}
+            for lat, lon, p in density.tolist()
+        ]
+    )
     record = {
         "text": ranking.text,
         "lat": best.lat,
         "lon": best.lon,
-        "place": asdict(place) if place else None,
+        "place": _place_record(best),
         "nearest": [neighbour_record(near) for near in ranking.nearest],
-        "density": (
-            None
-            if ranking.density is None
-            else [
-                {"lat": lat, "lon": lon, "probability": float(f"{p:.6g}")}
-                for lat, lon, p in ranking.density.tolist()
-            ]
-        ),
-        **_made_by(plan),
+        "density": cells,
+        **_parts(plan),
     }
     return json.dumps(record, ensure_ascii=False, allow_nan=False)
 
 
 def ranking_for_people(ranking: Ranking, plan: Plan, most: int) -> str:
-    """The text and the towns that it points to, best first: entries near one town are one line, their probabilities added up."""
+    """A text and its towns, best first; the probabilities of entries near one town are added up."""
     towns: dict[str, list[Neighbour]] = {}
     for entry in ranking.nearest:
         place = place_at(entry.location)
@@ -56,14 +59,35 @@ def ranking_for_people(ranking: Ranking, plan: Plan, most: int) -> str:
     }
     lines = [plain(f"“{ranking.text}”")]
     for town in sorted(towns, key=lambda town: -share[town])[:most]:
-        entries = towns[town]
-        likely = f"{share[town]:8.3%}" if share[town] else f"{entries[0].similarity:6.3f}"
-        at = entries[0].location
-        lines.append(plain(f"  {likely}  {at.lat:9.4f} {at.lon:10.4f}  {town}"))
+        best = towns[town][0]
+        likely = f"{share[town]:8.3%}" if share[town] else f"{best.similarity:6.3f}"
+        lines.append(plain(f"  {likely}  {_columns(best.location)}  {town}"))
     return "\n".join([*lines, f"  by {plan.locator}: {_searched(plan)}"])
 
 
-def _made_by(plan: Plan) -> dict[str, str | None]:
+def as_json(guess: Guess, plan: Plan) -> str:
+    """A guess as a JSON object in one line."""
+    place = _place_record(guess.location) if guess.location else None
+    record = {**guess_record(guess), "place": place, **_parts(plan)}
+    return json.dumps(record, ensure_ascii=False, allow_nan=False)
+
+
+def for_people(guess: Guess, plan: Plan, explain: bool) -> str:
+    """A guess in a few lines; with `explain` the evidence below them."""
+    if guess.location is None:
+        lines = [f"{guess.photo.path}: {_FAILURES[guess.status]}: {guess.detail}"]
+    else:
+        answer = _answer(guess, guess.location, plan)
+        lines = [str(guess.photo.path), *(f"  {line}" for line in answer)]
+    return "\n".join(map(plain, [*lines, *(_evidence(guess) if explain else ())]))
+
+
+def _place_record(at: Location) -> dict[str, object] | None:
+    place = place_at(at)
+    return asdict(place) if place else None
+
+
+def _parts(plan: Plan) -> dict[str, str | None]:
     gallery = plan.gallery
     names = (gallery.encoder_name, gallery.name) if gallery else (None, None)
     return {"locator": plan.locator, "encoder": names[0], "gallery": names[1]}
@@ -73,63 +97,30 @@ def _searched(plan: Plan) -> str:
     return f"gallery {plan.gallery.name} of {plan.gallery.rows:,}" if plan.gallery else ""
 
 
-def as_json(guess: Guess, plan: Plan) -> str:
-    """One JSON object in one line."""
-    place = place_at(guess.location) if guess.location else None
-    record = {**guess_record(guess), "place": asdict(place) if place else None, **_made_by(plan)}
-    return json.dumps(record, ensure_ascii=False, allow_nan=False)
-
-
-def for_people(guess: Guess, plan: Plan, explain: bool) -> str:
-    """A few lines; with `explain` the evidence below them."""
-    if guess.location is None:
-        text = plain(f"{guess.photo.path}: {_FAILURES[guess.status]}: {guess.detail}")
-    else:
-        text = "\n".join(
-            [
-                plain(str(guess.photo.path)),
-                *(f"  {line}" for line in _answer(guess, guess.location, plan)),
-            ]
-        )
-    return "\n".join([text, *map(plain, _evidence(guess))]) if explain else text
-
-
-def _answer(guess: Guess, at: Location, plan: Plan) -> list[str]:
+def _answer(guess: Guess, at: Location, plan: Plan) -> Iterator[str]:
     where = f"{at.lat:.4f}, {at.lon:.4f}"
     place = place_at(at)
     named = _place(place) if place else "far from any town"
     radius = guess.radius_km
-    zoom = (
-        13
-        if radius is None or radius <= 5
-        else 10
-        if radius <= 50
-        else 6
-        if radius <= COUNTRY_KM
-        else 3
-    )
-    lines = [named, where if radius is None else f"{where}  (within about {_km(radius)})"]
     if radius is not None and radius > COUNTRY_KM:
-        lines = [
-            (
-                f"Unsure: the evidence scatters over {_km(radius)}. The best guess, not to be"
-                " relied on:"
-            ),
-            f"  {named}",
-            f"  {where}",
-        ]
-    return [
-        *lines,
-        f"https://www.openstreetmap.org/?mlat={at.lat:.5f}&mlon={at.lon:.5f}#map={zoom}/{at.lat:.4f}/{at.lon:.4f}",
-        "; ".join(filter(None, (f"by {plan.locator}: {guess.detail}", _searched(plan)))),
-    ]
+        scatter = f"the evidence scatters over {_km(radius)}"
+        yield f"Unsure: {scatter}. The best guess, not to be relied on:"
+        yield f"  {named}"
+        yield f"  {where}"
+    else:
+        yield named
+        yield where if radius is None else f"{where}  (within about {_km(radius)})"
+    zoom = next((zoom for most, zoom in _ZOOMS if (radius or 0) <= most), 3)
+    yield (
+        f"https://www.openstreetmap.org/?mlat={at.lat:.5f}&mlon={at.lon:.5f}"
+        f"#map={zoom}/{at.lat:.4f}/{at.lon:.4f}"
+    )
+    yield "; ".join(filter(None, (f"by {plan.locator}: {guess.detail}", _searched(plan))))
 
 
 def _evidence(guess: Guess) -> Iterator[str]:
-    for title, entries in (
-        ("nearest", guess.neighbours.nearest),
-        ("farthest", guess.neighbours.farthest),
-    ):
+    sides = {"nearest": guess.neighbours.nearest, "farthest": guess.neighbours.farthest}
+    for title, entries in sides.items():
         if entries:
             yield f"  {title}:"
             yield from _table(entries)
@@ -137,10 +128,8 @@ def _evidence(guess: Guess) -> Iterator[str]:
         yield "  prompt:"
         yield from (f"    {line}" for line in words.splitlines())
     for reply in guess.replies:
-        yield (
-            f"  reply of {reply.model}"
-            f" ({reply.status}{': ' + reply.detail if reply.detail else ''}):"
-        )
+        detail = f": {reply.detail}" if reply.detail else ""
+        yield f"  reply of {reply.model} ({reply.status}{detail}):"
         yield from (f"    {line}" for line in reply.text.splitlines())
 
 
@@ -149,10 +138,11 @@ def _table(entries: Sequence[Neighbour]) -> Iterator[str]:
         named = entry.label or entry.id
         named = named if len(named) <= 40 else f"{named[:39]}…"
         likely = "" if entry.probability is None else f"  {entry.probability:7.3%}"
-        yield (
-            f"    {entry.similarity:6.3f}{likely}  {entry.location.lat:9.4f}"
-            f" {entry.location.lon:10.4f}  {named}"
-        )
+        yield f"    {entry.similarity:6.3f}{likely}  {_columns(entry.location)}  {named}"
+
+
+def _columns(at: Location) -> str:
+    return f"{at.lat:9.4f} {at.lon:10.4f}"
 
 
 def _place(place: Place) -> str:
@@ -164,6 +154,4 @@ def _place(place: Place) -> str:
 
 
 def _km(distance: float) -> str:
-    if distance >= 100:
-        return f"{round(distance, -1):,.0f} km"
-    return f"{distance:.0f} km"
+    return f"{round(distance, -1 if distance >= 100 else 0):,.0f} km"

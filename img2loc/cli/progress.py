@@ -1,4 +1,4 @@
-"""The progress of long work: a bar or a spinner on stderr, nothing where stderr is not a terminal."""
+"""The progress of long work: a bar or a spinner on stderr, on a terminal only."""
 
 import sys
 from collections.abc import Iterator
@@ -81,7 +81,7 @@ def tqdm_bar() -> type:
 
 
 def _bar(*columns: "ProgressColumn") -> "Progress":
-    """A bar that is not yet drawn. It does not pass the gate, so the texts in it must be `plain`."""
+    """A bar, not drawn yet. It does not pass the gate, so the texts in it must be `plain`."""
     from rich.console import Console
     from rich.progress import Progress
 

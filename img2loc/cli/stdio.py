@@ -1,4 +1,4 @@
-"""Standard streams, which may be terminals, pipes, closed, or broken off by the reader; and what must not reach them."""
+"""Standard streams, and the gate that control characters do not pass."""
 
 import os
 import sys
@@ -6,27 +6,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
-_ESCAPES = {
-    code: f"\\u{code:04x}"
-    for code in (
-        *range(0x20),  # C0, with \x1b, that begins a terminal's commands
-        *range(0x7F, 0xA0),  # DEL and C1, whose \x9b is \x1b[ in one
-        *range(
-            0x2028, 0x202F
-        ),  # line and paragraph separators; text that is shown in another order than it is in
-        *range(0x2066, 0x206A),
-    )
-}
+_CONTROLS = (
+    *range(0x20),  # C0, with \x1b, that begins a terminal's commands
+    *range(0x7F, 0xA0),  # DEL and C1, whose \x9b is \x1b[ in one
+    *range(0x2028, 0x202F),  # line separators; text shown in another order than it is in
+    *range(0x2066, 0x206A),
+)
+_ESCAPES = {code: f"\\u{code:04x}" for code in _CONTROLS}
 _GATE = {code: escape for code, escape in _ESCAPES.items() if chr(code) not in "\t\n"}
 
 
 def plain(text: str) -> str:
-    """Text in one line, with every control character as the escape that JSON and TOML have for it."""
+    """Text in one line, its control characters as the escapes of JSON and TOML."""
     return text.translate(_ESCAPES)
 
 
 class Gate:
-    """A text stream that control characters do not pass, but newline and tab: they come out as JSON's escapes.
+    """A text stream that writes control characters, but newline and tab, as JSON's escapes.
 
     File names, replies, servers' errors and tables are other people's data, and a terminal obeys
     what is in them. In JSON and TOML the escapes are read as the same text.
@@ -56,17 +52,17 @@ def gated() -> Iterator[None]:
 
 
 def ungated(stream: TextIO) -> TextIO:
-    """The stream behind the gate: for progress bars, which draw with control characters of their own."""
+    """The stream behind the gate, for progress bars: they are drawn with control characters."""
     return stream.stream if isinstance(stream, Gate) else stream
 
 
 def on_terminal(stream: TextIO | None) -> bool:
-    """Whether a person is at the other end."""
+    """Whether the stream is an open terminal."""
     return stream is not None and not stream.closed and stream.isatty()
 
 
 def put(line: str) -> bool:
-    """Write a line to standard output at once; False when nobody reads on, as after `| head`."""
+    """Write a line to standard output at once; False when the reader has gone, as `| head` does."""
     try:
         print(line, flush=True)
     except BrokenPipeError:

@@ -5,96 +5,75 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from img2loc.cli.options import TablePhotos
 from img2loc.cli.settings import ConfigFile, load_config
 
 if TYPE_CHECKING:
     from img2loc.config.config import Config
-    from img2loc.core.protocols import Source
     from img2loc.data.recipes import Recipe
 
 app = typer.Typer(help="Train the baselines on photos of your own.", no_args_is_help=True)
 
-_Source = Annotated[
+Source = Annotated[
     str,
-    typer.Argument(
-        metavar="SOURCE",
-        help=(
-            "A CSV or Parquet file, a folder of geotagged photos, a recipe's name, or a TOML"
-            " recipe."
-        ),
-    ),
+    typer.Argument(metavar="SOURCE", help="A CSV or Parquet file, a folder, or a recipe."),
 ]
-_Out = Annotated[
-    Path,
-    typer.Option(metavar="DIR", help="Where to; run again, the same command goes on from there."),
+Out = Annotated[Path, typer.Option(metavar="DIR", help="The output folder.")]
+Encoder = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The image tower: an [encoder.NAME] table.")
 ]
-_Photos = Annotated[
-    Path | None, typer.Option(metavar="DIR", help="Where a table's photos lie, if not beside it.")
-]
-_Encoder = Annotated[
-    str | None, typer.Option(metavar="NAME", help="The [encoder.NAME] to train with.")
-]
-_Epochs = Annotated[int | None, typer.Option(metavar="N", help="How often each photo is seen.")]
-_Seed = Annotated[
-    int | None,
-    typer.Option(metavar="S", help="Another seed, another training; the same, the same."),
-]
-_Set = Annotated[
+Epochs = Annotated[int | None, typer.Option(metavar="N", help="The number of epochs.")]
+Seed = Annotated[int | None, typer.Option(metavar="S", help="The seed of all that is random.")]
+Values = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Any other key of the [train] table, as TOML writes it; may be repeated.",
-    ),
+    typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the [train] table; repeatable."),
 ]
 
 
 @app.command()
 def geoclip(
-    source: _Source,
-    out: _Out,
-    photos: _Photos = None,
-    encoder: _Encoder = None,
-    epochs: _Epochs = None,
-    seed: _Seed = None,
+    source: Source,
+    out: Out,
+    photos: TablePhotos = None,
+    encoder: Encoder = None,
+    epochs: Epochs = None,
+    seed: Seed = None,
     fraction: Annotated[
-        float | None, typer.Option(metavar="F", help="The share of the photos to train on.")
+        float | None, typer.Option(metavar="F", help="Train on this share of the photos.")
     ] = None,
     validation: Annotated[
         str | None,
-        typer.Option(
-            metavar="SHARE|CSV",
-            help="A share of the photos to hold back, or a CSV of others, to measure on.",
-        ),
+        typer.Option(metavar="SHARE|CSV", help="A share to hold out, or other photos."),
     ] = None,
-    values: _Set = None,
+    values: Values = None,
     config: ConfigFile = None,
 ) -> None:
     """Train GeoCLIP's head and location tower.
 
-    On an image tower's features, which are computed once. Killed, the same command goes on.
+    The image tower stays as it is, and its features are computed once. Run the same command again
+    to resume.
     """
     from img2loc.cli.progress import progress, waiting
     from img2loc.cli.system import toml
     from img2loc.config import factory
     from img2loc.training import geoclip as training
 
-    options = {
+    options: dict[str, Any] = {
         "encoder": encoder,
         "epochs": epochs,
         "seed": seed,
         "fraction": fraction,
-        "validation": _share(validation),
     }
+    options |= {"validation": _share(validation)}
     tables, settings = _settings("geoclip", options, values, config)
-    found = _photos_of(source, photos)
+    entries = _recipe(source, photos).source()
     with waiting(f"Loading the encoder {settings.encoder} …"):
         tower = factory.encoder(tables, settings.encoder)
     with progress("") as advance:
         history = training.train(
             settings,
             tower,
-            found,
+            entries,
             out,
             lambda what, done, total, remark: advance(done, total, remark or what),
         )
@@ -106,8 +85,7 @@ def geoclip(
         if name in last
     )
     typer.echo(
-        f"{out}: {last['epoch']} epochs, loss {history[0]['loss']:.3f} → {last['loss']:.3f};"
-        f" {measured}. "
+        f"{_trained(out, history)}; {measured}. "
         "As an encoder, in your img2loc.toml:\n"
         f'  [encoder.mine]\n  kind = "geoclip"\n  encoder = {toml(settings.encoder)}\n  weights ='
         f" {toml(str(out.resolve()))}\n"
@@ -119,21 +97,21 @@ def geoclip(
 
 @app.command()
 def streetclip(
-    source: _Source,
-    out: _Out,
-    photos: _Photos = None,
+    source: Source,
+    out: Out,
+    photos: TablePhotos = None,
     model: Annotated[
         str | None,
         typer.Option(metavar="MODEL", help="The CLIP to fine-tune: a folder or a hub id."),
     ] = None,
-    epochs: _Epochs = None,
-    seed: _Seed = None,
-    values: _Set = None,
+    epochs: Epochs = None,
+    seed: Seed = None,
+    values: Values = None,
     config: ConfigFile = None,
 ) -> None:
     """Fine-tune CLIP on captions of places, as StreetCLIP was.
 
-    The captions are of the photos' own places. Killed, the same command goes on.
+    The captions name each photo's place. Run the same command again to resume.
     """
     from img2loc.cli.progress import progress
     from img2loc.cli.system import toml
@@ -141,18 +119,16 @@ def streetclip(
     from img2loc.training import place_names
     from img2loc.training import streetclip as training
 
-    options = {"model": model, "epochs": epochs, "seed": seed}
+    options: dict[str, Any] = {"model": model, "epochs": epochs, "seed": seed}
     _, settings = _settings("streetclip", options, values, config)
-    recipe = _recipe(source)
+    recipe = _recipe(source, photos)
     if recipe.path is None or recipe.path.is_dir():
         raise SourceError(
             f"{source} is not a CSV or Parquet file. Training StreetCLIP needs one, with photo, lat"
             " and lon, and the places' names if known."
         )
     rows = list(
-        place_names.placed_photos(
-            recipe.path, photos or recipe.photos, recipe.columns, recipe.licenses
-        )
+        place_names.placed_photos(recipe.path, recipe.photos, recipe.columns, recipe.licenses)
     )
     total = settings.epochs * sum(isinstance(row, place_names.PlacedPhoto) for row in rows)
     with progress("photos", total) as advance:
@@ -164,10 +140,9 @@ def streetclip(
         if key.endswith("_accuracy")
     )
     typer.echo(
-        f"{out}: {last['epoch']} epochs, loss {history[0]['loss']:.3f} → {last['loss']:.3f}; the"
-        " nearest of a batch's captions "
-        f"was the photo's own: {measured}. {last['skipped']} rows were of no use,"
-        f" {last['unreadable']} photos cannot be read.\n"
+        f"{_trained(out, history)}; the nearest caption of its batch was the photo's own:"
+        f" {measured}. {last['skipped']} rows were skipped, {last['unreadable']} photos cannot be"
+        " read.\n"
         "As an encoder, in your img2loc.toml:\n"
         f'  [encoder.mine]\n  kind = "transformers"\n  model = {toml(str(out.resolve()))}',
         err=True,
@@ -177,7 +152,7 @@ def streetclip(
 def _settings(
     kind: str, options: dict[str, Any], values: list[str] | None, config: Path | None
 ) -> tuple["Config", Any]:
-    """The configuration, and the settings in its table [train.KIND] with the command line's over them."""
+    """The configuration, and the training's settings with the command line's over them."""
     from img2loc.config import registry
 
     tables = load_config(config)
@@ -196,7 +171,7 @@ def _settings(
 
 
 def _assigned(text: str) -> tuple[str, Any]:
-    """KEY=VALUE, the value as TOML writes it; what TOML cannot read is a text without its quotes."""
+    """The key and the value of KEY=VALUE; a value that TOML cannot read is text without quotes."""
     import tomllib
 
     from img2loc.core.errors import ConfigError
@@ -211,22 +186,16 @@ def _assigned(text: str) -> tuple[str, Any]:
 
 
 def _share(validation: str | None) -> float | str | None:
-    """A share, where it is a number; else the CSV that it names."""
     try:
         return None if validation is None else float(validation)
     except ValueError:
         return validation
 
 
-def _photos_of(name: str, photos: Path | None) -> "Source":
-    """The photographs that a name stands for. Raises SourceError where it stands for points."""
+def _recipe(name: str, photos: Path | None) -> "Recipe":
+    """The recipe of that name, of photographs. Raises SourceError where it is of something else."""
     from dataclasses import replace
 
-    recipe = _recipe(name)
-    return replace(recipe, photos=photos or recipe.photos).source()
-
-
-def _recipe(name: str) -> "Recipe":
     from img2loc.core.errors import SourceError
     from img2loc.data import recipes
 
@@ -236,7 +205,12 @@ def _recipe(name: str) -> "Recipe":
             f"The recipe {recipe.name!r} is of {recipe.of}. Training needs photographs whose place"
             " is known."
         )
-    return recipe
+    return replace(recipe, photos=photos or recipe.photos)
+
+
+def _trained(out: Path, history: list[dict[str, Any]]) -> str:
+    first, last = history[0], history[-1]
+    return f"{out}: {last['epoch']} epochs, loss {first['loss']:.3f} → {last['loss']:.3f}"
 
 
 def _say_skipped(out: Path) -> None:

@@ -187,7 +187,7 @@ def test_lmm_list_and_check(
     assert code == 0
     assert "parsed      48.8584, 2.2945" in out
     assert "321 in, 12 out; 0.0009" in out
-    assert "structured  taken" in out
+    assert "structured  accepted" in out
     assert len(chat.jpeg()) < 2000
     chat.script(fails(500))
     code, out, _ = run(monkeypatch, capsys, "lmm", "check", "gpt")

@@ -36,11 +36,9 @@ def render(
 
     `photos` is a folder of photographs to link, relative to `beside`, where the report will lie.
     """
-    from dataclasses import replace
-
     scored = []
     for name, run in runs:
-        outcomes = replace(of_run(run), name=name)
+        outcomes = of_run(run, name)
         scored.append(Scored(run, outcomes, score(outcomes, distance)))
     rows = table(scored)
     if form == "json":

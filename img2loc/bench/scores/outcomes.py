@@ -67,10 +67,10 @@ class Outcomes:
         return errors
 
 
-def of_run(run: Run) -> Outcomes:
+def of_run(run: Run, name: str = "") -> Outcomes:
     """The outcomes of a run folder. Raises SourceError where it has no photographs."""
     parts = [str(run.about[key]) for key in ("benchmark", "locator", "lmm") if run.about.get(key)]
-    return gather(", ".join(parts) or "run", run.truth, run.predictions, run.about)
+    return gather(name or ", ".join(parts) or "run", run.truth, run.predictions, run.about)
 
 
 def gather(
