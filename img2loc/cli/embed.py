@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from img2loc.cli.options import TablePhotos
-from img2loc.cli.settings import ConfigFile, load_config
+from img2loc.cli.settings import ConfigFile, checked_config
 
 
 def embed(
@@ -27,14 +27,13 @@ def embed(
     Run the same command again to resume.
     """
     from img2loc.cli.progress import progress, waiting
-    from img2loc.config import factory, registry
+    from img2loc.config import factory
     from img2loc.core.errors import SourceError
     from img2loc.encoders import embed_file
 
     if out.suffix != ".npy":
         raise SourceError(f"--out {out} should end in .npy.")
-    settings = load_config(config)
-    registry.check(settings)
+    settings = checked_config(config)
     inputs = embed_file.Inputs(source, photos, of)
     with waiting(f"Loading the encoder {encoder} …"):
         model = factory.encoder(settings, encoder)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from img2loc.cli.options import LocalOnly
-from img2loc.cli.settings import ConfigFile, load_config
+from img2loc.cli.settings import ConfigFile, checked_config
 
 app = typer.Typer(help="Look at the LMMs, and try one.", no_args_is_help=True)
 
@@ -15,12 +15,10 @@ app = typer.Typer(help="Look at the LMMs, and try one.", no_args_is_help=True)
 @app.command("list")
 def list_(config: ConfigFile = None) -> None:
     """List the LMMs: kind, model, and where photos go."""
-    from img2loc.config import registry
     from img2loc.config.plan import plan_lmm
     from img2loc.core.errors import Img2LocError
 
-    settings = load_config(config)
-    registry.check(settings)
+    settings = checked_config(config)
     for name in settings.names("lmm"):
         table = settings.table("lmm", name)
         try:
@@ -42,7 +40,7 @@ def check(
     Also prints the time, the cost, and whether structured output works.
     """
     from img2loc.cli.progress import waiting
-    from img2loc.config import factory, registry
+    from img2loc.config import factory
     from img2loc.config.plan import plan_lmm
     from img2loc.core.images import tiny_jpeg
     from img2loc.core.protocols import Structured
@@ -51,8 +49,7 @@ def check(
     from img2loc.lmm.parse.reply import parse_location
     from img2loc.lmm.prompts import Template
 
-    settings = load_config(config)
-    registry.check(settings)
+    settings = checked_config(config)
     planned = plan_lmm(settings, name)
     if local_only:
         planned.require_local()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from img2loc.cli.options import TablePhotos
-from img2loc.cli.settings import ConfigFile, load_config
+from img2loc.cli.settings import ConfigFile, checked_config
 
 if TYPE_CHECKING:
     from img2loc.config.config import Config
@@ -155,8 +155,7 @@ def _settings(
     """The configuration, and the training's settings with the command line's over them."""
     from img2loc.config import registry
 
-    tables = load_config(config)
-    registry.check(tables)
+    tables = checked_config(config)
     given = {key: value for key, value in options.items() if value is not None}
     for key, value in map(_assigned, values or ()):
         if key in given:
