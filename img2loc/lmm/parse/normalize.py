@@ -1,25 +1,23 @@
-"""A reply as an LMM wrote it → plain text with one way of writing signs, quotes, degrees, digits and spaces."""
+"""An LMM's reply → plain text with one spelling of signs, quotes, degrees, digits and spaces."""
 
 import html
 import re
 import unicodedata
 
 _LIMIT = 40_000
-"""Characters that are read: longer replies keep their beginning and their end, where answers stand."""
+"""Characters: longer replies keep their beginning and their end, where answers stand."""
 
 _CHARACTERS = str.maketrans(
     {
-        **dict.fromkeys(
-            "\ufe63\uff0d", "\u2212"
-        ),  # minus signs, kept apart until they are joined to their number
+        # minus signs, kept apart from hyphens until they are joined to their number
+        **dict.fromkeys("\ufe63\uff0d", "\u2212"),
         **dict.fromkeys("\u2010\u2011\u2013", "-"),
         **dict.fromkeys("\u2014\u2015", ":"),  # a long dash introduces, it does not negate
         **dict.fromkeys("º˚ᵒ度도", "°"),
         **dict.fromkeys("′’‘ʹ´ʼ分", "'"),
         **dict.fromkeys("″“”ʺ„秒", '"'),
         **dict.fromkeys("、،", ","),
-        **dict.fromkeys("。", "."),
-        "٫": ".",
+        **dict.fromkeys("。٫", "."),
         **dict.fromkeys("\u00a0\u2007\u2009\u200a\u202f\u3000\t", " "),
         **dict.fromkeys("\u200b\u200e\u200f\u2060\ufeff", ""),
         **dict.fromkeys("*`", " "),
@@ -53,12 +51,12 @@ _REWRITES = [
         (r"(?m)^ *- +(\d[\d.]*) *, *- +(?=\d)", 0, r"-\1, -"),
         (r"(?<=[:=(]) *- +(?=\d)", 0, " -"),
         (r"(?<=° [NSEW])-(?=\d)|(?<=°[NSEW])-(?=\d)", 0, " "),
-        # What is written like a coordinate and is none: errors, datums, ranges
+        # What looks like a coordinate: errors, datums, ranges
         (r"\(?(?:±|\+/-|\+-) ?\d+(?:\.\d+)? ?(?:°|degrees?\b|km\b|m\b)? ?\)?", re.IGNORECASE, " "),
         (r"\b(?:WGS ?-?84|EPSG:? ?4326)\b", re.IGNORECASE, ""),
         (rf"\b(?:between|from) +{_ANGLE} +(?:and|to) +{_ANGLE}(?![\d.])", re.IGNORECASE, " "),
         (
-            rf"(?<![\d.]){_ANGLE} *(?:\bto\b|\bthrough\b|\.\.+) *{_ANGLE}(?![\d.])",
+            rf"(?<![\d.]){_ANGLE} *(?:\b(?:to|through)\b|\.\.+) *{_ANGLE}(?![\d.])",
             re.IGNORECASE,
             " ",
         ),
@@ -68,15 +66,11 @@ _REWRITES = [
 
 
 def normalize(text: str) -> str:
-    """One notation for what can be written in many; markup, thoughts and ranges are gone.
-
-    Takes any text.
-    """
+    """One spelling for what can be written in many; markup, thoughts and ranges are removed."""
     if len(text) > _LIMIT:
         text = f"{text[: _LIMIT // 2]}\n{text[-_LIMIT // 2 :]}"
-    text = _ENTITY.sub(
-        lambda entity: html.unescape(entity[0]), text.replace("\\u00b0", "°")
-    ).translate(_CHARACTERS)
+    text = _ENTITY.sub(lambda entity: html.unescape(entity[0]), text.replace("\\u00b0", "°"))
+    text = text.translate(_CHARACTERS)
     if not text.isascii():
         text = "".join(map(_plain, text))
     for pattern, replacement in _REWRITES:
