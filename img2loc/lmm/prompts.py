@@ -57,18 +57,18 @@ class Template:
             ) from error
 
     @property
-    def ends(self) -> set[str]:
+    def sides(self) -> set[str]:
         """Which ends of the gallery it shows: "nearest", "farthest", both or neither."""
         return {name.removesuffix("_places") for name in self.variables}
 
     def require(self, given: Collection[str]) -> None:
         """Raise PromptError unless the template shows exactly the ends ("nearest", "farthest") that it will get."""
-        if missing := sorted(self.ends - set(given)):
+        if missing := sorted(self.sides - set(given)):
             raise PromptError(
                 f"The prompt {self.name!r} names ${missing[0]}, which this locator does not give"
                 f" it. Choose another prompt, or set {missing[0]} above 0."
             )
-        if unused := sorted(set(given) - self.ends):
+        if unused := sorted(set(given) - self.sides):
             raise PromptError(
                 f"The prompt {self.name!r} does not name ${unused[0]}, which this locator searches"
                 f" for. Choose another prompt, or set {unused[0]} = 0."
@@ -76,11 +76,11 @@ class Template:
 
     def fill(self, photo: Photo, neighbours: Neighbours) -> Prompt:
         """The prompt for a photograph; each list as `(lat, lon)` pairs in decimal degrees, best first."""
-        ends = {"nearest": neighbours.nearest, "farthest": neighbours.farthest}
+        sides = {"nearest": neighbours.nearest, "farthest": neighbours.farthest}
         words = {}
         for name in self.variables:
             write = with_places if name.endswith("_places") else coordinates
-            words[name] = write(ends[name.removesuffix("_places")])
+            words[name] = write(sides[name.removesuffix("_places")])
         return Prompt(self._template.substitute(words), photo)
 
 

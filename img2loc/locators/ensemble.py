@@ -1,4 +1,4 @@
-"""Several prompts, several candidates, one answer: the ensemble of G3 (Jia et al., NeurIPS 2024) over Img2Loc's prompts."""
+"""Several prompts, several candidates, one answer: G3's ensemble (Jia et al., NeurIPS 2024)."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from img2loc.core.errors import ConfigError, PromptError
-from img2loc.core.geo import Array, degrees, densest, spread_km
+from img2loc.core.geo import Array, degrees, densest
 from img2loc.core.protocols import LMM, Encoder, Verifier
 from img2loc.core.types import (
     Guess,
@@ -22,12 +22,12 @@ from img2loc.core.types import (
 from img2loc.gallery.gallery import Gallery
 from img2loc.gallery.retriever import Exclusions, Retriever
 from img2loc.lmm.prompts import Template
-from img2loc.locators.lmm_stream import Question, Stream, ask, location_in, outcome
-from img2loc.locators.radius import FEWEST, FINEST_KM, SHARE, weights
+from img2loc.locators.lmm_stream import Question, Stream, location_in, outcome, stream_guesses
+from img2loc.locators.radius import radius_km, weights
 
 
 class Ensemble:
-    """Asks `samples` times for each number of neighbours in `counts` (0 is zero-shot), and chooses among the candidates.
+    """Asks `samples` times with each number of neighbours in `counts` (0: zero-shot) and chooses.
 
     Candidates are the replies and the `retrieved` nearest coordinates. `choose` is "agreement" (the
     candidate in the densest place; each reply counts 1, the retrieved ones 1 together, shared by
@@ -64,7 +64,7 @@ class Ensemble:
                 " as geoclip."
             )
         zeroshot_prompt.require([])
-        if max(counts) and "nearest" not in prompt.ends:
+        if max(counts) and "nearest" not in prompt.sides:
             raise PromptError(
                 f"The prompt {prompt.name!r} shows no nearest neighbours. Choose another, or set"
                 " counts = [0]."
@@ -77,72 +77,44 @@ class Ensemble:
 
     def locate(self, photos: Iterable[PhotoLike]) -> Iterator[Guess]:
         """One guess for each photo, in order."""
-        return ask(self._lmm, self._asked(photos), self._decide)
+        return stream_guesses(self._lmm, self._questions(photos), self._decide)
 
-    def _asked(self, photos: Iterable[PhotoLike]) -> Stream:
-        most = max(max(self._counts), self._retrieved)
-        for photo, found in self._retriever.neighbours(as_photos(photos), most, max(self._counts)):
-            if isinstance(found, Rejected):
-                yield photo, found
+    def _questions(self, photos: Iterable[PhotoLike]) -> Stream:
+        shown = max(self._counts)
+        nearest = max(shown, self._retrieved)
+        for photo, hits in self._retriever.neighbours(as_photos(photos), nearest, shown):
+            if isinstance(hits, Rejected):
+                yield photo, hits
                 continue
             prompts: list[Prompt] = []
             for count in self._counts:
                 template = self._prompt if count else self._zeroshot_prompt
-                shown = Neighbours(found.nearest[:count], found.farthest[:count])
-                asked = template.fill(photo, shown)
-                prompts += [replace(asked, sample=sample) for sample in range(self._samples)]
-            yield Question(photo, found, tuple(prompts))
+                prompt = template.fill(
+                    photo, Neighbours(hits.nearest[:count], hits.farthest[:count])
+                )
+                prompts += [replace(prompt, sample=sample) for sample in range(self._samples)]
+            yield Question(photo, hits, tuple(prompts))
 
     def _decide(self, question: Question, replies: list[Reply]) -> Guess:
-        words = tuple(prompt.text for prompt in question.prompts)
         answers = [location for reply in replies if (location := location_in(reply)) is not None]
         if not answers:
-            status, detail = outcome(replies[0], None)
-            return Guess(
-                question.photo,
-                status,
-                None,
-                None,
-                question.neighbours,
-                words,
-                tuple(replies),
-                detail,
-            )
+            return question.guess(replies, *outcome(replies[0], None))
         retrieved = question.neighbours.nearest[: self._retrieved]
         candidates = [*answers, *(entry.location for entry in retrieved)]
-        shares = np.concatenate(
-            [np.ones(len(answers)), weights(retrieved) if retrieved else np.empty(0)]
-        )
+        shares = np.concatenate([np.ones(len(answers)), weights(retrieved)])
         chosen = self._chosen(question, candidates, shares)
-        points = degrees(candidates)
-        enough = len(candidates) >= FEWEST
-        radius = (
-            round(max(FINEST_KM, spread_km(candidates[chosen], points, shares, SHARE)), 1)
-            if enough
-            else None
-        )
-        kind = "a reply" if chosen < len(answers) else "a neighbour's place"
-        how = (
-            f"{kind}, by {self._choose} among {len(answers)} of {len(replies)} replies and"
+        source = "a reply" if chosen < len(answers) else "a neighbour's place"
+        detail = (
+            f"{source}, by {self._choose} among {len(answers)} of {len(replies)} replies and"
             f" {len(retrieved)} neighbours"
         )
-        return Guess(
-            question.photo,
-            "located",
-            candidates[chosen],
-            radius,
-            question.neighbours,
-            words,
-            tuple(replies),
-            how,
-        )
+        radius = radius_km(candidates[chosen], degrees(candidates), shares)
+        return question.guess(replies, "located", detail, candidates[chosen], radius)
 
     def _chosen(self, question: Question, candidates: Sequence[Location], shares: Array) -> int:
-        if self._choose == "agreement" or self._verifier is None:
-            return densest(degrees(candidates), shares, self._bandwidth_km)
-        (image,) = self._verifier.encode([question.photo])
-        if isinstance(
-            image, Rejected
-        ):  # It was readable for the gallery's encoder; agreement is what is left.
-            return densest(degrees(candidates), shares, self._bandwidth_km)
-        return int(np.argmax(self._verifier.encode_points(candidates) @ image))
+        if self._choose == "verify" and self._verifier is not None:
+            (image,) = self._verifier.encode([question.photo])
+            if not isinstance(image, Rejected):
+                return int(np.argmax(self._verifier.encode_points(candidates) @ image))
+            # It was readable for the gallery's encoder; agreement decides.
+        return densest(degrees(candidates), shares, self._bandwidth_km)

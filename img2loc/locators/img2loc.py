@@ -1,4 +1,4 @@
-"""Img2Loc: nearest and farthest neighbours in the prompt of an LMM (Zhou et al., SIGIR 2024, arXiv 2403.19584)."""
+"""Img2Loc: nearest and farthest neighbours in an LMM's prompt (SIGIR 2024, arXiv 2403.19584)."""
 
 from collections.abc import Iterable, Iterator
 
@@ -8,16 +8,16 @@ from img2loc.core.types import Guess, Neighbours, PhotoLike, Rejected, as_photos
 from img2loc.gallery.gallery import Gallery
 from img2loc.gallery.retriever import Exclusions, Retriever
 from img2loc.lmm.prompts import Template
-from img2loc.locators.lmm_stream import Question, Stream, ask, by_the_reply
-from img2loc.locators.radius import EVIDENCE
+from img2loc.locators.lmm_stream import Question, Stream, single_reply, stream_guesses
+from img2loc.locators.radius import NEIGHBOURS
 
 
 class Img2Loc:
-    """Retrieval-augmented prompting: the LMM sees the photograph, and the coordinates of both ends of the gallery.
+    """The LMM sees the photograph, and the coordinates of its nearest and farthest neighbours.
 
     `nearest` and `farthest` are 16 each by default, as in the authors' released code; the paper
     gives no numbers. The radius is how far the 16 nearest neighbours scatter around the LMM's
-    answer. Raises PromptError unless the prompt names exactly the ends that are searched.
+    answer. Raises PromptError unless the prompt shows exactly what is searched for.
     """
 
     def __init__(
@@ -34,9 +34,7 @@ class Img2Loc:
             raise ConfigError(
                 f"nearest is {nearest} and farthest {farthest}; neither may be below 0."
             )
-        prompt.require(
-            [end for end, count in (("nearest", nearest), ("farthest", farthest)) if count]
-        )
+        prompt.require({name for name, k in (("nearest", nearest), ("farthest", farthest)) if k})
         self._retriever = Retriever(encoder, gallery, exclusions)
         self._prompt = prompt
         self._lmm = lmm
@@ -45,13 +43,13 @@ class Img2Loc:
 
     def locate(self, photos: Iterable[PhotoLike]) -> Iterator[Guess]:
         """One guess for each photo, in order."""
-        return ask(self._lmm, self._asked(photos), by_the_reply)
+        return stream_guesses(self._lmm, self._questions(photos), single_reply)
 
-    def _asked(self, photos: Iterable[PhotoLike]) -> Stream:
-        most = max(self._nearest, EVIDENCE)
-        for photo, found in self._retriever.neighbours(as_photos(photos), most, self._farthest):
-            if isinstance(found, Rejected):
-                yield photo, found
+    def _questions(self, photos: Iterable[PhotoLike]) -> Stream:
+        nearest = max(self._nearest, NEIGHBOURS)
+        for photo, hits in self._retriever.neighbours(as_photos(photos), nearest, self._farthest):
+            if isinstance(hits, Rejected):
+                yield photo, hits
             else:
-                shown = Neighbours(found.nearest[: self._nearest], found.farthest)
-                yield Question(photo, shown, (self._prompt.fill(photo, shown),), found.nearest)
+                shown = Neighbours(hits.nearest[: self._nearest], hits.farthest)
+                yield Question(photo, shown, (self._prompt.fill(photo, shown),), hits.nearest)

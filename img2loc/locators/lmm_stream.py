@@ -1,4 +1,4 @@
-"""What every locator that asks an LMM shares: prompts out, replies in, each guess in its photograph's place."""
+"""Prompts → an LMM → guesses, in order: what every locator that asks an LMM shares."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +19,7 @@ from img2loc.core.types import (
     Reply,
 )
 from img2loc.lmm.parse.reply import parse_location, refuses
-from img2loc.locators.radius import radius_km
+from img2loc.locators.radius import neighbours_radius_km
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,60 +29,74 @@ class Question:
     photo: Photo
     neighbours: Neighbours
     prompts: tuple[Prompt, ...]
-    evidence: tuple[Neighbour, ...] = ()
-    """The nearest neighbours that the radius is measured over; more than are shown, where few are."""
+    radius_neighbours: tuple[Neighbour, ...] = ()
+    """The nearest neighbours that the radius is measured over; can be more than are shown."""
+
+    def guess(
+        self,
+        replies: Iterable[Reply],
+        status: GuessStatus,
+        detail: str,
+        location: Location | None = None,
+        radius_km: float | None = None,
+    ) -> Guess:
+        """The guess, with what was asked and replied."""
+        texts = tuple(prompt.text for prompt in self.prompts)
+        return Guess(
+            self.photo, status, location, radius_km, self.neighbours, texts, tuple(replies), detail
+        )
 
 
-_PATIENCE = 64
+_MAX_UNREADABLE = 64
 Stream = Iterable[Question | tuple[Photo, Rejected]]
 Decide = Callable[[Question, list[Reply]], Guess]
 
 
-def ask(lmm: LMM, stream: Stream, decide: Decide) -> Iterator[Guess]:
-    """One guess for each photograph, in order; photographs without a question pass the LMM by.
+def stream_guesses(lmm: LMM, stream: Stream, decide: Decide) -> Iterator[Guess]:
+    """One guess for each photograph, in order; unreadable photographs are not sent to the LMM.
 
     The prompts of all photographs go to the LMM as one stream, so that its window of requests stays
-    full; it is broken off only for a long run of unreadable photographs, which would otherwise be
-    held back until the next reply. Raises BackendError for an LMM that does not give one reply for
-    each prompt.
+    full. A long run of unreadable photographs ends that stream and begins another, as their guesses
+    would be held back until the next reply. Raises BackendError for an LMM that does not give one
+    reply for each prompt.
     """
     upcoming = iter(stream)
-    for asked in upcoming:
-        if isinstance(asked, Question):
-            yield from _burst(lmm, chain([asked], upcoming), decide)
+    for entry in upcoming:
+        if isinstance(entry, Question):
+            yield from _one_stream(lmm, chain([entry], upcoming), decide)
         else:
-            yield _unreadable(*asked)
+            yield _unreadable(*entry)
 
 
-def _burst(lmm: LMM, stream: Stream, decide: Decide) -> Iterator[Guess]:
-    waiting: deque[Question | tuple[Photo, Rejected]] = deque()
+def _one_stream(lmm: LMM, stream: Stream, decide: Decide) -> Iterator[Guess]:
+    pending: deque[Question | tuple[Photo, Rejected]] = deque()
 
     def prompts() -> Iterator[Prompt]:
-        rejected = 0
-        for asked in stream:
-            waiting.append(asked)
-            if isinstance(asked, Question):
-                rejected = 0
-                yield from asked.prompts
-            elif (rejected := rejected + 1) == _PATIENCE:
+        unreadable = 0
+        for entry in stream:
+            pending.append(entry)
+            if isinstance(entry, Question):
+                unreadable = 0
+                yield from entry.prompts
+            elif (unreadable := unreadable + 1) == _MAX_UNREADABLE:
                 return
 
-    gathered: list[Reply] = []
+    replies: list[Reply] = []
     for reply in lmm.ask(prompts()):
-        while not isinstance(question := waiting[0] if waiting else None, Question):
-            if question is None:
-                raise _miscounted(lmm, "more")
-            waiting.popleft()
-            yield _unreadable(*question)
-        gathered.append(replace(reply, key=_key(question.prompts[len(gathered)])))
-        if len(gathered) == len(question.prompts):
-            waiting.popleft()
-            yield decide(question, gathered)
-            gathered = []
-    for left in waiting:
-        if isinstance(left, Question):
+        while pending and not isinstance(pending[0], Question):
+            yield _unreadable(*pending.popleft())
+        if not pending:
+            raise _miscounted(lmm, "more")
+        question = pending[0]
+        replies.append(replace(reply, key=_key(question.prompts[len(replies)])))
+        if len(replies) == len(question.prompts):
+            pending.popleft()
+            yield decide(question, replies)
+            replies = []
+    for entry in pending:
+        if isinstance(entry, Question):
             raise _miscounted(lmm, "fewer")
-        yield _unreadable(*left)
+        yield _unreadable(*entry)
 
 
 def _miscounted(lmm: LMM, than: str) -> BackendError:
@@ -95,9 +109,7 @@ def _miscounted(lmm: LMM, than: str) -> BackendError:
 def _key(prompt: Prompt) -> str:
     try:
         return prompt.key()
-    except (
-        UnreadablePhoto
-    ):  # It vanished while the LMM looked at it; its reply was paid for all the same.
+    except UnreadablePhoto:  # It vanished meanwhile; its reply was paid for all the same.
         return ""
 
 
@@ -105,20 +117,19 @@ def _unreadable(photo: Photo, rejected: Rejected) -> Guess:
     return Guess(photo, "unreadable", detail=rejected.reason)
 
 
-def by_the_reply(question: Question, replies: list[Reply]) -> Guess:
-    """The guess that the one reply to a question amounts to."""
-    (reply,) = replies
-    location = location_in(reply)
-    status, detail = outcome(reply, location)
-    radius = radius_km(location, question.evidence) if location else None
-    words = tuple(prompt.text for prompt in question.prompts)
-    return Guess(
-        question.photo, status, location, radius, question.neighbours, words, (reply,), detail
-    )
+def single_reply(question: Question, replies: list[Reply]) -> Guess:
+    """The guess by the one reply to a question."""
+    location = location_in(replies[0])
+    status, detail = outcome(replies[0], location)
+    radius = neighbours_radius_km(location, question.radius_neighbours) if location else None
+    return question.guess(replies, status, detail, location, radius)
 
 
 def location_in(reply: Reply) -> Location | None:
-    """The coordinates that a reply settles on; of one that was cut off, the last word may be half a number."""
+    """The coordinates that a reply settles on; None for a refusal or a failure.
+
+    Where a reply was cut off, its last word is not read: it may be half a number.
+    """
     if reply.status == "truncated":
         return parse_location((reply.text.rsplit(maxsplit=1) or [""])[0])
     return parse_location(reply.text) if reply.status == "answered" else None

@@ -1,4 +1,4 @@
-"""What a set of neighbours says about a place: how much each counts, and how far they scatter around an answer."""
+"""The radius of a guess: how far neighbours or candidates scatter around the answer."""
 
 from collections.abc import Sequence
 
@@ -8,29 +8,35 @@ from img2loc.core.geo import Array, degrees, spread_km
 from img2loc.core.types import Location, Neighbour
 
 TEMPERATURE = 0.05
-"""A neighbour's weight falls by e for each 0.05 of cosine similarity that it is behind the first."""
-SHARE = 0.68
-"""The radius holds this share of the neighbours' weight: one standard deviation's worth."""
-EVIDENCE, FEWEST = 16, 3
-"""Neighbours that a radius is measured over, however few are shown or decide; and fewer than which it would say nothing."""
-FINEST_KM = 1.0
-"""No radius is given finer than the literature's street level: gallery coordinates are no better."""
+"""Each 0.05 of cosine similarity behind the nearest divides a neighbour's weight by e."""
+NEIGHBOURS = 16
+"""Neighbours that a radius is measured over, however few are shown or decide."""
+_SHARE = 0.68
+"""The radius holds this share of the weight: one standard deviation's worth."""
+_MIN_POINTS = 3
+_MIN_KM = 1.0
+"""The literature's street level: gallery coordinates are no finer."""
 
 
-def weights(neighbours: Sequence[Neighbour], temperature: float = TEMPERATURE) -> Array:
+def weights(neighbours: Sequence[Neighbour]) -> Array:
     """The neighbours' weights, which sum to 1: a softmax of their similarities."""
     similarity = np.array([neighbour.similarity for neighbour in neighbours])
-    raw = np.exp((similarity - similarity.max()) / temperature)
+    raw = np.exp((similarity - similarity.max(initial=-1.0)) / TEMPERATURE)
     return np.asarray(raw / raw.sum(), dtype=np.float64)
 
 
-def radius_km(answer: Location, neighbours: Sequence[Neighbour]) -> float | None:
-    """How far around an answer one must go to hold 68 % of the neighbours' weight; None for fewer than three.
+def radius_km(answer: Location, points: Array, weights: Array) -> float | None:
+    """The radius around an answer that holds 68 % of the points' weight; None for fewer than three.
 
-    This is how far the evidence scatters, not a promise: a photograph whose place the gallery does
-    not hold can have neighbours that agree on a wrong one.
+    It measures scatter and guarantees nothing: a photograph whose place the gallery does not hold
+    can have neighbours that agree on a wrong one. `points` are (lat, lon) rows in degrees.
     """
-    if len(neighbours) < FEWEST:
+    if len(points) < _MIN_POINTS:
         return None
+    return round(max(_MIN_KM, spread_km(answer, points, weights, _SHARE)), 1)
+
+
+def neighbours_radius_km(answer: Location, neighbours: Sequence[Neighbour]) -> float | None:
+    """The radius by a photograph's neighbours, weighted by similarity."""
     points = degrees([neighbour.location for neighbour in neighbours])
-    return round(max(FINEST_KM, spread_km(answer, points, weights(neighbours), SHARE)), 1)
+    return radius_km(answer, points, weights(neighbours))

@@ -6,10 +6,10 @@ from typing import Literal
 from img2loc.core.errors import ConfigError, GalleryError
 from img2loc.core.geo import degrees, densest
 from img2loc.core.protocols import Encoder
-from img2loc.core.types import Guess, Neighbours, PhotoLike, Rejected, as_photos
+from img2loc.core.types import Guess, Neighbour, Neighbours, Photo, PhotoLike, Rejected, as_photos
 from img2loc.gallery.gallery import Gallery
 from img2loc.gallery.retriever import Exclusions, Retriever
-from img2loc.locators.radius import EVIDENCE, radius_km, weights
+from img2loc.locators.radius import NEIGHBOURS, neighbours_radius_km, weights
 
 
 class Retrieval:
@@ -46,29 +46,23 @@ class Retrieval:
 
     def locate(self, photos: Iterable[PhotoLike]) -> Iterator[Guess]:
         """One guess for each photo, in order."""
-        for photo, found in self._retriever.neighbours(
-            as_photos(photos), max(self._nearest, EVIDENCE)
-        ):
-            if isinstance(found, Rejected):
-                yield Guess(photo, "unreadable", detail=found.reason)
-                continue
-            entries = found.nearest[: self._nearest]
-            if not entries:
-                yield Guess(
-                    photo, "failed", detail="every row of the gallery is excluded for this photo"
-                )
-                continue
-            chosen, how = 0, f"the nearest of {len(entries)} neighbours"
-            if self._decide == "mode":
-                points = degrees([entry.location for entry in entries])
-                chosen = densest(points, weights(entries), self._bandwidth_km)
-                how = f"the densest place among {len(entries)} neighbours"
-            answer = entries[chosen].location
-            yield Guess(
-                photo,
-                "located",
-                answer,
-                radius_km(answer, found.nearest),
-                Neighbours(entries),
-                detail=how,
-            )
+        k = max(self._nearest, NEIGHBOURS)
+        for photo, hits in self._retriever.neighbours(as_photos(photos), k):
+            if isinstance(hits, Rejected):
+                yield Guess(photo, "unreadable", detail=hits.reason)
+            elif not hits.nearest:
+                detail = "every row of the gallery is excluded for this photo"
+                yield Guess(photo, "failed", detail=detail)
+            else:
+                yield self._guess(photo, hits.nearest)
+
+    def _guess(self, photo: Photo, hits: tuple[Neighbour, ...]) -> Guess:
+        entries = hits[: self._nearest]
+        chosen, detail = 0, f"the nearest of {len(entries)} neighbours"
+        if self._decide == "mode":
+            points = degrees([entry.location for entry in entries])
+            chosen = densest(points, weights(entries), self._bandwidth_km)
+            detail = f"the densest place among {len(entries)} neighbours"
+        answer = entries[chosen].location
+        radius = neighbours_radius_km(answer, hits)
+        return Guess(photo, "located", answer, radius, Neighbours(entries), detail=detail)

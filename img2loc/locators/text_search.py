@@ -1,4 +1,4 @@
-"""Words in place of a photograph: where on Earth a text points to, as GeoCLIP (NeurIPS 2023) shows by example."""
+"""A text → the gallery entries and the regions of Earth that fit it (as GeoCLIP, NeurIPS 2023)."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,11 +13,12 @@ from img2loc.core.types import Embeddings, Neighbour
 from img2loc.gallery.gallery import Gallery
 
 CELL_DEGREES = 5.0
+_ORIGIN = np.array([90.0, 180.0])
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """What a text points to: the most similar entries, and the whole gallery's probability by cell of the globe.
+    """The entries most similar to a text, and the gallery's probability by cell of the globe.
 
     `density` has rows of (latitude, longitude, probability), degrees at the cell's centre, cells of
     5° × 5°, densest first; it sums to 1 and leaves empty cells out. It is None for an encoder
@@ -32,14 +33,13 @@ class Ranking:
 class TextSearch:
     """Ranks a gallery by texts.
 
-    Raises ConfigError for an encoder that reads none, WrongEncoder for another gallery's.
+    Raises ConfigError for an encoder without a text tower, WrongEncoder for another's gallery.
     """
 
     def __init__(self, encoder: Encoder, gallery: Gallery) -> None:
         if not hasattr(encoder, "encode_texts"):
             raise ConfigError(
-                f"{encoder.name!r} reads no text. Choose a gallery by geoclip or another CLIP"
-                " model."
+                f"{encoder.name!r} has no text tower. Choose a gallery by geoclip or a CLIP model."
             )
         gallery.require(encoder.name)
         self._encoder = cast(TextEncoder, encoder)
@@ -50,20 +50,18 @@ class TextSearch:
         """One ranking for each text, in order."""
         for text in texts:
             (query,) = self._encoder.encode_texts([text])
-            found = self._gallery.search(query, k, scale=self._scale)
-            known = self._scale is not None and self._gallery.index.exact
-            yield Ranking(text, found.nearest, self._density(query[None]) if known else None)
+            hits = self._gallery.search(query, k, scale=self._scale)
+            yield Ranking(text, hits.nearest, self._density(query[None]))
 
-    def _density(self, query: Embeddings) -> Array:
-        scores = (self._scale or 0.0) * self._gallery.similarities(query)[0].astype(np.float64)
+    def _density(self, query: Embeddings) -> Array | None:
+        if self._scale is None or not self._gallery.index.exact:
+            return None
+        scores = self._scale * self._gallery.similarities(query)[0].astype(np.float64)
         share = np.exp(scores - scores.max())
-        cells = np.floor(
-            (self._gallery.metadata.locations() + np.array([90.0, 180.0])) / CELL_DEGREES
-        ).astype(np.int64)
-        cells = np.minimum(
-            cells, (180 // CELL_DEGREES - 1, 360 // CELL_DEGREES - 1)
-        )  # The pole and the antimeridian.
+        cells = (self._gallery.metadata.locations() + _ORIGIN) // CELL_DEGREES
+        # The pole and the antimeridian belong to the last cells.
+        cells = np.minimum(cells, (180 // CELL_DEGREES - 1, 360 // CELL_DEGREES - 1))
         unique, members = np.unique(cells, axis=0, return_inverse=True)
         mass = np.bincount(members.ravel(), share / share.sum())
-        rows = np.column_stack([(unique + 0.5) * CELL_DEGREES - np.array([90.0, 180.0]), mass])
+        rows = np.column_stack([(unique + 0.5) * CELL_DEGREES - _ORIGIN, mass])
         return rows[np.argsort(-mass, kind="stable")]

@@ -6,11 +6,11 @@ from img2loc.core.errors import UnreadablePhoto
 from img2loc.core.protocols import LMM
 from img2loc.core.types import Guess, Neighbours, PhotoLike, Rejected, as_photos
 from img2loc.lmm.prompts import Template
-from img2loc.locators.lmm_stream import Question, Stream, ask, by_the_reply
+from img2loc.locators.lmm_stream import Question, Stream, single_reply, stream_guesses
 
 
 class Zeroshot:
-    """Asks the LMM without neighbours; there is no evidence to measure a radius by, so it gives none."""
+    """Asks the LMM without neighbours; so a guess has no radius."""
 
     def __init__(self, prompt: Template, lmm: LMM) -> None:
         prompt.require([])
@@ -19,9 +19,9 @@ class Zeroshot:
 
     def locate(self, photos: Iterable[PhotoLike]) -> Iterator[Guess]:
         """One guess for each photo, in order."""
-        return ask(self._lmm, self._asked(photos), by_the_reply)
+        return stream_guesses(self._lmm, self._questions(photos), single_reply)
 
-    def _asked(self, photos: Iterable[PhotoLike]) -> Stream:
+    def _questions(self, photos: Iterable[PhotoLike]) -> Stream:
         for photo in as_photos(photos):
             try:
                 photo.image(64)

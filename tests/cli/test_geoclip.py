@@ -119,7 +119,7 @@ def test_texts_rank_the_gallery(configured: Path, run: Cli, make_photo: MakePhot
     code, _, err = run("ask", "--text", "x", "--locator", "zeroshot")
     assert (code, "searches no gallery" in err) == (1, True)
     code, _, err = run("ask", "--text", "x", "--locator", "retrieval", "--gallery", "starter")
-    assert (code, "reads no text" in err) == (1, True)
+    assert (code, "has no text tower" in err) == (1, True)
 
 
 def test_points_are_embedded_by_the_location_tower(configured: Path, run: Cli) -> None:
