@@ -1,4 +1,4 @@
-"""Replies that were paid for once: an SQLite file, found by what was asked of whom, safe with several processes at once."""
+"""A cache of an LMM's replies in an SQLite file, which several processes may share."""
 
 import hashlib
 import json
@@ -19,12 +19,11 @@ from img2loc.lmm.concurrent import Concurrent, in_flight, only_reply
 
 
 class Cached:
-    """An LMM whose replies are kept, and given again to the same prompt with the same photograph.
+    """An LMM whose replies are stored, and given again to the same prompt and photograph.
 
     `identity` is everything else that the reply depends on: model, endpoint, sampling. Replies are
-    stored the moment they come, so that a killed run has lost none; what failed is asked again. A
-    kept reply costs 0 US dollars: it was paid for before. Raises ConfigError where the file cannot
-    be used.
+    stored as they come, so that a killed run loses none; failures are not stored. A stored reply
+    costs 0 US dollars: it was paid for before. Raises ConfigError where the file cannot be used.
     """
 
     def __init__(self, lmm: LMM, identity: Mapping[str, Any], file: Path) -> None:
@@ -50,7 +49,7 @@ class Cached:
             ) from error
 
     def ask(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
-        """One reply for each prompt, in order: kept ones at once, the others by the LMM."""
+        """One reply for each prompt, in order: stored, or by the LMM."""
         if isinstance(self._lmm, Concurrent):
             return in_flight(self._prepare, self._answer, prompts, self._lmm.concurrency)
         return self._one_by_one(prompts)
@@ -60,25 +59,22 @@ class Cached:
         self._store.close()
 
     def _prepare(self, prompt: Prompt) -> tuple[str, Any]:
-        """The key, and the reply that is kept or what the LMM prepares."""
+        """The key, and the stored reply or what the LMM prepares."""
         assert isinstance(self._lmm, Concurrent)
         key = self._key(prompt)
         return key, self._get(key) or self._lmm.prepare(prompt)
 
     def _answer(self, prompt: Prompt, prepared: tuple[str, Any]) -> Reply:
         assert isinstance(self._lmm, Concurrent)
-        key, found = prepared
-        return (
-            found if isinstance(found, Reply) else self._put(key, self._lmm.answer(prompt, found))
-        )
+        key, ready = prepared
+        if isinstance(ready, Reply):
+            return ready
+        return self._put(key, self._lmm.answer(prompt, ready))
 
     def _one_by_one(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
         for prompt in prompts:
             key = self._key(prompt)
-            found = self._get(key)
-            if found is None:
-                found = self._put(key, only_reply(self._lmm, prompt))
-            yield found
+            yield self._get(key) or self._put(key, only_reply(self._lmm, prompt))
 
     def _key(self, prompt: Prompt) -> str:
         try:
@@ -88,12 +84,8 @@ class Cached:
 
     def _get(self, key: str) -> Reply | None:
         try:
-            with (
-                self._lock,
-                closing(
-                    self._store.execute("SELECT reply FROM replies WHERE key = ?", (key,))
-                ) as rows,
-            ):
+            select = "SELECT reply FROM replies WHERE key = ?"
+            with self._lock, closing(self._store.execute(select, (key,))) as rows:
                 row = rows.fetchone()
         except sqlite3.Error as error:
             raise ConfigError(
@@ -107,12 +99,10 @@ class Cached:
 
     def _put(self, key: str, reply: Reply) -> Reply:
         if key and reply.status != "failed":
+            insert, row = "INSERT OR REPLACE INTO replies VALUES (?, ?)", json.dumps(asdict(reply))
             try:
                 with self._lock:
-                    self._store.execute(
-                        "INSERT OR REPLACE INTO replies VALUES (?, ?)",
-                        (key, json.dumps(asdict(reply))),
-                    )
+                    self._store.execute(insert, (key, row))
             except sqlite3.Error as error:  # A full disk, say: the reply was paid for and goes on.
-                warnings.warn(f"A reply could not be kept in {self._file}: {error}", stacklevel=2)
+                warnings.warn(f"A reply could not be stored in {self._file}: {error}", stacklevel=2)
         return reply

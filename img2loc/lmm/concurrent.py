@@ -1,4 +1,4 @@
-"""Many requests in flight, results in order: what every LMM behind a network shares."""
+"""Many requests in flight, replies in order: the base of every LMM behind a network."""
 
 import os
 from abc import ABC, abstractmethod
@@ -14,7 +14,7 @@ from img2loc.core.types import Prompt, Reply
 
 
 class Concurrent(ABC):
-    """Base of LMMs that answer one prompt a request."""
+    """An LMM that answers one prompt a request."""
 
     def __init__(self, concurrency: int) -> None:
         if concurrency < 1:
@@ -23,11 +23,11 @@ class Concurrent(ABC):
 
     @abstractmethod
     def prepare(self, prompt: Prompt) -> Any:
-        """What takes CPU and no network: the photograph as it is sent, or a Reply where that cannot be made."""
+        """The photograph as it is sent, without network; a Reply where it cannot be sent."""
 
     @abstractmethod
     def answer(self, prompt: Prompt, prepared: Any) -> Reply:
-        """The reply to one prompt. Raises BackendError for what no prompt can survive."""
+        """The reply to one prompt. Raises BackendError where no prompt can be answered."""
 
     def ask(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
         """One reply for each prompt, in order, with `concurrency` requests in flight."""
@@ -51,19 +51,18 @@ def in_flight(
     prompts: Iterable[Prompt],
     concurrency: int,
 ) -> Iterator[Reply]:
-    """`answer` of each prompt, in order, by `concurrency` threads; prompts are taken as there is room for them.
+    """`answer` of each prompt, in order, in `concurrency` threads; prompts are taken lazily.
 
-    Twice as many are held as are in flight: so one slow reply does not idle the other threads, and
-    the next photographs are prepared, by as many threads as there are cores, while requests wait
-    for the network. When one prompt meets what no prompt can survive, no more are sent; the replies
-    to those that were sent still come out, before the BackendError does.
+    Twice as many prompts are pending as are in flight: so one slow reply does not idle the other
+    threads, and the next photographs are prepared, in as many threads as there are cores, while
+    requests wait for the network. After a BackendError no more are sent; the replies to those that
+    were sent come out before it is raised.
     """
     upcoming = iter(prompts)
     window = 2 * concurrency if concurrency > 1 else 1
-    flying: deque[Future[Reply]] = deque()
-    preparing = ThreadPoolExecutor(
-        min(concurrency, os.cpu_count() or 1), thread_name_prefix="prepare"
-    )
+    pending: deque[Future[Reply]] = deque()
+    cores = min(concurrency, os.cpu_count() or 1)
+    preparing = ThreadPoolExecutor(cores, thread_name_prefix="prepare")
     asking = ThreadPoolExecutor(concurrency, thread_name_prefix="lmm")
 
     def submit(prompt: Prompt) -> Future[Reply]:
@@ -72,29 +71,30 @@ def in_flight(
 
     try:
         while True:
-            flying.extend(map(submit, islice(upcoming, window - len(flying))))
-            if not flying:
+            pending.extend(map(submit, islice(upcoming, window - len(pending))))
+            if not pending:
                 return
             try:
-                yield flying.popleft().result()
+                yield pending.popleft().result()
             except BackendError as error:
-                yield from _paid_for(flying, error)
+                yield from _already_sent(pending, error)
                 raise
     finally:
         preparing.shutdown(wait=False, cancel_futures=True)
         asking.shutdown(wait=False, cancel_futures=True)
 
 
-def _paid_for(flying: deque[Future[Reply]], error: BackendError) -> Iterator[Reply]:
-    """The replies that were on their way when a run had to stop, each in its place, with "failed" in the places before them."""
-    left: list[Reply | None] = [None]  # the prompt that met the error
-    started = [not future.cancel() for future in flying]
-    for future, was_sent in zip(flying, started, strict=True):
+def _already_sent(pending: deque[Future[Reply]], error: BackendError) -> Iterator[Reply]:
+    """The replies to requests that were sent (they are paid for), with "failed" between them."""
+    replies: list[Reply | None] = [None]  # the prompt that met the error
+    for future in pending:
+        future.cancel()  # those that wait for a thread
+    for future in pending:
         try:
-            left.append(future.result() if was_sent else None)
+            replies.append(future.result())
         except (BackendError, CancelledError):
-            left.append(None)
-    while left and left[-1] is None:
-        left.pop()
-    for reply in left:
+            replies.append(None)
+    while replies and replies[-1] is None:
+        replies.pop()
+    for reply in replies:
         yield reply or Reply("", "", "failed", detail=str(error))

@@ -1,4 +1,4 @@
-"""An address: whether it is on this machine, and what of the environment is not meant for it."""
+"""Where an LMM's requests go: loopback or not, and which of OpenAI's settings stay behind."""
 
 import ipaddress
 from collections.abc import Mapping
@@ -7,10 +7,7 @@ from urllib.parse import urlsplit
 
 
 def is_loopback(address: str) -> bool:
-    """Whether a URL's host is the loopback:
-
-    `localhost`, 127.0.0.0/8 or ::1. A name that might resolve elsewhere is not.
-    """
+    """Whether a URL's host is `localhost`, 127.0.0.0/8 or ::1; other names may lead elsewhere."""
     try:
         host = urlsplit(address if "//" in address else f"//{address}").hostname or ""
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -19,11 +16,10 @@ def is_loopback(address: str) -> bool:
 
 
 def keep_only_the_key(client: Any, given: Mapping[str, Any]) -> None:
-    """Take from a client of another server what the environment holds for OpenAI: organization, project, headers.
+    """Remove OpenAI's organization, project and headers of the environment from a client.
 
-    What is `given` in the server's own table stays.
+    For a client of another server; what is `given` in that server's own table stays.
     """
     client.organization, client.project = given.get("organization"), None
-    client._custom_headers = dict(
-        given.get("default_headers", {})
-    )  # From OPENAI_CUSTOM_HEADERS; there is no public way.
+    # From OPENAI_CUSTOM_HEADERS; there is no public way.
+    client._custom_headers = dict(given.get("default_headers", {}))

@@ -1,7 +1,4 @@
-"""Any chat model of LangChain, by `provider:model`:
-
-Anthropic, Gemini, Bedrock, Ollama, OpenAI and more, without code of ours.
-"""
+"""Any chat model of LangChain by `provider:model`: Anthropic, Gemini, Bedrock, Ollama and more."""
 
 from __future__ import annotations
 
@@ -22,41 +19,26 @@ from img2loc.lmm.concurrent import Concurrent
 from img2loc.lmm.endpoint import keep_only_the_key
 from img2loc.lmm.schema import PRICE, SCHEMA, Price, counted
 
-_HOPELESS = {"AuthenticationError", "NotFoundError"}
-# Errors that asking without a schema would not mend.
-_NOT_THE_FORM = _HOPELESS | {
-    *(
-        "PermissionDeniedError",
-        "RateLimitError",
-        "InternalServerError",
-        "APIConnectionError",
-        "ConnectionError",
-        "TimeoutError",
-    ),
+_FATAL = {"AuthenticationError", "NotFoundError"}
+# Errors that have nothing to do with the schema.
+_NOT_THE_SCHEMA = _FATAL | {
+    *("PermissionDeniedError", "RateLimitError", "InternalServerError", "APIConnectionError"),
+    *("ConnectionError", "TimeoutError"),
     *("LengthFinishReasonError", "ContentFilterFinishReasonError"),
 }
+_FILTERED = ("content_filter", "content_policy_violation")
 # Each provider has its own place and words for why a reply ended.
 _REASONS = ("finish_reason", "stop_reason", "done_reason", "stopReason", "status")
 _CUT_OFF = {"length", "max_tokens", "max_output_tokens", "incomplete"}
 _REFUSED = {
-    "content_filter",
-    "refusal",
-    "safety",
-    "guardrail_intervened",
-    "prohibited_content",
+    *("content_filter", "refusal", "safety", "guardrail_intervened", "prohibited_content"),
     "blocklist",
 }
-_HARMLESS = {
-    "temperature",
-    "max_tokens",
-    "timeout",
-    "max_retries",
-    "base_url",
-    "api_key",
-    "num_ctx",
-    "seed",
-    "top_p",
+_SAME_SERVER = {
+    *("temperature", "max_tokens", "timeout", "max_retries", "base_url", "api_key", "num_ctx"),
+    *("seed", "top_p"),
 }
+"""Options that, `base_url` aside, do not change where photographs go."""
 _ADDRESSES = ("://", "base_url", "api_base", "endpoint")
 _WITHOUT_KEY = ("ollama", "bedrock", "bedrock_converse")
 """Providers whose packages send no key to the server that the options name."""
@@ -66,13 +48,17 @@ def _names(error: Exception) -> set[str]:
     return {kind.__name__ for kind in type(error).__mro__}
 
 
+def _is_filtered(error: Exception) -> bool:
+    return getattr(error, "code", None) in _FILTERED
+
+
 class LangChain(Concurrent):
-    """A chat model made by LangChain's `init_chat_model`, asked with a text and an image block.
+    """A chat model of LangChain's `init_chat_model`, asked with a text and an image block.
 
     `model` is "provider:model"; its key is where the provider's package looks for it. `options` go
     to the model as they are (temperature, base_url, timeout …); a server that they name gets no key
-    but the `api_key` among them. With `structured`, the form is asked for by JSON schema; a model
-    that does not take it is asked without from then on. Tracing to third parties is off unless
+    but the `api_key` among them. With `structured`, a JSON schema is sent; a model that
+    refuses it is asked without from then on. Tracing to third parties is off unless
     LANGSMITH_TRACING is set. The requests are the provider's package's, with its own limits: a
     reply is not bounded here. Raises MissingPackage or ConfigError.
     """
@@ -104,9 +90,8 @@ class LangChain(Concurrent):
             raise ConfigError(
                 f"LangChain cannot make {model!r}: {first_line(error)}. Write it as provider:model."
             ) from error
-        if elsewhere and (
-            client := getattr(self._chat, "root_client", None)
-        ):  # OpenAI's package, and those built on it.
+        client = getattr(self._chat, "root_client", None)  # of OpenAI's package
+        if elsewhere and client:
             keep_only_the_key(client, options)
         self._model = model
         self._side = image_side
@@ -115,16 +100,14 @@ class LangChain(Concurrent):
 
     @classmethod
     def endpoint(cls, model: str, options: Mapping[str, Any] | None = None, **_: object) -> str:
-        """Where photographs go, where that is sure from the table alone; else the provider's name."""
+        """Where photographs go, if the table alone says so; else the provider's name."""
         provider, given = model.partition(":")[0], options or {}
-        if provider not in ("openai", "ollama") or not set(given) <= _HARMLESS:
+        if provider not in ("openai", "ollama") or not set(given) <= _SAME_SERVER:
             return f"the provider {provider}"
-        usual = (
-            os.environ.get("OLLAMA_HOST") or "http://localhost:11434"
-            if provider == "ollama"
-            else None
-        )
-        return str(given.get("base_url") or usual or f"the provider {provider}")
+        default = f"the provider {provider}"
+        if provider == "ollama":
+            default = os.environ.get("OLLAMA_HOST") or "http://localhost:11434"
+        return str(given.get("base_url") or default)
 
     def prepare(self, prompt: Prompt) -> str | Reply:
         """The photograph as a JPEG in base64, or why it cannot be sent."""
@@ -146,14 +129,11 @@ class LangChain(Concurrent):
             names = _names(error)
             if "LengthFinishReasonError" in names:
                 return self._cut_off(getattr(error, "completion", None))
-            if "ContentFilterFinishReasonError" in names or getattr(error, "code", None) in (
-                "content_filter",
-                "content_policy_violation",
-            ):
+            if "ContentFilterFinishReasonError" in names or _is_filtered(error):
                 return self._reply("", "refused", "stopped by the provider's content filter")
-            if names & _HOPELESS or "insufficient_quota" in str(error):
+            if names & _FATAL or "insufficient_quota" in str(error):
                 raise BackendError(
-                    f"{self._model} refuses to work: {reason}. Check the key, the model and the"
+                    f"{self._model} cannot be used: {reason}. Check the key, the model and the"
                     " credit."
                 ) from error
             return self._reply("", "failed", f"{type(error).__name__}: {reason}")
@@ -166,24 +146,19 @@ class LangChain(Concurrent):
             for name in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2")
         )
         with tracing_context(enabled=wanted):
-            if self.structured:
-                try:
-                    bound = self._chat.with_structured_output(
-                        SCHEMA, method="json_schema", include_raw=True
-                    )
-                    return bound.invoke(messages)["raw"]
-                except Exception as error:
-                    if _names(error) & _NOT_THE_FORM or getattr(error, "code", None) in (
-                        "content_filter",
-                        "content_policy_violation",
-                    ):
-                        raise
-                    answer = self._chat.invoke(
-                        messages
-                    )  # If this fails too, the form was not to blame.
-                    self.structured = False
-                    return answer
-            return self._chat.invoke(messages)
+            if not self.structured:
+                return self._chat.invoke(messages)
+            try:
+                bound = self._chat.with_structured_output(
+                    SCHEMA, method="json_schema", include_raw=True
+                )
+                return bound.invoke(messages)["raw"]
+            except Exception as error:
+                if _names(error) & _NOT_THE_SCHEMA or _is_filtered(error):
+                    raise
+                message = self._chat.invoke(messages)  # If it fails too, the schema is not why.
+                self.structured = False
+                return message
 
     def _read(self, message: Any) -> Reply:
         facts = message.response_metadata or {}
@@ -203,7 +178,7 @@ class LangChain(Concurrent):
         return self._reply(text, "answered", "", usage)
 
     def _cut_off(self, completion: Any) -> Reply:
-        """OpenAI's package raises for a structured reply that was cut off, with what there is of it inside."""
+        """The reply inside the error that OpenAI's package raises for a cut-off structured reply."""
         choices, used = getattr(completion, "choices", None), getattr(completion, "usage", None)
         text = (choices[0].message.content or "") if choices else ""
         usage = counted(
@@ -220,10 +195,7 @@ class LangChain(Concurrent):
 
 
 def _names_a_server(model: str, options: Mapping[str, Any]) -> bool:
-    """Whether the options lead elsewhere than to the provider.
-
-    Raises ConfigError where its own key would go along.
-    """
+    """Whether the options name a server. Raises ConfigError if it would get the provider's key."""
     provider = model.partition(":")[0]
     if unfit := sorted({"model_provider", "configurable_fields"} & set(options)):
         raise ConfigError(

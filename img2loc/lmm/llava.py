@@ -1,4 +1,4 @@
-"""LLaVA and its like in this process, through transformers: nothing leaves the machine."""
+"""LLaVA and other open LMMs in this process, through transformers: nothing leaves the machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from img2loc.core.types import Prompt, Reply, Usage
 
 
 class Llava:
-    """Any image-text-to-text model of transformers: LLaVA-1.5, LLaVA-NeXT, LLaVA-OneVision, Qwen-VL and others.
+    """Any image-text-to-text model of transformers: LLaVA (1.5, NeXT, OneVision), Qwen-VL and more.
 
     `model` is a folder or a hub id whose files are in the cache. Deterministic unless `temperature`
     is set. `device_map` ("auto") spreads the model over devices; `quantization` "4bit" needs
@@ -63,9 +63,8 @@ class Llava:
                 folder, output_loading_info=True, **options
             )
         except Exception as error:  # A torn file can make the loaders raise anything.
-            raise MissingWeights(
-                f"transformers cannot load {model!r}: {first_line(error)}"
-            ) from error
+            reason = f"transformers cannot load {model!r}: {first_line(error)}"
+            raise MissingWeights(reason) from error
         if missing := sorted(loading["missing_keys"]):
             raise MissingWeights(
                 f"{model!r} lacks {len(missing)} of its weights ({missing[0]} …). Fetch the files"
@@ -97,66 +96,50 @@ class Llava:
         Raises ConfigError for a folder that is not there.
         """
         weights = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
-        return folder_or_hub(
-            model, weights, ("*.json", "*.txt", "*.jinja", "*.model", "*.safetensors")
-        )
+        files = ("*.json", "*.txt", "*.jinja", "*.model", "*.safetensors")
+        return folder_or_hub(model, weights, files)
 
     def ask(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
         """One reply for each prompt, in order, `batch_size` at a time."""
         upcoming = iter(prompts)
         while batch := list(islice(upcoming, self._batch_size)):
-            images: list[Any] = []
-            for prompt in batch:
-                try:
-                    image = prompt.photo.image(self._side)
-                    image.thumbnail((self._side, self._side))
-                    images.append(image)
-                except UnreadablePhoto as error:
-                    images.append(
-                        Reply(
-                            "", self._model, "failed", detail=f"the photo cannot be read: {error}"
-                        )
-                    )
-            asked = [
-                (prompt, image)
-                for prompt, image in zip(batch, images, strict=True)
-                if not isinstance(image, Reply)
-            ]
-            answers = iter(self._answers(asked))
+            images = [self._image(prompt) for prompt in batch]
+            pairs = zip(batch, images, strict=True)
+            readable = [pair for pair in pairs if not isinstance(pair[1], Reply)]
+            answers = iter(self._answers(readable))
             for image in images:
                 yield image if isinstance(image, Reply) else next(answers)
 
+    def _image(self, prompt: Prompt) -> Any:
+        """The photograph, or the reply where it cannot be read."""
+        try:
+            image = prompt.photo.image(self._side)
+            image.thumbnail((self._side, self._side))
+            return image
+        except UnreadablePhoto as error:
+            return self._failed(f"the photo cannot be read: {error}")
+
     def _answers(self, asked: list[tuple[Prompt, Any]]) -> list[Reply]:
-        """The replies to a batch; when it fails as a whole (memory, a prompt that breaks the template), one by one."""
+        """The replies to a batch; one by one where it fails as a whole (memory, the template)."""
         try:
             return self._generate(asked) if asked else []
         except Exception as error:
             if len(asked) > 1:
                 return [reply for one in asked for reply in self._answers([one])]
-            return [
-                Reply(
-                    "",
-                    self._model,
-                    "failed",
-                    detail=f"the model cannot answer: {type(error).__name__}: {first_line(error)}",
-                )
-            ]
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            return [self._failed(f"the model cannot answer: {reason}")]
+
+    def _failed(self, detail: str) -> Reply:
+        return Reply("", self._model, "failed", detail=detail)
 
     def _generate(self, asked: list[tuple[Prompt, Any]]) -> list[Reply]:
         import torch
 
-        chats = [
-            [
-                {
-                    "role": "user",
-                    "content": [
-                        {"type": "image", "image": image},
-                        {"type": "text", "text": prompt.text},
-                    ],
-                }
-            ]
-            for prompt, image in asked
-        ]
+        chats = []
+        for prompt, image in asked:
+            text = {"type": "text", "text": prompt.text}
+            content = [{"type": "image", "image": image}, text]
+            chats.append([{"role": "user", "content": content}])
         inputs = self._processor.apply_chat_template(
             chats,
             add_generation_prompt=True,
@@ -173,11 +156,8 @@ class Llava:
             sampling["temperature"] = self._temperature
             torch.manual_seed(self._seed + 1_000_003 * asked[0][0].sample)
         else:
-            sampling |= {
-                "temperature": None,
-                "top_p": None,
-                "top_k": None,
-            }  # A model's own sampling settings would only be warned of.
+            # transformers would warn of a model's own sampling settings.
+            sampling |= {"temperature": None, "top_p": None, "top_k": None}
         with torch.inference_mode():
             written = self._network.generate(**inputs, max_new_tokens=self._max_tokens, **sampling)
         length = inputs["input_ids"].shape[1]
@@ -188,21 +168,14 @@ class Llava:
 
     def _reply(self, tokens: Any, asked: int) -> Reply:
         tokenizer = self._processor.tokenizer
-        ends = self._network.generation_config.eos_token_id
-        ends = set(ends if isinstance(ends, list) else [ends]) | {tokenizer.eos_token_id}
-        stopped = next(
-            (place for place, token in enumerate(tokens.tolist()) if token in ends), None
-        )
-        text = tokenizer.decode(tokens[:stopped], skip_special_tokens=True).strip()
-        usage = Usage(asked, len(tokens) if stopped is None else stopped)
-        if stopped is None and len(tokens) >= self._max_tokens:
-            return Reply(
-                text,
-                self._model,
-                "truncated",
-                usage,
-                f"cut off at {self._max_tokens} tokens; raise max_tokens",
-            )
+        eos = self._network.generation_config.eos_token_id
+        eos = set(eos if isinstance(eos, list) else [eos]) | {tokenizer.eos_token_id}
+        length = next((n for n, token in enumerate(tokens.tolist()) if token in eos), None)
+        text = tokenizer.decode(tokens[:length], skip_special_tokens=True).strip()
+        usage = Usage(asked, len(tokens) if length is None else length)
+        if length is None and len(tokens) >= self._max_tokens:
+            detail = f"cut off at {self._max_tokens} tokens; raise max_tokens"
+            return Reply(text, self._model, "truncated", usage, detail)
         if not text:
             return Reply("", self._model, "failed", usage, "the reply is empty")
         return Reply(text, self._model, "answered", usage)

@@ -1,7 +1,4 @@
-"""Any server that speaks the OpenAI chat protocol:
-
-OpenAI, vLLM, llama.cpp, Ollama, `transformers serve`.
-"""
+"""Any server with OpenAI's chat protocol: OpenAI, vLLM, llama.cpp, Ollama, `transformers serve`."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ from img2loc.lmm.endpoint import is_loopback, keep_only_the_key
 from img2loc.lmm.schema import PRICE, RESPONSE_FORMAT, Price, counted
 
 _PUBLIC = "https://api.openai.com/v1"
+_FILTERED = ("content_filter", "content_policy_violation")
 
 
 class OpenAIChat(Concurrent):
@@ -25,8 +23,8 @@ class OpenAIChat(Concurrent):
     The server is `base_url`, else OPENAI_BASE_URL, else OpenAI's; the key is in the environment
     variable `key_env`, by default OPENAI_API_KEY unless `base_url` is set. What is sent: the
     prompt's text, and the photograph re-encoded as a JPEG of at most `image_side` pixels without
-    EXIF, comment or file name. With `structured`, the reply's form is asked for by JSON schema; a
-    server that does not take it is asked without from then on. `temperature` is sent only when set
+    EXIF, comment or file name. With `structured`, a JSON schema is sent too; a server that refuses
+    it is asked without from then on. `temperature` is sent only when set
     (reasoning models refuse it). `timeout` is in seconds for one whole attempt, even if bytes still
     come; `retries` more are made after 429, 5xx, timeouts and connection errors, honouring
     Retry-After. So a server keeps a photograph for (retries + 1) · timeout at most, and the waits
@@ -64,9 +62,8 @@ class OpenAIChat(Concurrent):
                 " may be 0, none less."
             )
         address = base_url or os.environ.get("OPENAI_BASE_URL")
-        variable = key_env or (
-            "OPENAI_API_KEY" if base_url is None else None
-        )  # OpenAI's key is not for other servers.
+        # OpenAI's key is not for other servers.
+        variable = key_env or ("OPENAI_API_KEY" if base_url is None else None)
         key = os.environ.get(variable) if variable else None
         if not key and not address:
             raise BackendError(
@@ -114,11 +111,10 @@ class OpenAIChat(Concurrent):
     def prepare(self, prompt: Prompt) -> str | Reply:
         """The photograph as a data URL, or why it cannot be sent."""
         try:
-            return (
-                f"data:image/jpeg;base64,{base64.b64encode(prompt.photo.jpeg(self._side)).decode()}"
-            )
+            jpeg = prompt.photo.jpeg(self._side)
         except UnreadablePhoto as error:
             return self._failed(f"the photo cannot be sent: {error}")
+        return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
     def answer(self, prompt: Prompt, prepared: str | Reply) -> Reply:
         """The reply to one prompt; BackendError for a bad key, an unknown model, no credit left."""
@@ -128,16 +124,14 @@ class OpenAIChat(Concurrent):
             return prepared
         try:
             return self._read(self._send(prompt, prepared))
-        except openai.PermissionDeniedError as error:
-            if (
-                self._has_answered
-            ):  # The key is good, so it is this photograph that is not permitted.
+        except (
+            openai.PermissionDeniedError,
+            openai.AuthenticationError,
+            openai.NotFoundError,
+        ) as error:
+            if self._has_answered and isinstance(error, openai.PermissionDeniedError):
+                # The key is good, so it is this photograph that is not permitted.
                 return self._reply("", "refused", _reason(error))
-            raise BackendError(
-                f"{self._where()} refuses to work: {_reason(error)} Check the key, the model and"
-                " the address."
-            ) from error
-        except (openai.AuthenticationError, openai.NotFoundError) as error:
             raise BackendError(
                 f"{self._where()} refuses to work: {_reason(error)} Check the key, the model and"
                 " the address."
@@ -150,30 +144,22 @@ class OpenAIChat(Concurrent):
                 ) from error
             return self._failed(f"too many requests, even after waiting: {_reason(error)}")
         except openai.BadRequestError as error:
-            filtered = error.code in ("content_filter", "content_policy_violation")
-            return self._reply("", "refused" if filtered else "failed", _reason(error))
+            status: ReplyStatus = "refused" if error.code in _FILTERED else "failed"
+            return self._reply("", status, _reason(error))
         except openai.APITimeoutError:
             return self._failed(f"no complete answer within {self._timeout:g} s")
         except openai.APIConnectionError as error:
-            return self._failed(
-                f"no connection to {self._client.base_url}: {error.__cause__ or error}"
-            )
+            reason = str(error.__cause__ or error)
+            return self._failed(f"no connection to {self._client.base_url}: {reason}")
         except openai.APIStatusError as error:
-            elsewhere = error.response.headers.get(
-                "location"
-            )  # Not followed: the photograph goes where the user said.
-            reason = (
-                f"it redirects to {elsewhere}. If that is right, make it the base_url."
-                if elsewhere
-                else _reason(error)
-            )
+            reason = _reason(error)
+            if elsewhere := error.response.headers.get("location"):
+                # Not followed: the photograph goes where the user said.
+                reason = f"it redirects to {elsewhere}. If that is right, make it the base_url."
             return self._failed(f"the server answered {error.status_code}: {reason}")
-        except Exception as error:
-            # Half a JSON, a connection that breaks inside a body, brackets without end: each
-            # library has errors of its own.
-            return self._failed(
-                f"the server's reply cannot be read: {type(error).__name__}: {_reason(error)}"
-            )
+        except Exception as error:  # Half a JSON, a broken connection: each library has its own.
+            reason = f"{type(error).__name__}: {_reason(error)}"
+            return self._failed(f"the server's reply cannot be read: {reason}")
 
     def _send(self, prompt: Prompt, picture: str) -> Any:
         import openai
@@ -192,11 +178,10 @@ class OpenAIChat(Concurrent):
         try:
             return self._post({**request, "response_format": RESPONSE_FORMAT})
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            if getattr(error, "code", None) in ("content_filter", "content_policy_violation"):
+            if error.code in _FILTERED:
                 raise
-            answer = self._post(
-                request
-            )  # If this fails too, the form was not to blame, and the error is this one's.
+            # If this fails too, the schema was not the cause, and the error is this one's.
+            answer = self._post(request)
             self.structured = False
             return answer
 
@@ -222,10 +207,8 @@ class OpenAIChat(Concurrent):
         if choice.get("finish_reason") == "content_filter":
             return self._reply(text, "refused", "stopped by the server's content filter", usage)
         if choice.get("finish_reason") == "length":
-            detail = (
-                f"cut off at {self._options.get('max_completion_tokens', 'the limit of')} tokens;"
-                " raise max_tokens"
-            )
+            limit = self._options.get("max_completion_tokens", "the limit of")
+            detail = f"cut off at {limit} tokens; raise max_tokens"
             return self._reply(text, "truncated", detail, usage)
         if not text.strip():
             return self._reply("", "failed", "the reply is empty", usage)

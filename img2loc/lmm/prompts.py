@@ -1,4 +1,4 @@
-"""A template and the neighbours of a photograph → the Prompt that goes to an LMM."""
+"""A prompt's template and a photograph's neighbours → the Prompt that goes to an LMM."""
 
 import string
 from collections.abc import Collection, Sequence
@@ -11,7 +11,7 @@ from img2loc.core.places import place_at
 from img2loc.core.types import Neighbour, Neighbours, Photo, Prompt
 
 VARIABLES = ("nearest", "farthest", "nearest_places", "farthest_places")
-"""The two ends as coordinates, or as coordinates with the nearest town beside them."""
+"""The neighbours' coordinates, alone or with the nearest town beside them."""
 
 
 class Template:
@@ -58,15 +58,15 @@ class Template:
 
     @property
     def sides(self) -> set[str]:
-        """Which ends of the gallery it shows: "nearest", "farthest", both or neither."""
+        """Which neighbours it shows: "nearest", "farthest", both or neither."""
         return {name.removesuffix("_places") for name in self.variables}
 
     def require(self, given: Collection[str]) -> None:
-        """Raise PromptError unless the template shows exactly the ends ("nearest", "farthest") that it will get."""
+        """Raise PromptError unless the template shows exactly what is `given`, as in `sides`."""
         if missing := sorted(self.sides - set(given)):
             raise PromptError(
-                f"The prompt {self.name!r} names ${missing[0]}, which this locator does not give"
-                f" it. Choose another prompt, or set {missing[0]} above 0."
+                f"The prompt {self.name!r} names ${missing[0]}, which this locator does not search"
+                f" for. Choose another prompt, or set {missing[0]} above 0."
             )
         if unused := sorted(set(given) - self.sides):
             raise PromptError(
@@ -75,7 +75,7 @@ class Template:
             )
 
     def fill(self, photo: Photo, neighbours: Neighbours) -> Prompt:
-        """The prompt for a photograph; each list as `(lat, lon)` pairs in decimal degrees, best first."""
+        """The prompt for a photograph; each list as `(lat, lon)` in decimal degrees, best first."""
         sides = {"nearest": neighbours.nearest, "farthest": neighbours.farthest}
         words = {}
         for name in self.variables:

@@ -1,4 +1,4 @@
-"""Answers from a recorded run, so that an experiment runs again without a model."""
+"""Replies of a recorded run, so that an experiment can be repeated without a model."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -10,11 +10,11 @@ from img2loc.core.types import Prompt, Reply
 
 
 class Replay:
-    """Answers each prompt as a recorded run did: `run` is a file of `img2loc ask --json`, one object a line.
+    """Answers prompts from `run`, a file of `img2loc ask --json`, one object a line.
 
     A reply is found by the photograph's bytes and the prompt's words together, and comes as it was
     recorded, with what it cost then; what was not recorded is "failed". Raises ConfigError for a
-    file that is no such record.
+    file of another kind.
     """
 
     def __init__(self, run: str) -> None:
@@ -36,7 +36,7 @@ class Replay:
                 if number == len(lines):
                     break  # The last line of a run that was killed may be torn.
                 raise ConfigError(
-                    f"{run}, line {number} is no line of `img2loc ask --json`. Record the run"
+                    f"{run}, line {number} is not a record of `img2loc ask --json`. Record the run"
                     " again."
                 ) from error
 

@@ -1,4 +1,4 @@
-"""The form that an LMM is asked to answer in, and what an answer costs."""
+"""The JSON schema of an LMM's answer, and the cost of its tokens."""
 
 import math
 from collections.abc import Mapping
@@ -27,21 +27,12 @@ PRICE: Price = {}
 
 
 def counted(input_tokens: object, output_tokens: object, price: Price) -> Usage | None:
-    """Tokens as a server reported them, with their cost;
-
-    None where it reported none that are numbers.
-    """
-    tokens = [
-        int(count)
-        for count in (input_tokens, output_tokens)
-        if isinstance(count, int | float) and math.isfinite(count)
-    ]
+    """A server's token counts with their cost; None unless both are finite numbers."""
+    counts = (input_tokens, output_tokens)
+    tokens = [int(n) for n in counts if isinstance(n, int | float) and math.isfinite(n)]
     if len(tokens) < 2:
         return None
-    known = "input" in price and "output" in price
-    cost = (
-        round((price["input"] * tokens[0] + price["output"] * tokens[1]) / 1e6, 9)
-        if known
-        else None
-    )
+    cost = None
+    if "input" in price and "output" in price:
+        cost = round((price["input"] * tokens[0] + price["output"] * tokens[1]) / 1e6, 9)
     return Usage(tokens[0], tokens[1], cost)

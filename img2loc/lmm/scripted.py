@@ -1,4 +1,4 @@
-"""An LMM that says what it is told to: for trying a pipeline without a model, and for tests."""
+"""An LMM with fixed replies: for trying a pipeline without a model, and for tests."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import cycle

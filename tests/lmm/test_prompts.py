@@ -58,7 +58,7 @@ def test_place_names_beside_the_coordinates() -> None:
 def test_a_template_and_its_values_must_fit() -> None:
     template = Template("mine", "near $nearest")
     template.require(["nearest"])
-    with pytest.raises(PromptError, match=r"names \$nearest, which this locator does not give"):
+    with pytest.raises(PromptError, match=r"names \$nearest, which this locator does not search"):
         template.require([])
     with pytest.raises(PromptError, match=r"does not name \$farthest"):
         template.require(["nearest", "farthest"])

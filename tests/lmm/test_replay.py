@@ -81,7 +81,7 @@ def test_a_torn_last_line_is_passed_over_and_junk_is_not(
     (tmp_path / "run.jsonl").write_text(f'{good}\n{{"replies": [{{"te')
     assert [answer.text for answer in Replay(str(tmp_path / "run.jsonl")).ask([prompt])] == ["1, 2"]
     (tmp_path / "run.jsonl").write_text(f"junk\n{good}\n")
-    with pytest.raises(ConfigError, match="line 1 is no line of"):
+    with pytest.raises(ConfigError, match="line 1 is not a record of"):
         Replay(str(tmp_path / "run.jsonl"))
     with pytest.raises(ConfigError, match="cannot be read"):
         Replay(str(tmp_path / "absent.jsonl"))

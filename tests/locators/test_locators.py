@@ -153,7 +153,7 @@ def test_what_does_not_fit_is_refused_when_the_locator_is_made(gallery: Gallery)
         Retrieval(PixelEncoder(4), gallery)
     with pytest.raises(PromptError, match="does not name"):
         Img2Loc(PixelEncoder(), gallery, Template.load("nearest"), Scripted(["x"]))
-    with pytest.raises(PromptError, match="does not give"):
+    with pytest.raises(PromptError, match="does not search"):
         Zeroshot(Template.load("nearest"), Scripted(["x"]))
     with pytest.raises(ConfigError, match="nearest is 0"):
         Retrieval(PixelEncoder(), gallery, nearest=0)
