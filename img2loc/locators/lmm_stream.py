@@ -83,11 +83,11 @@ def _one_stream(lmm: LMM, stream: Stream, decide: Decide) -> Iterator[Guess]:
 
     replies: list[Reply] = []
     for reply in lmm.ask(prompts()):
-        while pending and not isinstance(pending[0], Question):
-            yield _unreadable(*pending.popleft())
-        if not pending:
-            raise _miscounted(lmm, "more")
-        question = pending[0]
+        while not isinstance(question := pending[0] if pending else None, Question):
+            if question is None:
+                raise _miscounted(lmm, "more")
+            pending.popleft()
+            yield _unreadable(*question)
         replies.append(replace(reply, key=_key(question.prompts[len(replies)])))
         if len(replies) == len(question.prompts):
             pending.popleft()

@@ -1,4 +1,4 @@
-"""What an LMM's server may not do to the one who asks it: use up the memory, or never come to an end."""
+"""What an LMM's server cannot do to its client: use up the memory, or answer without end."""
 
 import json
 import subprocess
@@ -39,7 +39,8 @@ from img2loc.lmm.openai import OpenAIChat
 from img2loc.core.types import Photo, Prompt
 
 def most_memory():
-    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    status = Path("/proc/self/status").read_text()
+    (line,) = [line for line in status.splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1]) / 1024
 
 url, photo, timeouts = sys.argv[1:]
@@ -47,7 +48,8 @@ replies = {}
 for model, timeout in json.loads(timeouts).items():
     lmm = OpenAIChat(model, base_url=url, timeout=timeout, retries=1, structured=False)
     before = most_memory()
-    got = [[reply.status, reply.detail] for reply in lmm.ask([Prompt("Where?", Photo(Path(photo)))] * 4)]
+    prompts = [Prompt("Where?", Photo(Path(photo)))] * 4
+    got = [[reply.status, reply.detail] for reply in lmm.ask(prompts)]
     replies[model] = got, most_memory() - before
 print(json.dumps(replies))
 """
@@ -55,7 +57,7 @@ print(json.dumps(replies))
 
 @pytest.fixture(scope="module")
 def replies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """For each way to answer: four replies asked for at once, and the MiB that memory grew by at most."""
+    """For each way to answer: four replies at once, and the MiB that memory grew by at most."""
     photo = tmp_path_factory.mktemp("photos") / "photo.jpg"
     picture().save(photo)
     with serving() as url:

@@ -1,4 +1,4 @@
-"""Replies that were paid for once: kept the moment they come, found again by what was asked, safe with two processes."""
+"""The reply cache: stored as they come, found again by what was asked, safe with two processes."""
 
 import os
 import signal
@@ -145,7 +145,8 @@ from img2loc.lmm.openai import OpenAIChat
 from img2loc.core.types import Photo, Prompt
 photo = Photo(Path(sys.argv[1]))
 prompts = [Prompt(f"number {n}", photo) for n in range(int(sys.argv[3]))]
-for reply in Cached(OpenAIChat("gpt-4o", concurrency=16), {}, Path(sys.argv[2])).ask(prompts): print(reply.text, flush=True)
+lmm = Cached(OpenAIChat("gpt-4o", concurrency=16), {}, Path(sys.argv[2]))
+for reply in lmm.ask(prompts): print(reply.text, flush=True)
 """
 
 
@@ -157,7 +158,7 @@ def run(photo: Path, file: Path, prompts: int) -> "subprocess.Popen[str]":
 def test_sigkill_in_the_middle_loses_no_reply(
     chat: ChatServer, make_photo: MakePhoto, tmp_path: Path
 ) -> None:
-    """500 prompts, killed on the way, run again: no prompt whose reply was kept is sent twice, none is missing at the end."""
+    """500 prompts, killed on the way, run again: no stored reply is asked for twice, none lacks."""
     chat.script(*[says("1.5, 2.5")] * 150, hangs)
     photo, file = make_photo(), tmp_path / "replies.sqlite"
     first = run(photo, file, 500)

@@ -1,4 +1,4 @@
-"""A server that misbehaves in every way known, a thousand photos, and not one reply lost or doubled."""
+"""Servers that misbehave in every known way, a thousand photos, and no reply lost or doubled."""
 
 import json
 import random
@@ -156,7 +156,7 @@ def test_a_thousand_photos_with_faults_at_random(server: RawServer, make_photo: 
 def test_memory_does_not_grow_with_the_number_of_prompts(
     make_photo: MakePhoto, tmp_path: Path
 ) -> None:
-    """The window holds back the stream: what is alive at once does not depend on how much there is to do."""
+    """What is alive at once is bounded by the window, not by the length of the stream."""
     import gc
     import weakref
 

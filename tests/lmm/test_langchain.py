@@ -1,4 +1,4 @@
-"""The langchain backend: with LangChain's own fake model, and with its real OpenAI integration over HTTP on the loopback."""
+"""The langchain backend: with LangChain's fake model, and with its OpenAI package over loopback."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A local LLaVA, tiny and random but of the real classes: in this process, and behind a real server over HTTP."""
+"""A tiny random LLaVA of the real classes: in this process, and behind a real server over HTTP."""
 
 import json
 import socket
@@ -100,7 +100,7 @@ def test_ask_with_a_llava_named_in_a_config_file(
 def test_the_same_model_behind_transformers_serve(
     run: Cli, tiny_llava: Path, make_photo: MakePhoto
 ) -> None:
-    """A real server of another project, spoken to over HTTP by the openai backend, image included."""
+    """A real server of another project, asked over HTTP by the openai backend, image included."""
     with socket.socket() as held:
         # Bound for as long as the server runs, so that the port is given to nobody else; the server
         # may share it.

@@ -1,4 +1,4 @@
-"""The parser: a corpus of replies, round trips of random places in every notation, and what must never be read as a place."""
+"""The parser: a corpus of replies, round trips in every notation, and what is never a place."""
 
 import tomllib
 from pathlib import Path
@@ -28,7 +28,7 @@ def test_corpus(reply: dict[str, Any]) -> None:
 
 
 places = st.tuples(st.integers(-899_999, 899_999), st.integers(-1_799_999, 1_799_999)).filter(
-    lambda ends: ends[0] and ends[1]
+    lambda degrees: degrees[0] and degrees[1]
 )
 
 
@@ -74,22 +74,22 @@ NOTATIONS = {
 
 
 @pytest.mark.parametrize("notation", NOTATIONS)
-@given(ends=places)
-@example(ends=(-100, 1_000))
-@example(ends=(899_999, -1_799_999))
-@example(ends=(120_000, -10_000))
-def test_round_trip(notation: str, ends: tuple[int, int]) -> None:
-    lat, lon = ends[0] / 10_000, ends[1] / 10_000
+@given(degrees=places)
+@example(degrees=(-100, 1_000))
+@example(degrees=(899_999, -1_799_999))
+@example(degrees=(120_000, -10_000))
+def test_round_trip(notation: str, degrees: tuple[int, int]) -> None:
+    lat, lon = degrees[0] / 10_000, degrees[1] / 10_000
     found = parse_location(NOTATIONS[notation](lat, lon))
     assert found is not None
     assert (found.lat, found.lon) == pytest.approx((lat, lon), abs=6e-5)
 
 
 @pytest.mark.parametrize("notation", ["pair", "hemispheres", "before", "dms", "dms unicode"])
-@given(ends=places)
-def test_agrees_with_geopy(notation: str, ends: tuple[int, int]) -> None:
+@given(degrees=places)
+def test_agrees_with_geopy(notation: str, degrees: tuple[int, int]) -> None:
     """geopy.Point is an oracle for the notations that it reads."""
-    text = NOTATIONS[notation](ends[0] / 10_000, ends[1] / 10_000)
+    text = NOTATIONS[notation](degrees[0] / 10_000, degrees[1] / 10_000)
     theirs = Point(text)
     found = parse_location(text)
     assert found is not None

@@ -1,4 +1,4 @@
-"""Several candidates, one answer: agreement on the sphere, verification by a point tower, and caution."""
+"""Ensembles: agreement on the sphere, verification by a point tower; and a limit on the radius."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The hierarchy: a city of the chosen country and no other, probabilities that add up, the same through the command line."""
+"""The hierarchy: a city of the chosen country, probabilities that add up, the command line too."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Locators as streams: every photograph gets its guess, in its place, whatever happens to the others."""
+"""Locators as streams: every photograph gets its guess, in order, whatever happens to others."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
