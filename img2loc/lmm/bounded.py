@@ -54,7 +54,7 @@ class BoundedClient(DefaultHttpxClient):
         )
 
     def _watch(self, event: str, info: dict[str, Any]) -> None:
-        """Called by httpx at each step; puts a new connection's reads and writes under the limit."""
+        """Called by httpx at each step; puts new connections' reads and writes under the limit."""
         if event.endswith(("connect_tcp.complete", "start_tls.complete")):
             connection = info["return_value"]
             connection.read = functools.partial(self._read, connection.read)

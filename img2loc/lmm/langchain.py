@@ -178,7 +178,7 @@ class LangChain(Concurrent):
         return self._reply(text, "answered", "", usage)
 
     def _cut_off(self, completion: Any) -> Reply:
-        """The reply inside the error that OpenAI's package raises for a truncated one with schema."""
+        """The reply inside the error that OpenAI's package raises for a structured one cut off."""
         choices, used = getattr(completion, "choices", None), getattr(completion, "usage", None)
         text = (choices[0].message.content or "") if choices else ""
         usage = counted(

@@ -158,7 +158,7 @@ def run(photo: Path, file: Path, prompts: int) -> "subprocess.Popen[str]":
 def test_sigkill_in_the_middle_loses_no_reply(
     chat: ChatServer, make_photo: MakePhoto, tmp_path: Path
 ) -> None:
-    """500 prompts, killed on the way, run again: no stored reply is asked for twice, none lacks."""
+    """500 prompts, killed on the way, run again: none is missing, no stored reply is asked for."""
     chat.script(*[says("1.5, 2.5")] * 150, hangs)
     photo, file = make_photo(), tmp_path / "replies.sqlite"
     first = run(photo, file, 500)
