@@ -1,5 +1,6 @@
 """`img2loc bench run` and `ablate`: a locator, or every variant of one, over a benchmark."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -242,15 +243,11 @@ def _conclude(tally: "Tally", folder: Path) -> int:
 
 
 def _counts(text: str) -> list[int]:
-    try:
-        counts = sorted({int(number) for number in text.split(",")})
-    except ValueError:
-        counts = [0]
-    if counts[0] < 1:
+    if not re.fullmatch(r"0*[1-9]\d*(,0*[1-9]\d*)*", text):
         raise typer.BadParameter(
             f"{text!r} is no list of numbers above 0, such as 4,8,16,32.", param_hint="-k"
         )
-    return counts
+    return sorted(set(map(int, text.split(","))))
 
 
 app.command()(run)  # The order is that of `--help`.

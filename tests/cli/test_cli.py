@@ -1,4 +1,4 @@
-"""The command line as a user meets it: answers on stdout, the rest on stderr, exit codes, mistakes as sentences."""
+"""The command line as a user meets it: stdout, stderr, exit codes, messages and helps."""
 
 import io
 import json
@@ -411,7 +411,7 @@ def test_a_wrong_encoder_names_both(
 
 
 def test_a_gallery_names_no_code_to_run(run: Cli, toy: tuple[Path, Path], tmp_path: Path) -> None:
-    """A gallery is data of anybody's: a class outside this project must be in the user's own configuration."""
+    """A gallery is other people's data: only the user's configuration may name foreign classes."""
     _, gallery = toy
     code, _, err = run("ask", tmp_path / "gallery" / "3.jpg", "--gallery", gallery)
     assert code == 1
@@ -625,8 +625,8 @@ def test_the_lists_of_commands_are_whole_sentences_in_80_columns(
     }
     for group in ((), *((name,) for name in root)):
         cut = {
-            name: told
-            for name, told in listed(*group).items()
-            if not told.endswith(".") or told.endswith("..")
+            name: summary
+            for name, summary in listed(*group).items()
+            if not summary.endswith(".") or summary.endswith("..")
         }
         assert cut == {}, group

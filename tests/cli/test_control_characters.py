@@ -1,20 +1,18 @@
 """No command prints a control character of other people's data, except newline and tab."""
 
 import json
-import os
-import pty
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from img2loc.gallery.gallery import Gallery
+from tests.cli.test_progress import on_a_terminal
 from tests.conftest import ChatServer, Cli, MakePhoto
 from tests.server import fails, says
 
 EVIL = "\x1b[2J\x1b]52;c;AAAA\x07\x9b2J\u202egpj\u2066\x7f\x08\r"
-"""Clears the screen, writes the clipboard, clears it by one byte, turns the reading order, goes back over what is there."""
+"""Clears the screen, writes the clipboard, reverses the reading order, overwrites the line."""
 SHOWN = "52;c;AAAA"
 CONTROLS = {
     *map(chr, range(0x20)),
@@ -25,7 +23,7 @@ CONTROLS = {
 
 @pytest.fixture
 def shows(run: Cli) -> Cli:
-    """Run a command; its exit code, stdout and stderr, in which EVIL is, without a control character."""
+    """Run a command that shows EVIL without its control characters: exit code, stdout, stderr."""
 
     def call(*words: object) -> tuple[int, str, str]:
         code, out, err = run(*words)
@@ -130,22 +128,12 @@ def test_the_exception_itself(shows: Cli, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_answers_go_where_they_should_while_a_bar_is_drawn(make_photo: MakePhoto) -> None:
-    """The bar's own codes reach the terminal, the names' do not, and no answer is taken for a part of the bar."""
-    photos = [make_photo(f"{number}{EVIL}.jpg", number) for number in range(3)]
-    terminal, end = pty.openpty()
+    """The bar's own codes reach the terminal, the names' do not, and the answers are in the file."""
+    photos = [str(make_photo(f"{number}{EVIL}.jpg", number)) for number in range(3)]
     with Path("answers").open("w") as answers:
-        command = [sys.executable, "-m", "img2loc", "ask", *photos, "--json"]
-        process = subprocess.Popen(list(map(str, command)), stdout=answers, stderr=end)
-    os.close(end)
-    drawn = b""
-    try:
-        while piece := os.read(terminal, 1 << 16):
-            drawn += piece
-    except OSError:  # So Linux says that the last one has closed the terminal.
-        pass
-    assert process.wait() == 0
-    assert [json.loads(line)["photo"] for line in Path("answers").read_text().splitlines()] == list(
-        map(str, photos)
-    )
-    assert b"\x1b[2K" in drawn
-    assert b"\x1b]52" not in drawn
+        command = (sys.executable, "-m", "img2loc", "ask", *photos, "--json")
+        drawn = on_a_terminal(*command, stdout=answers)
+    answered = [json.loads(line)["photo"] for line in Path("answers").read_text().splitlines()]
+    assert answered == photos
+    assert "\x1b[2K" in drawn
+    assert "\x1b]52" not in drawn

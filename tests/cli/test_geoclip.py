@@ -1,4 +1,4 @@
-"""GeoCLIP through the command line, with small random weights in folders: the same commands and JSON as every other locator."""
+"""GeoCLIP through the command line, with small random weights in folders."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ from tests.server import ChatServer, says
 
 @pytest.fixture
 def configured(tiny_clip: Path, tmp_path: Path, run: Cli) -> Path:
-    """A configuration with a small CLIP and random GeoCLIP parts in folders, and its gallery of points under the usual name."""
+    """A configuration with a small CLIP and random GeoCLIP parts, and its gallery of points."""
     torch.manual_seed(1)
     geoclip_towers.save(geoclip_towers.GeoClipParts(width=24), tmp_path / "parts", {})
     configure(

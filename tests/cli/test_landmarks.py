@@ -53,7 +53,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wonders_are_found_and_wrong_answers_are_mostly_unsure(
     run: Cli, built: Path, landmarks: Path
 ) -> None:
-    """Of photographs that show no recognisable place too, few get an answer that is both sure and wrong."""
+    """Few answers are sure and wrong, also for photographs without a recognisable place."""
     queries = ask(run, built, landmarks, "queries.csv")
     assert len(queries) == 32
     assert sum(error <= 25 for error, _ in queries) / len(queries) >= 0.35

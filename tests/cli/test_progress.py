@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 import sys
+from typing import IO
 
 import pytest
 
@@ -26,11 +27,11 @@ with gated():
 """
 
 
-def on_a_terminal(*command: str) -> str:
-    """What a command writes to a terminal of 80 columns, its stdout included."""
+def on_a_terminal(*command: str, stdout: IO[str] | None = None) -> str:
+    """What a command writes to a terminal of 80 columns: stderr, and stdout without a file."""
     terminal, end = pty.openpty()
     environment = {**os.environ, "COLUMNS": "80", "TERM": "xterm"}
-    process = subprocess.Popen(command, stdout=end, stderr=end, env=environment)
+    process = subprocess.Popen(command, stdout=stdout or end, stderr=end, env=environment)
     os.close(end)
     drawn = b""
     try:
@@ -54,6 +55,7 @@ def test_the_bar_counts_bytes_and_photos_and_takes_a_total_late() -> None:
     positions = [drawn.find(text) for text in shown]
     assert positions[0] > -1
     assert positions == sorted(positions), drawn
+    assert "━" not in drawn[drawn.rfind("3/4 photos") : drawn.find("a question")]
 
 
 def test_nothing_is_drawn_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
