@@ -1,6 +1,5 @@
 """`img2loc bench run` and `ablate`: a locator, or every variant of one, over a benchmark."""
 
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -243,11 +242,12 @@ def _conclude(tally: "Tally", folder: Path) -> int:
 
 
 def _counts(text: str) -> list[int]:
-    if not re.fullmatch(r"0*[1-9]\d*(,0*[1-9]\d*)*", text):
+    numbers = [number.strip() for number in text.split(",")]
+    if not all(number.isdecimal() and int(number) for number in numbers):
         raise typer.BadParameter(
             f"{text!r} is no list of numbers above 0, such as 4,8,16,32.", param_hint="-k"
         )
-    return sorted(set(map(int, text.split(","))))
+    return sorted(set(map(int, numbers)))
 
 
 app.command()(run)  # The order is that of `--help`.

@@ -128,7 +128,7 @@ def test_the_exception_itself(shows: Cli, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_answers_go_where_they_should_while_a_bar_is_drawn(make_photo: MakePhoto) -> None:
-    """The bar's own codes reach the terminal, the names' do not, and the answers are in the file."""
+    """The bar's own codes reach the terminal, those of names do not; the answers are in a file."""
     photos = [str(make_photo(f"{number}{EVIL}.jpg", number)) for number in range(3)]
     with Path("answers").open("w") as answers:
         command = (sys.executable, "-m", "img2loc", "ask", *photos, "--json")
