@@ -118,11 +118,10 @@ def _rank(plan: "Plan", text: str, k: int, as_json: bool) -> int:
     with waiting(f"Loading the locator {plan.locator} …"):
         search = factory.text_search(plan)
     (ranking,) = search.rank([text], k if as_json else k * _ENTRIES_A_PLACE)
-    put(
-        output.ranking_as_json(ranking, plan)
-        if as_json
-        else output.ranking_for_people(ranking, plan, k)
-    )
+    if as_json:
+        put(output.ranking_as_json(ranking, plan))
+    else:
+        put(output.ranking_for_people(ranking, plan, k))
     return 0
 
 

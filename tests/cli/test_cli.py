@@ -388,6 +388,7 @@ def test_doctor_config_and_setup(run: Cli, tmp_path: Path) -> None:
         (["index", "build", ".", "--out", "g", "--encoder", "clip-l14"], 1, "holds no photographs"),
         (["index", "info", "absent/g"], 1, "no gallery at absent/g"),
         (["setup", "nonsense"], 1, "no locator named 'nonsense'"),
+        (["bench", "ablate", "x.csv", "-k", "4,0"], 2, "'4,0' is no list of numbers above 0"),
     ],
 )
 def test_mistakes_are_sentences_with_a_remedy(
