@@ -544,9 +544,8 @@ def test_replies_are_kept_and_a_run_can_be_replayed(
     cli(*command, "--out", "T", "--no-cache")
     assert len(chat.requests) == 6
     config = toy[1]
-    config.write_text(
-        config.read_text() + '[lmm.again]\nkind = "replay"\nrun = "R/predictions.jsonl"\n'
-    )
+    recorded = Path("R/predictions.jsonl").absolute()
+    config.write_text(f'{config.read_text()}[lmm.again]\nkind = "replay"\nrun = "{recorded}"\n')
     code, err = cli(
         *command, "--lmm", "again", "--out", "U", "--max-cost", "0"
     )  # Nothing is paid for what was recorded.
