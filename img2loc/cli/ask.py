@@ -60,7 +60,7 @@ def ask(
     else the starter gallery. If OPENAI_API_KEY or OPENAI_BASE_URL is set, an LMM decides.
     """
     from img2loc.cli import output
-    from img2loc.cli.progress import progress, waiting
+    from img2loc.cli.progress import progress, spinner
     from img2loc.config import factory
     from img2loc.core import paths
 
@@ -90,7 +90,7 @@ def ask(
         return _rank(plan, text, k or _PLACES, as_json)
     if local_only and plan.lmm is not None:
         plan.lmm.require_local()
-    with waiting(f"Loading the locator {plan.locator} …"):
+    with spinner(f"Loading the locator {plan.locator} …"):
         built = factory.locator(
             plan, cache=paths.replies() if cache else None, max_radius_km=max_radius
         )
@@ -112,10 +112,10 @@ def ask(
 def _rank(plan: "Plan", text: str, k: int, as_json: bool) -> int:
     """Print the places that a text is most similar to."""
     from img2loc.cli import output
-    from img2loc.cli.progress import waiting
+    from img2loc.cli.progress import spinner
     from img2loc.config import factory
 
-    with waiting(f"Loading the locator {plan.locator} …"):
+    with spinner(f"Loading the locator {plan.locator} …"):
         search = factory.text_search(plan)
     (ranking,) = search.rank([text], k if as_json else k * _ENTRIES_A_PLACE)
     if as_json:

@@ -26,7 +26,7 @@ def embed(
 
     Run the same command again to resume.
     """
-    from img2loc.cli.progress import progress, waiting
+    from img2loc.cli.progress import progress, spinner
     from img2loc.config import factory
     from img2loc.core.errors import SourceError
     from img2loc.encoders import embed_file
@@ -35,7 +35,7 @@ def embed(
         raise SourceError(f"--out {out} should end in .npy.")
     settings = checked_config(config)
     inputs = embed_file.Inputs(source, photos, of)
-    with waiting(f"Loading the encoder {encoder} …"):
+    with spinner(f"Loading the encoder {encoder} …"):
         model = factory.encoder(settings, encoder)
     with progress(inputs.of, len(inputs)) as advance:
         skipped = embed_file.embed(inputs, model, out, advance)

@@ -39,7 +39,7 @@ def check(
 
     Also prints the time, the cost, and whether structured output works.
     """
-    from img2loc.cli.progress import waiting
+    from img2loc.cli.progress import spinner
     from img2loc.config import factory
     from img2loc.config.plan import plan_lmm
     from img2loc.core.images import tiny_jpeg
@@ -53,7 +53,7 @@ def check(
     planned = plan_lmm(settings, name)
     if local_only:
         planned.require_local()
-    with waiting(f"Loading the LMM {name} …"):
+    with spinner(f"Loading the LMM {name} …"):
         model = factory.lmm(planned)
     prompt = Template.load("zeroshot").fill(Photo(Path("tiny.jpg"), tiny_jpeg()), Neighbours())
     started = time.monotonic()

@@ -56,15 +56,15 @@ def progress(unit: str, total: int | None = None, show: bool = True) -> Iterator
 
 
 @contextmanager
-def waiting(what: str) -> Iterator[None]:
+def spinner(what: str) -> Iterator[None]:
     """A spinner while something loads."""
     if not on_terminal(sys.stderr):
         yield
         return
     from rich.progress import SpinnerColumn, TextColumn
 
-    with _bar(SpinnerColumn(), TextColumn("{task.description}", markup=False)) as spinner:
-        spinner.add_task(plain(what), total=None)
+    with _bar(SpinnerColumn(), TextColumn("{task.description}", markup=False)) as bar:
+        bar.add_task(plain(what), total=None)
         yield
 
 

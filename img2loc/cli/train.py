@@ -53,7 +53,7 @@ def geoclip(
     The image tower stays as it is, and its features are computed once. Run the same command again
     to resume.
     """
-    from img2loc.cli.progress import progress, waiting
+    from img2loc.cli.progress import progress, spinner
     from img2loc.cli.system import toml
     from img2loc.config import factory
     from img2loc.training import geoclip as training
@@ -67,7 +67,7 @@ def geoclip(
     options |= {"validation": _share(validation)}
     tables, settings = _settings("geoclip", options, values, config)
     entries = _recipe(source, photos).source()
-    with waiting(f"Loading the encoder {settings.encoder} …"):
+    with spinner(f"Loading the encoder {settings.encoder} …"):
         tower = factory.encoder(tables, settings.encoder)
     with progress("") as advance:
         history = training.train(

@@ -8,7 +8,7 @@ from typing import IO
 
 import pytest
 
-from img2loc.cli.progress import progress, waiting
+from img2loc.cli.progress import progress, spinner
 
 SCRIPT = """
 from img2loc.cli.progress import progress
@@ -59,7 +59,7 @@ def test_the_bar_counts_bytes_and_photos_and_takes_a_total_late() -> None:
 
 
 def test_nothing_is_drawn_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with waiting("Loading"), progress("photos", 2) as advance:
+    with spinner("Loading"), progress("photos", 2) as advance:
         advance(1)
         advance(1, 3, "remark")
     assert capsys.readouterr() == ("", "")
