@@ -73,7 +73,7 @@ def main() -> None:
         "encoder": encoder.name,
         "photos": options.count,
         "bytes a photo": round(size / options.count),
-        "batch": encoder._batch_size,
+        "batch": encoder.batch_size,
         "device": encoder.device,
         "cores": os.cpu_count(),
         "machine": platform.processor() or platform.machine(),
@@ -89,7 +89,7 @@ def main() -> None:
     }
     print(
         f"{encoder.name}, {options.count} photos of {size / options.count / 1000:.0f} kB, batches"
-        f" of {encoder._batch_size}"
+        f" of {encoder.batch_size}"
     )
     for way, rate in result["photos a second"].items():
         print(f"  {way:8} {rate:9.2f} photos/s")
@@ -120,8 +120,8 @@ def _round(
         prepared: list[torch.Tensor] = []
         decode = _timed(lambda: prepared.extend(pool.map(encoder._decode, photos)))
     batches = [
-        prepared[start : start + encoder._batch_size]
-        for start in range(0, len(prepared), encoder._batch_size)
+        prepared[start : start + encoder.batch_size]
+        for start in range(0, len(prepared), encoder.batch_size)
     ]
     folder.mkdir()
     found = {

@@ -1,11 +1,8 @@
-"""Photographs or points → one .npy of unit vectors in the file's order, for other uses.
-
-Goes on where it was cut off.
-"""
+"""Photographs or points → one .npy of unit vectors in the order of the input; resumes."""
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,7 @@ from img2loc.core import images
 from img2loc.core.errors import ConfigError, SourceError
 from img2loc.core.files import write_json
 from img2loc.core.protocols import views_of
-from img2loc.core.types import Embeddings, Location, Photo, Rejected
+from img2loc.core.types import Embedding, Location, Photo, Rejected
 from img2loc.core.workspace import Workspace
 from img2loc.data.folder import photo_files
 from img2loc.data.tables import Table, known_names, open_table
@@ -27,12 +24,11 @@ Progress = Callable[[int], None]
 
 
 class Inputs:
-    """The rows of a table of coordinates or of photographs, a folder of photographs, or one photograph, each with its id.
+    """A table of photographs or points, a folder of photographs, or one photograph: rows with ids.
 
     A table (CSV or Parquet) is of "photos" where its photo column names image files, else of
-    "points"; `of` settles it. Unlike the source of a gallery it needs no coordinates for
-    photographs, and nothing is left out: row i of the result is row i of the file. Raises
-    SourceError.
+    "points"; `of` overrides that. Photographs need no coordinates, and nothing is omitted: row i of
+    the result is row i of the file. Raises SourceError.
     """
 
     def __init__(self, path: Path, photos: Path | None = None, of: str | None = None) -> None:
@@ -43,25 +39,23 @@ class Inputs:
         if path.is_dir() or path.suffix.lower() in images.SUFFIXES:
             if of == "points":
                 raise SourceError(
-                    f"{path} holds photographs, not points. Leave --of out, or name a table of"
+                    f"{path} holds photographs, not points. Omit --of, or name a table of"
                     " coordinates."
                 )
             self.of = "photos"
             self._files = photo_files(path) if path.is_dir() else [path]
             if not self._files:
                 raise SourceError(f"The folder {path} holds no photographs.")
-            listing = [
-                (str(file), file.stat().st_size, file.stat().st_mtime_ns)
-                for file in self._files
-                if file.exists()
-            ]
+            stats = [(str(file), file.stat()) for file in self._files if file.exists()]
+            listing = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
             self.fingerprint = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
             self._count = len(self._files)
-            return
-        self.of = of or ("photos" if _names_photos(path) else "points")
-        self._table = open_table(path, *_ROLES[self.of])
-        self.fingerprint = self._table.fingerprint(str(photos or ""))
-        self._count = sum(1 for _ in self._table)
+        else:
+            self.of = of or ("photos" if _names_photos(path) else "points")
+            required = ("photo",) if self.of == "photos" else ("lat", "lon")
+            self._table = open_table(path, required, known_names(*required, "id"))
+            self.fingerprint = self._table.fingerprint(str(photos or ""))
+            self._count = sum(1 for _ in self._table)
 
     def __len__(self) -> int:
         """Rows."""
@@ -74,37 +68,30 @@ class Inputs:
         for number, row in enumerate(self._table or ()):
             if isinstance(row, Rejected):
                 yield row.id, row
-                continue
-            where, cell = row
-            if self.of == "photos":
-                name = cell["photo"]
-                missing = Rejected(where, f"{where}: no photo is named")
-                yield cell.get("id") or name, Photo(self._photos / name) if name else missing
-                continue
-            identity = cell.get("id") or str(number)
-            try:
-                yield identity, Location(float(cell["lat"]), float(cell["lon"]))
-            except ValueError:
-                yield (
-                    identity,
-                    Rejected(
-                        identity,
-                        f"{where}: no point on Earth: lat {cell['lat']!r}, lon {cell['lon']!r}",
-                    ),
-                )
+            elif self.of == "photos":
+                yield self._photo(*row)
+            else:
+                yield _point(number, *row)
+
+    def _photo(self, where: str, cell: Mapping[str, str]) -> tuple[str, Photo | Rejected]:
+        name = cell["photo"]
+        missing = Rejected(where, f"{where}: no photo is named")
+        return cell.get("id") or name, Photo(self._photos / name) if name else missing
 
 
-_ROLES = {
-    "photos": (("photo",), known_names("photo", "id")),
-    "points": (("lat", "lon"), known_names("lat", "lon", "id")),
-}
-"""The required roles, and all."""
+def _point(number: int, where: str, cell: Mapping[str, str]) -> tuple[str, Location | Rejected]:
+    identity = cell.get("id") or str(number)
+    try:
+        return identity, Location(float(cell["lat"]), float(cell["lon"]))
+    except ValueError:
+        reason = f"{where}: no point on Earth: lat {cell['lat']!r}, lon {cell['lon']!r}"
+        return identity, Rejected(identity, reason)
 
 
 def embed(
     inputs: Inputs, encoder: Any, out: Path, progress: Progress = lambda done: None
 ) -> list[tuple[int, str, str]]:
-    """Write the vectors of `inputs` to `out`, float32, shape (rows, dim), or go on where an earlier call stopped.
+    """Write the vectors to `out`, float32, shape (rows, dim), or resume an earlier call.
 
     A row that cannot be embedded is all NaN. Returns (row number, id, reason) of those rows; the
     .json beside `out` lists them too, with the encoder's name. Raises ConfigError for an encoder
@@ -135,18 +122,15 @@ def embed(
 
 
 def _state(workspace: Workspace, note: Path, plan: dict[str, Any]) -> dict[str, Any]:
-    """What is done of a file, as its note says.
-
-    Raises SourceError where the note is of another plan, or there is none.
-    """
+    """How far the file is. Raises SourceError where its note has another plan or is missing."""
     state = workspace.read_note(note.name)
     if state is not None:
         workspace.require_same({key: state[key] for key in plan if key in state}, plan)
         return state
     if workspace.path.exists():
         raise SourceError(
-            f"{workspace.path} exists, and {note.name}, which says what it holds, does not. Choose"
-            " another --out."
+            f"{workspace.path} exists without {note.name}, which says what it holds. Choose another"
+            " --out."
         )
     return {**plan, "done": 0, "skipped": []}
 
@@ -155,26 +139,28 @@ def _fill(
     inputs: Inputs, encoder: Any, draft: Path, note: Path, state: dict[str, Any], progress: Progress
 ) -> None:
     shape = (len(inputs), encoder.dim)
-    rows = _begun(draft, shape) if state["done"] else None
+    rows = _resumable(draft, shape) if state["done"] else None
     if rows is None:
         state.update(done=0, skipped=[])
         rows = np.lib.format.open_memmap(draft, "w+", np.float32, shape)
     entries = islice(iter(inputs), state["done"], None)
     while chunk := list(islice(entries, _CHUNK)):
         start = state["done"]
-        vectors, reasons = _vectors(chunk, encoder, inputs.of)
-        rows[start : start + len(chunk)] = vectors
+        for at, row in enumerate(_vectors([content for _, content in chunk], encoder, inputs.of)):
+            if isinstance(row, Rejected):
+                skipped = {"row": start + at, "id": chunk[at][0], "reason": row.reason}
+                state["skipped"].append(skipped)
+                rows[start + at] = np.nan
+            else:
+                rows[start + at] = row
         rows.flush()
         state["done"] = start + len(chunk)
-        state["skipped"] += [
-            {"row": start + at, "id": chunk[at][0], "reason": reason} for at, reason in reasons
-        ]
         write_json(note, state)
         progress(state["done"])
 
 
-def _begun(draft: Path, shape: tuple[int, int]) -> Any:
-    """The draft of an earlier call, to be filled on; None for one that is gone or torn."""
+def _resumable(draft: Path, shape: tuple[int, int]) -> Any:
+    """The draft of an earlier call, open for writing; None where it is missing or torn."""
     try:
         rows = np.load(draft, mmap_mode="r+")
     except (OSError, ValueError, EOFError):
@@ -183,34 +169,19 @@ def _begun(draft: Path, shape: tuple[int, int]) -> Any:
 
 
 def _vectors(
-    chunk: list[tuple[str, Photo | Location | Rejected]], encoder: Any, of: str
-) -> tuple[Embeddings, list[tuple[int, str]]]:
-    """One row each, NaN for what has none, and the reasons by place."""
-    usable = [
-        (at, content) for at, (_, content) in enumerate(chunk) if not isinstance(content, Rejected)
-    ]
-    made = (
-        encoder.encode_points([c for _, c in usable])
-        if of == "points"
-        else encoder.encode(c for _, c in usable)
-    )
-    vectors = np.full((len(chunk), encoder.dim), np.nan, np.float32)
-    reasons = [
-        (at, content.reason)
-        for at, (_, content) in enumerate(chunk)
-        if isinstance(content, Rejected)
-    ]
-    for (at, _), vector in zip(usable, made, strict=True):
-        length = 0.0 if isinstance(vector, Rejected) else float(np.linalg.norm(vector))
-        if isinstance(vector, Rejected):
-            reasons.append((at, vector.reason))
-        elif not 0 < length < np.inf:
-            reasons.append((at, "the model gives it no vector"))
-        else:
-            vectors[at] = (
-                vector / length if length < 1 - 1e-3 else vector
-            )  # The mean of several views is shorter.
-    return vectors, sorted(reasons)
+    contents: list[Photo | Location | Rejected], encoder: Any, of: str
+) -> Iterator[Embedding | Rejected]:
+    """A vector for each row, or why it has none."""
+    usable = [content for content in contents if not isinstance(content, Rejected)]
+    vectors = iter(encoder.encode_points(usable) if of == "points" else encoder.encode(usable))
+    for content in contents:
+        row = content if isinstance(content, Rejected) else next(vectors)
+        if isinstance(row, Rejected):
+            yield row
+        elif not 0 < (length := float(np.linalg.norm(row))) < np.inf:
+            yield Rejected("", "the model gives it no vector")
+        else:  # The mean of several views is shorter than 1.
+            yield row / length if length < 1 - 1e-3 else row
 
 
 def _names_photos(path: Path) -> bool:

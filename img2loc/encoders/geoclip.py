@@ -1,4 +1,7 @@
-"""GeoCLIP (Vivanco Cepeda et al., NeurIPS 2023, arXiv 2309.16020): photographs, points and texts in one space."""
+"""GeoCLIP: photographs, points and texts → one space.
+
+Vivanco Cepeda et al., NeurIPS 2023, arXiv 2309.16020.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,8 @@ from img2loc.core.errors import ConfigError
 from img2loc.core.hub import HubFiles
 from img2loc.core.types import Embedding, Embeddings, Location
 from img2loc.encoders import geoclip_towers
-from img2loc.encoders.torch_encoder import (
-    TextTower,
-    TorchEncoder,
-    fingerprint,
-    sees_corners,
-    unit_rows,
-)
+from img2loc.encoders.geoclip_towers import GeoClipParts
+from img2loc.encoders.torch_encoder import TextTower, TorchEncoder, fingerprint, unit_rows
 
 if TYPE_CHECKING:
     import torch
@@ -25,10 +23,8 @@ if TYPE_CHECKING:
 
     from img2loc.core.protocols import Encoder
 
-_POINTS = 2048  # At once: their hidden layers take 100 times the room of the result.
-_TEN_CROP_RESIZE = (
-    256 / 224
-)  # The shorter side before cropping, as a share of the input's, as in GeoCLIP's evaluation.
+_POINTS = 2048  # At once: their hidden layers take 100 times the memory of the result.
+_TEN_CROP_RESIZE = 256 / 224  # Shorter side before cropping : input's, as GeoCLIP was evaluated.
 
 
 class GeoClip(TorchEncoder, TextTower):
@@ -40,8 +36,7 @@ class GeoClip(TorchEncoder, TextTower):
     "ten-crop", the paper's evaluation: four corners and the centre, and their mirror images; a
     vector is then the mean of ten unit vectors, whose inner products are the mean of the ten crops'
     similarities. The head and the location tower compute in single precision: the finest Fourier
-    features would not survive less. Raises ConfigError where tower and weights do not fit,
-    MissingWeights.
+    features need it. Raises ConfigError where tower and weights do not fit, MissingWeights.
     """
 
     def __init__(
@@ -51,36 +46,21 @@ class GeoClip(TorchEncoder, TextTower):
         views: Literal["single", "ten-crop"] = "single",
         batch_size: int = 32,
     ) -> None:
-        if not isinstance(encoder, TorchEncoder):
+        tower = image_tower(encoder)
+        super().__init__("geoclip", tower.device, "float32", batch_size)
+        parts = load_parts(weights, tower)
+        if views == "ten-crop" and not _sees_corners(tower):
             raise ConfigError(
-                f"{encoder.name!r} cannot be the image tower of GeoCLIP: it gives no features"
-                " before unit length."
-            )
-        super().__init__("geoclip", encoder.device, "float32", batch_size)
-        parts, about = geoclip_towers.load(weights)
-        width = parts.image_encoder["mlp"][0].in_features  # type: ignore[index]
-        if width != encoder.dim:
-            raise ConfigError(
-                f"The GeoCLIP weights {weights!r} take {width} features, and the encoder"
-                f" {encoder.name!r} gives {encoder.dim}. Name the encoder that they were trained"
-                " with."
-            )
-        if (trained := about.get("encoder", encoder.name)) != encoder.name:
-            raise ConfigError(
-                f"The GeoCLIP weights {weights!r} were trained with {trained!r}, not with"
-                f" {encoder.name!r}. Name that encoder."
-            )
-        if views == "ten-crop" and not sees_corners(encoder):
-            raise ConfigError(
-                f"{encoder.name!r} cuts off the edges of what it is given, ten crops included. Set"
+                f"{tower.name!r} cuts off the edges of its input, ten crops included. Set"
                 ' views = "single", or name a tower that takes an image of its own size whole,'
                 " such as CLIP through transformers."
             )
-        self._tower = encoder
+        self._tower = tower
         self.views = views
         self.scale = float(parts.logit_scale.exp())
-        self._dim, self.size = geoclip_towers.DIM, encoder.size
-        self._name = f"geoclip/{self.dim}d-{self.size}px@{fingerprint(parts.state_dict(), {'tower': encoder.name})}"
+        self._dim, self.size = geoclip_towers.DIM, tower.size
+        mark = fingerprint(parts.state_dict(), {"tower": tower.name})
+        self._name = f"geoclip/{self.dim}d-{self.size}px@{mark}"
         self._parts = parts.to(self.device)
 
     @classmethod
@@ -89,19 +69,17 @@ class GeoClip(TorchEncoder, TextTower):
         return geoclip_towers.needs(weights)
 
     def prepare(self, image: Image) -> torch.Tensor:
-        """One image → the tower's input; with ten crops, all of them, shape (10, channels, height, width)."""
+        """One image → the tower's input; ten crops → shape (10, channels, height, width)."""
         if self.views == "single":
             return self._tower.prepare(image)
         import torch
         from PIL.Image import Resampling
         from torchvision.transforms.functional import ten_crop
 
-        side = round(self.size * _TEN_CROP_RESIZE)
-        scale = side / min(image.size)
-        resized = image.resize(
-            (max(side, round(image.width * scale)), max(side, round(image.height * scale))),
-            Resampling.BICUBIC,
-        )
+        shorter = round(self.size * _TEN_CROP_RESIZE)
+        scale = shorter / min(image.size)
+        width, height = (max(shorter, round(side * scale)) for side in image.size)
+        resized = image.resize((width, height), Resampling.BICUBIC)
         return torch.stack([self._tower.prepare(crop) for crop in ten_crop(resized, self.size)])
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -115,22 +93,21 @@ class GeoClip(TorchEncoder, TextTower):
             return super()._rows(inputs)
         with torch.inference_mode():
             return [
-                unit_rows(self.features(crops.to(self.device))).mean(axis=0) for crops in inputs
+                unit_rows(self.features(crops.to(self.device))).mean(axis=0)  # One photograph's.
+                for crops in inputs
             ]
 
     def encode_points(self, points: Sequence[Location]) -> Embeddings:
         """Points → float32 unit rows of shape (n, 512), by the location tower."""
         import torch
 
-        degrees = torch.tensor([(at.lat, at.lon) for at in points], dtype=torch.float32).reshape(
-            -1, 2
-        )
+        degrees = torch.tensor([(at.lat, at.lon) for at in points], dtype=torch.float32)
         with torch.inference_mode():
             rows = [
                 unit_rows(self._parts.location_encoder(part.to(self.device)))
-                for part in torch.split(degrees, _POINTS)
+                for part in torch.split(degrees.reshape(-1, 2), _POINTS)
             ]
-        return np.concatenate(rows) if rows else np.empty((0, self.dim), np.float32)
+        return np.concatenate(rows)
 
     def text_features(self, texts: Sequence[str]) -> torch.Tensor:
         """Texts through the tower's text side and the head, shape (n, 512).
@@ -142,3 +119,38 @@ class GeoClip(TorchEncoder, TextTower):
                 f"{self._tower.name!r} reads no text. Give GeoCLIP a CLIP model as its encoder."
             )
         return self._parts.head(self._tower.text_features(texts).float())
+
+
+def image_tower(encoder: Encoder) -> TorchEncoder:
+    """The encoder, if it can be GeoCLIP's image tower. Raises ConfigError."""
+    if isinstance(encoder, TorchEncoder):
+        return encoder
+    raise ConfigError(
+        f"{encoder.name!r} cannot be the image tower of GeoCLIP: it has no features before"
+        " normalization to unit length."
+    )
+
+
+def load_parts(weights: str, tower: TorchEncoder) -> GeoClipParts:
+    """GeoCLIP's parts for this image tower. Raises ConfigError where they are another's."""
+    parts, about = geoclip_towers.load(weights)
+    width = parts.image_encoder["mlp"][0].in_features  # type: ignore[index]
+    if width != tower.dim or about.get("encoder", tower.name) != tower.name:
+        owner = about.get("encoder", f"an image tower of {width} features")
+        raise ConfigError(
+            f"The GeoCLIP weights {weights!r} belong to {owner}, not to {tower.name!r}."
+            " Name that encoder."
+        )
+    return parts
+
+
+def _sees_corners(encoder: TorchEncoder) -> bool:
+    """Whether an image of the model's own input size goes in whole, not cropped once more."""
+    from PIL import Image
+
+    side = encoder.size
+    black, white = Image.new("RGB", (side, side), "black"), Image.new("RGB", (side, side), "white")
+    framed = white.copy()
+    framed.paste(black.crop((0, 0, side - 4, side - 4)), (2, 2))
+    corners = [encoder.prepare(image)[:, 0, 0] for image in (black, framed)]
+    return bool((corners[1] > corners[0]).all())

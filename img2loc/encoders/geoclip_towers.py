@@ -1,7 +1,7 @@
-"""GeoCLIP's trained parts (Vivanco Cepeda et al., NeurIPS 2023, arXiv 2309.16020): image head, location tower, temperature.
+"""GeoCLIP's trained parts: image head, location tower, temperature.
 
-The modules and their weights are named as in the authors' package, so that its files load here and
-ours load there.
+Vivanco Cepeda et al., NeurIPS 2023, arXiv 2309.16020. Modules and weights are named as in the
+authors' package, so that its files load here and ours load there.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from img2loc.core.errors import MissingPackage, MissingWeights, first_line
+from img2loc.core.errors import MissingPackage, MissingWeights
 from img2loc.core.files import replacing, write_json
 from img2loc.core.hub import HubFiles, folder_or_hub
+from img2loc.encoders.torch_encoder import loading
 
 SIGMAS = (1.0, 16.0, 256.0)
 """Frequencies of the three capsules, 2⁰, 2⁴ and 2⁸, from the coarsest to the finest."""
@@ -37,7 +38,7 @@ _A1, _A2, _A3, _A4, _SCALE = 1.340264, -0.081106, 0.000893, 0.003796, 66.50336
 
 
 def equal_earth(points: torch.Tensor) -> torch.Tensor:
-    """(lat, lon) in degrees, shape (n, 2) → Equal Earth (x, y), shape (n, 2), as GeoCLIP scales it."""
+    """(lat, lon) in degrees → Equal Earth (x, y), as GeoCLIP scales it; both of shape (n, 2)."""
     lat, lon = torch.deg2rad(points[:, 0]), torch.deg2rad(points[:, 1])
     root = torch.sqrt(torch.tensor(3.0))
     theta = torch.asin((root / 2) * torch.sin(lat))
@@ -48,7 +49,7 @@ def equal_earth(points: torch.Tensor) -> torch.Tensor:
 
 
 class FourierFeatures(nn.Module):
-    """Random Fourier features (Tancik et al., NeurIPS 2020): (x, y) → cos and sin of `size` random directions each."""
+    """(x, y) → cos and sin of `size` random Fourier features (Tancik et al., NeurIPS 2020)."""
 
     def __init__(self, sigma: float, size: int = 256) -> None:
         super().__init__()
@@ -65,14 +66,9 @@ class Capsule(nn.Module):
 
     def __init__(self, sigma: float, width: int = 1024, dim: int = DIM) -> None:
         super().__init__()
-        layers = [
-            nn.Linear(512, width),
-            nn.ReLU(),
-            nn.Linear(width, width),
-            nn.ReLU(),
-            nn.Linear(width, width),
-            nn.ReLU(),
-        ]
+        layers: list[nn.Module] = []
+        for inputs in (512, width, width):
+            layers += [nn.Linear(inputs, width), nn.ReLU()]
         self.capsule = nn.Sequential(FourierFeatures(sigma), *layers)
         self.head = nn.Sequential(nn.Linear(width, dim))
 
@@ -83,7 +79,7 @@ class Capsule(nn.Module):
 
 
 class LocationTower(nn.Module):
-    """(lat, lon) in degrees, shape (n, 2), float32 → features, shape (n, 512): the sum of its capsules."""
+    """(lat, lon) in degrees, float32, shape (n, 2) → the sum of its capsules, shape (n, 512)."""
 
     def __init__(self, sigmas: Sequence[float] = SIGMAS) -> None:
         super().__init__()
@@ -92,7 +88,7 @@ class LocationTower(nn.Module):
             self.add_module(f"LocEnc{number}", Capsule(sigma))
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
-        """Degrees → features, not normalised."""
+        """Degrees → features, not normalized."""
         projected = equal_earth(points)
         features = torch.zeros(len(points), DIM, device=points.device)
         for capsule in self.children():
@@ -109,9 +105,8 @@ class GeoClipParts(nn.Module):
 
     def __init__(self, width: int = 768, sigmas: Sequence[float] = SIGMAS) -> None:
         super().__init__()
-        self.image_encoder = nn.ModuleDict(
-            {"mlp": nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, DIM))}
-        )
+        mlp = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, DIM))
+        self.image_encoder = nn.ModuleDict({"mlp": mlp})
         self.location_encoder = LocationTower(sigmas)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
@@ -122,10 +117,7 @@ class GeoClipParts(nn.Module):
 
 
 def needs(weights: str) -> HubFiles | None:
-    """What weights of this name take from a hub, or None for the package's and a folder's.
-
-    Raises ConfigError.
-    """
+    """What weights take from a hub; None for the package's and a folder's. Raises ConfigError."""
     return None if weights == PACKAGE else folder_or_hub(weights, (WEIGHTS,), (CONFIG, "*.csv"))
 
 
@@ -137,29 +129,23 @@ def load(weights: str) -> tuple[GeoClipParts, Mapping[str, object]]:
     never code. Raises MissingWeights for what is missing, of another shape, or no weights at all.
     """
     folder = _folder(weights)
-    try:
+    with loading(f"The weights of GeoCLIP in {folder} cannot be read"):
         tensors, about = _read(folder)
-    except Exception as error:  # A torn file can make the unpicklers raise anything.
-        raise MissingWeights(
-            f"The weights of GeoCLIP in {folder} cannot be read ({first_line(error)})."
-        ) from error
     first = tensors.get("image_encoder.mlp.0.weight")
     sigmas = about.get("sigma", SIGMAS)
     if not isinstance(sigmas, list | tuple) or not all(
         isinstance(sigma, int | float) for sigma in sigmas
     ):
-        raise MissingWeights(
-            f"{folder / CONFIG} has no list of numbers under sigma, but {sigmas!r}."
-        )
+        raise MissingWeights(f"{folder / CONFIG}: sigma is {sigmas!r}, not a list of numbers.")
     parts = GeoClipParts(first.shape[-1] if first is not None and first.ndim == 2 else 768, sigmas)
-    wanted = {name: tuple(tensor.shape) for name, tensor in parts.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in parts.state_dict().items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     wrong = [
-        f"{name} is {found.get(name, 'missing')}, not {shape}"
-        for name, shape in wanted.items()
-        if found.get(name) != shape
+        f"{name} is {shapes.get(name, 'missing')}, not {shape}"
+        for name, shape in expected.items()
+        if shapes.get(name) != shape
     ]
-    wrong += [f"{name} is not part of GeoCLIP" for name in found if name not in wanted]
+    wrong += [f"{name} is not part of GeoCLIP" for name in shapes if name not in expected]
     if wrong:
         raise MissingWeights(
             f"The weights in {folder} are not GeoCLIP's: {wrong[0]} ({len(wrong)} such)."
@@ -169,28 +155,15 @@ def load(weights: str) -> tuple[GeoClipParts, Mapping[str, object]]:
 
 
 def save(parts: GeoClipParts, folder: Path, about: Mapping[str, object]) -> None:
-    """Write the parts as a folder that `load` reads, in the format of the authors' release.
-
-    Each file is whole or not there.
-    """
+    """Write the parts as a folder that `load` reads, in the format of the authors' release."""
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    config = {
-        "model_type": _MODEL_TYPE,
-        "format_version": 1,
-        "sigma": list(parts.location_encoder.sigmas),
-        **about,
-    }
-    write_json(folder / CONFIG, config)
+    config = {"model_type": _MODEL_TYPE, "format_version": 1}
+    write_json(folder / CONFIG, {**config, "sigma": list(parts.location_encoder.sigmas), **about})
+    tensors = {key: value.detach().cpu().contiguous() for key, value in parts.state_dict().items()}
     with replacing(folder / WEIGHTS) as draft:
-        save_file(
-            {
-                name: tensor.detach().cpu().contiguous()
-                for name, tensor in parts.state_dict().items()
-            },
-            draft,
-        )
+        save_file(tensors, draft)
 
 
 def _folder(weights: str) -> Path:
@@ -216,9 +189,8 @@ def _read(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
     tensors: dict[str, torch.Tensor] = {}
     for prefix, name in _IN_THREE.items():
         saved = torch.load(folder / name, map_location="cpu", weights_only=True)
-        tensors |= (
-            {prefix: saved.detach()}
-            if isinstance(saved, torch.Tensor)
-            else {prefix + key: saved[key] for key in saved}
-        )
+        if isinstance(saved, torch.Tensor):
+            tensors[prefix] = saved.detach()
+        else:
+            tensors |= {prefix + key: saved[key] for key in saved}
     return tensors, {}

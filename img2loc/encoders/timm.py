@@ -1,13 +1,13 @@
-"""Any timm backbone as an embedding model: its pooled features, before the classifier."""
+"""Any timm backbone as an encoder: its pooled features, before the classifier."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from img2loc.core.errors import ConfigError, MissingWeights, first_line
+from img2loc.core.errors import ConfigError
 from img2loc.core.hub import HubFiles
-from img2loc.encoders.torch_encoder import TorchEncoder
+from img2loc.encoders.torch_encoder import TorchEncoder, loading
 
 if TYPE_CHECKING:
     import torch
@@ -37,31 +37,20 @@ class Timm(TorchEncoder):
         from timm.data import create_transform, resolve_model_data_config
 
         name, options = _resolve(model, weights)
-        try:
-            # With its classifier, so that timm checks every weight; asked for without one, it
-            # leaves what is missing random.
+        with loading(f"timm cannot load {model!r} with weights {weights!r}"):
+            # With its classifier, so that timm checks every weight; without one, timm leaves what
+            # is missing random.
             network = timm.create_model(name, pretrained=True, **options)
             network.reset_classifier(0)
-        except Exception as error:  # A torn file can make the unpicklers raise anything.
-            reason = first_line(error)
-            raise MissingWeights(
-                f"timm cannot load {model!r} with weights {weights!r}: {reason}"
-            ) from error
         data = resolve_model_data_config(network)
         self._transform = create_transform(**data, is_training=False)
-        self._model = self._adopt(
-            network,
-            int(network.num_features),
-            int(data["input_size"][-1]),
-            {**data, "architecture": network.pretrained_cfg.get("architecture")},
-        )
+        architecture = {"architecture": network.pretrained_cfg.get("architecture")}
+        size = int(data["input_size"][-1])
+        self._adopt(network, int(network.num_features), size, {**data, **architecture})
 
     @classmethod
     def needs(cls, model: str, weights: str = "", **_: object) -> HubFiles | None:
-        """What it takes from a hub, or None where its weights are a local file or folder.
-
-        Raises ConfigError.
-        """
+        """What it takes from a hub; None where its weights are local. Raises ConfigError."""
         if model.startswith("hf-hub:"):
             return HubFiles(model.removeprefix("hf-hub:"), _WEIGHTS, ("config.json",))
         if weights and not Path(weights).is_file():
@@ -70,13 +59,11 @@ class Timm(TorchEncoder):
             return None
         import timm
 
-        published = (
-            timm.get_pretrained_cfg(model) if timm.is_model(model.partition(".")[0]) else None
-        )
+        known = timm.is_model(model.partition(".")[0])
+        published = timm.get_pretrained_cfg(model) if known else None
         if published is None or not published.hf_hub_id:
             raise ConfigError(
-                f"timm publishes no weights for a model {model!r}. `timm.list_pretrained()` names"
-                " those it has."
+                f"timm has no weights for {model!r}. `timm.list_pretrained()` names all it has."
             )
         return HubFiles(published.hf_hub_id, _WEIGHTS)
 
@@ -85,18 +72,13 @@ class Timm(TorchEncoder):
         pixels: torch.Tensor = self._transform(image)
         return pixels
 
-    def features(self, pixels: torch.Tensor) -> torch.Tensor:
-        """A batch of inputs → features."""
-        features: torch.Tensor = self._model(pixels)
-        return features
-
 
 def _resolve(model: str, weights: str) -> tuple[str, dict[str, Any]]:
     """The name and options by which timm loads local files only."""
     files = Timm.needs(model, weights)
     if files is None:
         return model, {"pretrained_cfg_overlay": {"file": weights}} if weights else {}
-    found = files.require()
+    file = files.require()
     if model.startswith("hf-hub:"):
-        return f"local-dir:{found.parent}", {}
-    return model, {"pretrained_cfg_overlay": {"file": str(found)}}
+        return f"local-dir:{file.parent}", {}
+    return model, {"pretrained_cfg_overlay": {"file": str(file)}}

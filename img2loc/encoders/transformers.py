@@ -1,7 +1,4 @@
-"""CLIP-like models through transformers:
-
-`openai/clip-vit-large-patch14`, StreetCLIP, SigLIP; a hub id or a folder.
-"""
+"""CLIP, StreetCLIP, SigLIP and the like through transformers, from a hub id or a folder."""
 
 from __future__ import annotations
 
@@ -12,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from img2loc.core.errors import ConfigError, MissingWeights, first_line
+from img2loc.core.errors import ConfigError, MissingWeights
 from img2loc.core.hub import HubFiles, folder_or_hub
-from img2loc.encoders.torch_encoder import TextTower, TorchEncoder
+from img2loc.encoders.torch_encoder import TextTower, TorchEncoder, loading
 
 if TYPE_CHECKING:
     import torch
@@ -24,13 +21,13 @@ _TOKENIZERS = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model"
 
 
 class TransformersClip(TorchEncoder, TextTower):
-    """The projected image features, and text features, of a CLIP-like model in transformers' format.
+    """The projected image and text features of a CLIP-like model in transformers' format.
 
     `model` is a folder or a hub id whose files are in the cache. Images go through the model's own
-    processor, by default in its Pillow form, which the published numbers were made with;
-    transformers' own default is "torchvision" now, which differs from it by up to 0.03 a normalised
-    pixel (40 photographs), and which the package geoclip therefore uses. Raises MissingWeights
-    where weights are missing in whole or in part, ConfigError where there is no image tower.
+    processor, by default in its Pillow form, with which the published results were computed.
+    transformers' default is now "torchvision", as in the package geoclip: it differs by up to 0.03
+    a normalized pixel (40 photographs). Raises MissingWeights where weights are missing in whole or
+    in part, ConfigError where there is no image tower.
     """
 
     def __init__(
@@ -43,59 +40,42 @@ class TransformersClip(TorchEncoder, TextTower):
     ) -> None:
         super().__init__("transformers", device, dtype, batch_size)
         import torch
+        from PIL import Image
         from transformers import AutoImageProcessor, AutoModel
 
         files = self.needs(model)
         folder = Path(model) if files is None else files.require().parent
-        try:
+        with loading(f"transformers cannot load {model!r}"):
             self._processor = AutoImageProcessor.from_pretrained(
                 folder, backend=processor, trust_remote_code=False
             )
-            network, loading = AutoModel.from_pretrained(
+            network, info = AutoModel.from_pretrained(
                 folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
             )
-        except Exception as error:  # A torn file can make the loaders raise anything.
+        if missing := sorted(info["missing_keys"]) + sorted(map(str, info["mismatched_keys"])):
             raise MissingWeights(
-                f"transformers cannot load {model!r}: {first_line(error)}"
-            ) from error
-        if missing := sorted(loading["missing_keys"]) + sorted(
-            str(key) for key in loading["mismatched_keys"]
-        ):
-            raise MissingWeights(
-                f"{model!r} lacks {len(missing)} of its weights ({missing[0]} …). Fetch the files"
-                " again."
+                f"{model!r} lacks {len(missing)} of its weights ({missing[0]} …)."
+                " Fetch the files again."
             )
         if not hasattr(network, "get_image_features"):
             raise ConfigError(
-                f"{model!r} is a {type(network).__name__}, which has no image features. Name a"
-                " CLIP-like model."
+                f"{model!r} is a {type(network).__name__}, which has no image features."
+                " Name a CLIP-like model."
             )
         self._folder = folder
         self._siglip = str(network.config.model_type).startswith("siglip")
-        self._adopt_clip(network, folder)
-
-    def _adopt_clip(self, network: torch.nn.Module, folder: Path) -> None:
-        import torch
-
         if (logit_scale := getattr(network, "logit_scale", None)) is not None:
             self.scale = float(logit_scale.detach().exp())
-        probe = self.prepare(_grey_image())
+        probe = self.prepare(Image.new("RGB", (64, 64), "grey"))
         self._model = network.eval()
         with torch.inference_mode():
             dim = int(self.features(probe[None]).shape[-1])
-        self._model = self._adopt(
-            network,
-            dim,
-            int(probe.shape[-1]),
-            {**_preprocessing(self._processor), **_architecture(folder)},
-        )
+        preprocessing = {**_preprocessing(self._processor), **_architecture(folder)}
+        self._adopt(network, dim, int(probe.shape[-1]), preprocessing)
 
     @classmethod
     def needs(cls, model: str, **_: object) -> HubFiles | None:
-        """What it takes from a hub, or None for a local folder.
-
-        Raises ConfigError for a folder that is not there.
-        """
+        """What it takes from a hub; None for a local folder. Raises ConfigError."""
         return folder_or_hub(model, ("model.safetensors", "pytorch_model.bin"), ("*.json", "*.txt"))
 
     def prepare(self, image: Image) -> torch.Tensor:
@@ -109,11 +89,10 @@ class TransformersClip(TorchEncoder, TextTower):
 
     def text_features(self, texts: Sequence[str]) -> torch.Tensor:
         """A batch of texts → features. Raises MissingWeights where there is no tokenizer."""
-        longest = getattr(
-            getattr(self._model.config, "text_config", None), "max_position_embeddings", None
-        )
-        # SigLIP reads a text's last place, and was trained with all places filled; CLIP looks for
-        # the text's own end.
+        text_config = getattr(self._model.config, "text_config", None)
+        longest = getattr(text_config, "max_position_embeddings", None)
+        # SigLIP pools at the last position and was trained with padding up to it; CLIP pools at
+        # the end-of-text token.
         padding = "max_length" if self._siglip else "longest"
         tokens = self._tokenizer(
             list(texts), padding=padding, truncation=True, max_length=longest, return_tensors="pt"
@@ -126,7 +105,7 @@ class TransformersClip(TorchEncoder, TextTower):
         return self._model
 
     def save(self, folder: Path) -> None:
-        """Write model, image processor and tokenizer as transformers reads them, so that `model` can name the folder."""
+        """Write model, image processor and tokenizer: `model` can then name the folder."""
         for part in (self._processor, self._tokenizer, self._model):  # The weights last.
             part.save_pretrained(folder)  # type: ignore[operator]
 
@@ -134,19 +113,14 @@ class TransformersClip(TorchEncoder, TextTower):
     def _tokenizer(self) -> Any:
         from transformers import AutoTokenizer
 
-        # Without its files transformers makes up a tokenizer that knows no word, and says nothing.
+        # Without the files transformers silently makes a tokenizer with an empty vocabulary.
         if not any((self._folder / name).is_file() for name in _TOKENIZERS):
             raise MissingWeights(
-                f"{self._folder} has no tokenizer ({' or '.join(_TOKENIZERS)}). Fetch the files"
-                " again."
+                f"{self._folder} has no tokenizer ({' or '.join(_TOKENIZERS)})."
+                " Fetch the files again."
             )
-        try:
+        with loading(f"The tokenizer in {self._folder} cannot be read; fetch the files again"):
             return AutoTokenizer.from_pretrained(self._folder, trust_remote_code=False)
-        except Exception as error:  # A torn file can make the loaders raise anything.
-            raise MissingWeights(
-                f"{self._folder} has no tokenizer that can be read ({first_line(error)}). Fetch the"
-                " files again."
-            ) from error
 
 
 def _projected(output: Any) -> torch.Tensor:
@@ -156,42 +130,25 @@ def _projected(output: Any) -> torch.Tensor:
 
 
 def _preprocessing(processor: Any) -> dict[str, object]:
-    """What the processor does to pixels, without what changes from one version of transformers to the next."""
-    keys = (
-        "size",
-        "crop_size",
-        "resample",
-        "do_resize",
-        "do_center_crop",
-        "rescale_factor",
-        "do_normalize",
-        "image_mean",
-        "image_std",
-    )
+    """What the processor does to pixels, by the keys that every version of transformers has."""
+    keys = ["size", "crop_size", "resample", "do_resize", "do_center_crop", "rescale_factor"]
+    keys += ["do_normalize", "image_mean", "image_std"]
     settings = processor.to_dict()
-    return {"backend": processor.backend} | {
-        key: json.dumps(settings.get(key), default=int) for key in keys
-    }
+    values = {key: json.dumps(settings.get(key), default=int) for key in keys}
+    return {"backend": processor.backend, **values}
 
 
 def _architecture(folder: Path) -> dict[str, object]:
-    """What weights alone do not tell: the same ones compute something else with another activation or number of heads."""
+    """What the weights do not say, such as the activation and the number of heads."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    passing = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures")
-    told = {"model_type": config.get("model_type")}
+    ignored = ("_name_or_path", "transformers_version", "torch_dtype", "dtype", "architectures")
+    described = {"model_type": config.get("model_type")}
     for tower in ("vision", "text"):
         parts = config.get(f"{tower}_config") or {}
-        told[tower] = json.dumps(
-            {key: value for key, value in parts.items() if key not in passing}, sort_keys=True
-        )
+        kept = {key: value for key, value in parts.items() if key not in ignored}
+        described[tower] = json.dumps(kept, sort_keys=True)
     digest = hashlib.sha256()
     for name in _TOKENIZERS:
         if (folder / name).is_file():
             digest.update((folder / name).read_bytes())
-    return {**told, "tokenizer": digest.hexdigest()}
-
-
-def _grey_image() -> Image:
-    from PIL import Image
-
-    return Image.new("RGB", (64, 64), "grey")
+    return {**described, "tokenizer": digest.hexdigest()}

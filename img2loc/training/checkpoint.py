@@ -1,4 +1,4 @@
-"""Training that survives a kill: one process a folder, a checkpoint that is whole or absent, and the plan that it belongs to."""
+"""Epochs that survive a kill: folder lock, checkpoints of one plan, history, divergence."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from img2loc.core.errors import ConfigError, first_line
 from img2loc.core.files import replacing, write_bytes
@@ -18,9 +18,73 @@ HISTORY = "history.jsonl"
 _OF_A_MODEL = ("config.json", "*.safetensors", "*.bin", "*.pth", "*.pt")
 
 
+class Training(Protocol):
+    """A model in training, as `run_epochs` drives it."""
+
+    remedy: str
+    """What the user can do when the loss is NaN or infinite."""
+
+    def learning_rate(self, epoch: int) -> float:
+        """That of an epoch, counted from 0."""
+
+    def epoch(self, epoch: int) -> dict[str, Any] | None:
+        """Train for one epoch; its record, or None where loss or weights are NaN or infinite.
+
+        What is random in it depends on the seed and the epoch's number alone.
+        """
+
+    def state(self) -> dict[str, Any]:
+        """Tensors and plain values from which a later process goes on."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state. Raises ConfigError where it does not fit."""
+
+    def save(self, folder: Path, finished: bool) -> None:
+        """Write the model as an encoder's weights."""
+
+
+def run_epochs(
+    folder: Path,
+    plan: Mapping[str, Any],
+    state: Mapping[str, Any] | None,
+    training: Training,
+    epochs: int,
+) -> list[dict[str, Any]]:
+    """Train up to so many epochs, from a checkpoint's state if any; returns every epoch's record.
+
+    After each epoch the folder gets a checkpoint, the history and the model. Raises ConfigError
+    where the training diverges (the last checkpoint stays) or has more epochs already.
+    """
+    history: list[dict[str, Any]] = []
+    if state is not None:
+        history = list(state["history"])
+        if len(history) > epochs:
+            raise ConfigError(
+                f"{folder} holds a training of {len(history)} epochs already, more than {epochs}. "
+                "Ask for as many or more, or choose another --out."
+            )
+        training.restore(state)
+        # A kill may have come between the checkpoint and these.
+        write_history(folder, history)
+        training.save(folder, len(history) == epochs)
+    for epoch in range(len(history), epochs):
+        record = training.epoch(epoch)
+        if record is None:
+            raise ConfigError(
+                f"The training diverged: in epoch {epoch + 1}, at a learning rate of"
+                f" {training.learning_rate(epoch):g}, the loss became NaN or infinite."
+                f" {training.remedy} The epochs before it are kept."
+            )
+        history.append(record)
+        save(folder, plan, {**training.state(), "history": history})
+        write_history(folder, history)
+        training.save(folder, len(history) == epochs)
+    return history
+
+
 @contextmanager
 def claimed(folder: Path, start: str = "") -> Iterator[None]:
-    """Hold a folder for one training, which starts from the weights `start`; make it if need be.
+    """Lock a folder for one training, which starts from the weights `start`; create it if needed.
 
     Raises ConfigError where another process trains into it, where it holds a model that is not of
     our training, and where it cannot be written, now or in the block.
@@ -75,21 +139,10 @@ def resume(folder: Path, plan: Mapping[str, Any]) -> dict[str, Any] | None:
     return dict(state)
 
 
-def refuse_fewer(folder: Path, done: int, epochs: int) -> None:
-    """Raise ConfigError where a folder's training has more epochs behind it than are asked for."""
-    if done > epochs:
-        raise ConfigError(
-            f"{folder} holds a training of {done} epochs already, more than {epochs}. "
-            "Ask for as many or more, or choose another --out."
-        )
-
-
 def write_history(folder: Path, history: Sequence[Mapping[str, Any]]) -> None:
-    """Write `history.jsonl`, one line an epoch, whole or not at all: after a kill it never tells more than the checkpoint."""
-    write_bytes(
-        folder / HISTORY,
-        "".join(json.dumps(epoch, ensure_ascii=False) + "\n" for epoch in history).encode(),
-    )
+    """Write `history.jsonl` as a whole, a line an epoch: it is never ahead of the checkpoint."""
+    lines = [json.dumps(epoch, ensure_ascii=False) + "\n" for epoch in history]
+    write_bytes(folder / HISTORY, "".join(lines).encode())
 
 
 def _workspace(folder: Path) -> Workspace:

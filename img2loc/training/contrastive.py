@@ -1,6 +1,7 @@
-"""GeoCLIP's contrast of photographs with places: noise on the positions, the queue of past ones, and what is no negative.
+"""GeoCLIP's contrastive loss over photographs and points: noise, queue of negatives, masking.
 
-Points are float64 tensors of (lat, lon) in degrees, shape (n, 2), on the CPU.
+Points are float64 tensors of (lat, lon) in degrees, shape (n, 2), on the CPU. The queue is that of
+MoCo (He et al., CVPR 2020), with points in place of embeddings.
 """
 
 from __future__ import annotations
@@ -14,14 +15,13 @@ from img2loc.core.geo import EARTH_RADIUS_KM
 
 _EARTH_RADIUS_M = EARTH_RADIUS_KM * 1000
 _ONE_PLACE_M = 1.0
-"""Closer points are of one place in any case; in double precision a cosine tells apart what is a few centimetres apart."""
+"""Closer points are always of one place: a cosine in double precision resolves centimetres."""
 
 
 def shifted(points: torch.Tensor, metres: float, random: torch.Generator) -> torch.Tensor:
-    """Each point moved along a great circle: Gaussian to the north and to the east, with this standard deviation.
+    """Points with Gaussian noise of this standard deviation to the north and to the east.
 
-    Moved on the sphere and not in degrees, a point near a pole or the antimeridian stays a point on
-    Earth.
+    The noise is on the sphere and not in degrees: near a pole or the antimeridian it is the same.
     """
     lat, lon = torch.deg2rad(points).unbind(1)
     zero = torch.zeros_like(lat)
@@ -38,17 +38,17 @@ def shifted(points: torch.Tensor, metres: float, random: torch.Generator) -> tor
 
 
 def same_place(a: torch.Tensor, b: torch.Tensor, metres: float) -> torch.Tensor:
-    """Which points of `b` lie closer than so many metres, or than 1, to which of `a`: booleans of shape (len(a), len(b))."""
+    """Which points of `b` are within so many metres, or 1, of which of `a`: (len(a), len(b))."""
     angle = min(max(metres, _ONE_PLACE_M) / _EARTH_RADIUS_M, math.pi)
     return (_on_the_sphere(a) @ _on_the_sphere(b).T) > math.cos(angle)
 
 
 def not_negatives(batch: torch.Tensor, queue: torch.Tensor, metres: float) -> torch.Tensor:
-    """Which of the batch's and the queue's points a photograph must not be pushed away from: (n, n + len(queue)) booleans.
+    """False negatives: points of batch and queue to mask in a photograph's softmax.
 
-    They are those closer than so many metres, or than 1, to its own position, but for its own
-    position itself. The paper leaves open what becomes of two photographs of one place; as each
-    other's negatives they would unlearn what they teach.
+    Booleans of shape (n, n + len(queue)): the points within so many metres, or 1, of the
+    photograph's own, except its own itself. The paper leaves open what becomes of two photographs
+    of one place; as each other's negatives they would unlearn what they teach.
     """
     excluded = same_place(batch, torch.cat([batch, queue]), metres)
     excluded[range(len(batch)), range(len(batch))] = False
@@ -58,9 +58,9 @@ def not_negatives(batch: torch.Tensor, queue: torch.Tensor, metres: float) -> to
 def contrast(
     images: torch.Tensor, places: torch.Tensor, scale: torch.Tensor, excluded: torch.Tensor
 ) -> torch.Tensor:
-    """Cross-entropy from photographs, shape (n, dim), to places, shape (m, dim), of which place i belongs to photograph i.
+    """Cross-entropy of photographs, shape (n, dim), over places, shape (m, dim), as in InfoNCE.
 
-    `excluded`, shape (n, m), says which places are left out of a photograph's softmax.
+    Place i belongs to photograph i; `excluded`, shape (n, m), masks places in its softmax.
     """
     logits = scale * normalize(images, dim=1) @ normalize(places, dim=1).T
     targets = torch.arange(len(images), device=images.device)
@@ -75,7 +75,7 @@ class Queue:
         self.points = torch.empty(0, 2, dtype=torch.float64) if points is None else points
 
     def push(self, points: torch.Tensor) -> None:
-        """Take in a batch's points; the oldest leave."""
+        """Add a batch's points and drop the oldest."""
         joined = torch.cat([self.points, points])
         self.points = joined[max(0, len(joined) - self._size) :]
 

@@ -1,4 +1,4 @@
-"""A table of photographs → photographs with the names of their places: the table's own, else those of the nearest town."""
+"""A table of photographs → photographs with place names, its own or the nearest town's."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,12 +29,12 @@ def placed_photos(
     columns: Mapping[str, str] | None = None,
     licenses: Sequence[str] = (),
 ) -> Iterator[PlacedPhoto | Rejected]:
-    """One for each row of the CSV or Parquet file, in its order, or the reason why it is of no use. Raises SourceError.
+    """The photograph of each row of a CSV or Parquet file, in its order, or why it has none.
 
     With `licenses` only rows whose license holds one of these phrases are taken, as `CsvSource`
     does. Names are those of the columns city, region (or state) and country; a row that names no
     country gets all three from the town nearest to its coordinates, by GeoNames, as far as that is
-    within 100 km.
+    within 100 km. Raises SourceError.
     """
     table = open_table(
         path, ("photo", "lat", "lon"), {**PHOTO_ROLES, **known_names(*NAMES)}, columns
@@ -56,10 +56,7 @@ def placed_photos(
 
 
 def _is_of(row: Mapping[str, str], item: Item) -> bool:
-    """Whether an item is made of this row.
-
-    No row before its own can be the same in all of these: it would be the item.
-    """
+    """Whether this row is the item's: the first that is the same in all of these is."""
     return (
         bool(row["photo"])
         and item.id == (row.get("id") or row["photo"])

@@ -1,12 +1,11 @@
-"""Trains CLIP as StreetCLIP was: photographs against synthetic captions of their city, region and country.
+"""Fine-tunes CLIP as StreetCLIP was, on synthetic captions of city, region and country.
 
 Haas, Alberti, Skreta, "Learning Generalized Zero-Shot Learners for Open-Domain Image
-Geolocalization" (arXiv 2302.00275). The paper's values are the defaults. What we could not find
-there, and chose: the loss is the cross-entropy of a photograph over the distinct captions of its
-batch, and the three levels count alike; the words of the captions below the country; both towers
-and the temperature are trained, the latter capped at 100 as CLIP's was; a constant learning rate;
-the weight decay of torch's AdamW; no augmentation, but for the model's own resizing and central
-crop.
+Geolocalization" (arXiv 2302.00275). Defaults are the paper's. It leaves open, and we chose: the
+cross-entropy of a photograph over the distinct captions of its batch, with equal weight for the
+three levels; the wording of the captions below the country; both towers and the temperature are
+trained, the latter capped at 100 as in CLIP; a constant learning rate; the weight decay of torch's
+AdamW; no augmentation besides the model's own resizing and centre crop.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from img2loc.data.captions import check_template
 from img2loc.encoders.transformers import TransformersClip
 from img2loc.training import checkpoint
 from img2loc.training.place_names import PlacedPhoto
-from img2loc.training.settings import diverged, hold
+from img2loc.training.settings import check_settings
 
 if TYPE_CHECKING:
     import torch
@@ -38,12 +37,11 @@ _LARGEST_LOGIT_SCALE = 4.6052  # ln 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreetClipTraining:
-    """How to train; the keys of [train.streetclip]. Raises ConfigError, or SourceError for a template that names no place.
+    """The keys of [train.streetclip]. Raises ConfigError; SourceError for an unknown placeholder.
 
-    `model` is what is fine-tuned: a folder in transformers' format or a hub id in the cache. An
-    optimizer step is made of `accumulate` batches of `batch_size` photos. A template that is empty
-    leaves its level out. `dtype` is "float32", or "bfloat16" to compute in it where that is safe
-    (weights stay in single precision).
+    `model` is fine-tuned: a folder in transformers' format or a hub id in the cache. An optimizer
+    step has `accumulate` batches of `batch_size` photos. An empty template omits its level. `dtype`
+    is "float32", or "bfloat16" for autocast (weights stay in single precision).
     """
 
     model: str = "openai/clip-vit-large-patch14-336"
@@ -65,15 +63,12 @@ class StreetClipTraining:
         rules: dict[str, tuple[bool, str]] = {
             "epochs": (self.epochs >= 1, "1 or more"),
             "lr": (0 < self.lr < math.inf, "above 0"),
-            "batch_size": (
-                self.batch_size >= 2,
-                "2 or more: a photograph needs another's caption to be told from",
-            ),
+            "batch_size": (self.batch_size >= 2, "2 or more: another's caption is the negative"),
             "accumulate": (self.accumulate >= 1, "1 or more"),
             "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
             "dtype": (self.dtype in ("float32", "bfloat16"), '"float32" or "bfloat16"'),
         }
-        hold("streetclip", self, rules)
+        check_settings("streetclip", self, rules)
         for template in filter(None, self.templates):
             check_template(template)
         if not any(self.templates):
@@ -87,17 +82,14 @@ class StreetClipTraining:
         return self.city, self.region, self.country
 
     def captions(self, photo: PlacedPhoto) -> tuple[str, ...]:
-        """Its captions at the three levels; "" where the level is left out, or the place has no name that the template wants."""
+        """Its captions at the three levels; "" without a template, or a name that it needs."""
         names = {level: getattr(photo, level) for level in LEVELS}
-        found = []
-        for template in self.templates:
-            wanted = [level for level in LEVELS if f"{{{level}}}" in template]
-            found.append(
-                template.format(**names)
-                if template and all(names[level] for level in wanted)
-                else ""
-            )
-        return tuple(found)
+        return tuple(
+            template.format(**names)
+            if all(names[level] for level in LEVELS if f"{{{level}}}" in template)
+            else ""
+            for template in self.templates
+        )
 
 
 def train(
@@ -106,74 +98,58 @@ def train(
     folder: Path,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[dict[str, Any]]:
-    """Train into `folder`, or go on where an earlier call was cut off; give the history, one entry an epoch.
+    """Train into `folder`, or resume there; returns each epoch's record.
 
     The folder gets `history.jsonl`, a checkpoint after every epoch and, at the end, the model,
     image processor and tokenizer in transformers' format: [encoder.streetclip] model = "FOLDER"
-    names it. An epoch draws its order from seed and number alone, so that a training that was
-    killed ends at the same weights. Unreadable photos are passed over and counted. `progress` is
-    called with how many photos are done, over all epochs; more `epochs` go on from there. Raises
-    ConfigError for a folder that holds another training or model or is in use, and where the loss
-    is not finite, in which case the last checkpoint stays; SourceError without two photos whose
-    captions differ, MissingWeights without a model to start from.
+    names it. A training that was killed ends at the same weights. Unreadable photos are skipped and
+    counted. `progress` is called with how many photos are done, over all epochs; more `epochs`
+    continue from there. Raises ConfigError for a folder that holds another training or model or is
+    in use, and where the loss is not finite (the last checkpoint stays); SourceError without two
+    photos whose captions differ, MissingWeights without a model to start from.
     """
     rows = [
         row for row in source_rows if isinstance(row, PlacedPhoto) and any(settings.captions(row))
     ]
     if not rows:
         raise SourceError(
-            "There is not one photograph with a place to train on. The CSV needs a photo and"
-            " coordinates in each row."
+            "There is not one photograph with a place. Each row needs a photo and coordinates."
         )
-    if all(
-        len(set(filter(None, level))) < 2
-        for level in zip(*map(settings.captions, rows), strict=True)
-    ):
+    levels = zip(*map(settings.captions, rows), strict=True)
+    if all(len(set(filter(None, captions))) < 2 for captions in levels):
         raise SourceError(
             f"The {len(rows)} photographs with a place have the same captions, so that there is"
             " nothing to learn. Training needs two or more, of different places."
         )
+    elsewhere = ("device", "model", "epochs")
+    plan = {key: value for key, value in asdict(settings).items() if key not in elsewhere}
     with checkpoint.claimed(folder, settings.model):
-        run = _Run(settings, rows)
-        plan = {**_plan(settings), "photos": run.fingerprint, "base": run.base}
+        training = _Training(settings, rows, len(source_rows) - len(rows), progress)
+        plan |= {"photos": training.fingerprint, "base": training.base}
         state = checkpoint.resume(folder, plan)
-        history: list[dict[str, Any]] = []
-        if state is not None:
-            run.restore(state)
-            history = list(state["history"])
-            checkpoint.refuse_fewer(folder, len(history), settings.epochs)
-        for epoch in range(len(history), settings.epochs):
-            history.append(run.epoch(epoch, progress) | {"skipped": len(source_rows) - len(rows)})
-            checkpoint.save(folder, plan, {**run.state(), "history": history})
-            checkpoint.write_history(folder, history)
-        checkpoint.write_history(folder, history)
-        run.save(folder)
-    return history
+        return checkpoint.run_epochs(folder, plan, state, training, settings.epochs)
 
 
-def _plan(settings: StreetClipTraining) -> dict[str, Any]:
-    """What decides the weights; where it is computed does not, up to rounding."""
-    return {
-        key: value
-        for key, value in asdict(settings).items()
-        if key not in ("device", "model", "epochs")
-    }
-
-
-class _Run:
+class _Training:
     """The model in training, its optimizer and its photographs."""
 
-    def __init__(self, settings: StreetClipTraining, rows: Sequence[PlacedPhoto]) -> None:
+    remedy = "Lower [train.streetclip] lr."
+
+    def __init__(
+        self,
+        settings: StreetClipTraining,
+        rows: Sequence[PlacedPhoto],
+        skipped: int,
+        progress: Callable[[int], None],
+    ) -> None:
         import torch
 
-        self._settings = settings
-        self._rows = rows
+        self._settings, self._rows = settings, rows
+        self._skipped, self._progress = skipped, progress
         self._captions = [settings.captions(row) for row in rows]
         self.fingerprint = _fingerprint(rows, self._captions)
-        # The encoder's own way of loading, so that what is trained is what will be asked.
-        self._clip = TransformersClip(
-            settings.model, settings.device, "float32", settings.batch_size
-        )
+        # Loaded by the encoder itself, so that training and retrieval use the same model.
+        self._clip = TransformersClip(settings.model, settings.device, "float32")
         self.base = self._clip.name
         self._network: Any = self._clip.network.train().requires_grad_(True)
         if not hasattr(self._network, "logit_scale"):
@@ -182,6 +158,9 @@ class _Run:
             self._network.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
         )
 
+    def learning_rate(self, epoch: int) -> float:
+        return self._settings.lr
+
     def state(self) -> dict[str, Any]:
         return {"model": self._network.state_dict(), "optimizer": self._optimizer.state_dict()}
 
@@ -189,53 +168,48 @@ class _Run:
         self._network.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
 
-    def save(self, folder: Path) -> None:
-        self._clip.save(folder)
+    def save(self, folder: Path, finished: bool) -> None:
+        if finished:
+            self._clip.save(folder)
 
-    def epoch(self, number: int, progress: Callable[[int], None]) -> dict[str, Any]:
-        """One pass over the photographs: loss and, per level, the share whose caption was the nearest in its batch."""
+    def epoch(self, epoch: int) -> dict[str, Any] | None:
+        """The record has the loss and, per level, the share whose caption was the nearest."""
         import torch
 
-        torch.manual_seed(self._settings.seed * 1_000_003 + number)  # For models that have dropout.
+        torch.manual_seed(self._settings.seed * 1_000_003 + epoch)  # For models with dropout.
         order = list(range(len(self._rows)))
-        random.Random(f"{self._settings.seed}/{number}").shuffle(order)
+        random.Random(f"{self._settings.seed}/{epoch}").shuffle(order)
         size, accumulate = self._settings.batch_size, self._settings.accumulate
         batches = [order[start : start + size] for start in range(0, len(order), size)]
-        done, tally = number * len(order), _Tally()
+        done, tally = epoch * len(order), _Tally()
         with ThreadPoolExecutor(thread_name_prefix="decode") as pool:
             decoding = pool.map(self._pixels, batches[0])
             for count, batch in enumerate(batches, 1):
                 decoded = list(decoding)
-                decoding = pool.map(
-                    self._pixels, batches[count] if count < len(batches) else ()
-                )  # While this one is learned.
+                # Decoded while the model learns from this one.
+                decoding = pool.map(self._pixels, batches[count] if count < len(batches) else ())
                 parts = min(accumulate, len(batches) - (count - 1) // accumulate * accumulate)
                 if not math.isfinite(self._backward(batch, decoded, parts, tally)):
-                    raise self._diverged(number)
+                    return None
                 if count % accumulate == 0 or count == len(batches):
                     self._step()
                 done += len(batch)
-                progress(done)
-        told = tally.told()
-        if not self._gives_numbers():
-            raise self._diverged(number)  # By the epoch's last step, which no loss has seen.
-        return {"epoch": number + 1, **told}
+                self._progress(done)
+        record = tally.record()
+        if not self._is_finite():  # After the epoch's last step, which no loss has seen.
+            return None
+        return {"epoch": epoch + 1, **record, "skipped": self._skipped}
 
-    def _diverged(self, number: int) -> ConfigError:
-        return diverged(number, self._settings.lr, "Lower [train.streetclip] lr.")
-
-    def _gives_numbers(self) -> bool:
-        """Whether weights and both towers are still finite, the towers for one input."""
+    def _is_finite(self) -> bool:
+        """Whether all weights, and both towers for one input, are free of NaN and infinity."""
         import torch
 
         side = self._clip.size
         with torch.no_grad():
             image = self._clip.features(torch.zeros(1, 3, side, side, device=self._clip.device))
             text = self._clip.text_features([next(filter(None, self._captions[0]))])
-            return all(
-                bool(torch.isfinite(tensor).all())
-                for tensor in (image, text, *self._network.parameters())
-            )
+            tensors = (image, text, *self._network.parameters())
+            return all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
 
     def _step(self) -> None:
         import torch
@@ -258,7 +232,7 @@ class _Run:
         parts: int,
         tally: _Tally,
     ) -> float:
-        """Add one batch's gradient: each photo against the distinct captions of its batch, level by level; its loss."""
+        """Add a batch's gradient: at each level, photos against its distinct captions. The loss."""
         import torch
         from torch.nn.functional import cross_entropy, normalize
 
@@ -269,29 +243,24 @@ class _Run:
         if not readable:
             return 0.0
         device = self._clip.device
-        with torch.autocast(
-            device.partition(":")[0], torch.bfloat16, enabled=self._settings.dtype == "bfloat16"
-        ):
-            images = normalize(
-                self._clip.features(
-                    torch.stack([pixels for _, pixels in readable]).to(device)
-                ).float(),
-                dim=-1,
-            )
+        pixels = torch.stack([pixels for _, pixels in readable]).to(device)
+        autocast = self._settings.dtype == "bfloat16"
+        with torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=autocast):
+            images = normalize(self._clip.features(pixels).float(), dim=-1)
             losses = []
             for level, name in enumerate(LEVELS):
                 captions = [self._captions[row][level] for row, _ in readable]
                 distinct = list(dict.fromkeys(filter(None, captions)))
-                own = [number for number, caption in enumerate(captions) if caption]
+                captioned = [at for at, caption in enumerate(captions) if caption]
                 if not distinct:
                     continue
                 texts = normalize(self._clip.text_features(distinct).float(), dim=-1)
-                logits = self._network.logit_scale.exp() * images[own] @ texts.T
-                targets = torch.tensor(
-                    [distinct.index(captions[number]) for number in own], device=device
-                )
+                logits = self._network.logit_scale.exp() * images[captioned] @ texts.T
+                positions = [distinct.index(captions[at]) for at in captioned]
+                targets = torch.tensor(positions, device=device)
                 losses.append(cross_entropy(logits, targets))
-                tally.add(name, int((logits.argmax(dim=1) == targets).sum()), len(own))
+                correct = int((logits.argmax(dim=1) == targets).sum())
+                tally.add(name, correct, len(captioned))
         loss = torch.stack(losses).mean()
         tally.losses.append(float(loss.detach()))
         (loss / parts).backward()  # type: ignore[no-untyped-call]
@@ -299,35 +268,32 @@ class _Run:
 
 
 class _Tally:
-    """What an epoch comes to."""
+    """The losses and the correct photographs of an epoch."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
         self.unreadable = 0
-        self._right: dict[str, tuple[int, int]] = {}
+        self._correct: dict[str, tuple[int, int]] = {}
 
-    def add(self, level: str, right: int, of: int) -> None:
-        before = self._right.get(level, (0, 0))
-        self._right[level] = before[0] + right, before[1] + of
+    def add(self, level: str, correct: int, count: int) -> None:
+        before = self._correct.get(level, (0, 0))
+        self._correct[level] = before[0] + correct, before[1] + count
 
-    def told(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
+        """The mean loss, the accuracies and the number of unreadable photographs."""
         if not self.losses:
             raise SourceError(
-                f"Not one of the {self.unreadable} photographs can be read. Check where they lie."
+                f"None of the {self.unreadable} photographs can be read. Check paths."
             )
         accuracy = {
-            f"{level}_accuracy": round(right / of, 4) for level, (right, of) in self._right.items()
+            f"{level}_accuracy": round(correct / count, 4)
+            for level, (correct, count) in self._correct.items()
         }
-        return {
-            "loss": round(sum(self.losses) / len(self.losses), 6),
-            **accuracy,
-            "unreadable": self.unreadable,
-        }
+        loss = round(sum(self.losses) / len(self.losses), 6)
+        return {"loss": loss, **accuracy, "unreadable": self.unreadable}
 
 
 def _fingerprint(rows: Sequence[PlacedPhoto], captions: Sequence[Sequence[str]]) -> str:
     """Changes with the photographs' names, their order and their captions."""
-    told = json.dumps(
-        [[row.photo.path.name, *texts] for row, texts in zip(rows, captions, strict=True)]
-    )
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    named = [[row.photo.path.name, *texts] for row, texts in zip(rows, captions, strict=True)]
+    return hashlib.sha256(json.dumps(named).encode()).hexdigest()[:16]

@@ -119,7 +119,7 @@ def test_what_is_refused(tmp_path: Path, make_photo: MakePhoto) -> None:
     with pytest.raises(ConfigError, match="no location tower"):
         embed(inputs, PixelEncoder(), tmp_path / "x.npy")
     np.save(tmp_path / "mine.npy", np.zeros(3))
-    with pytest.raises(SourceError, match=r"says what it holds, does not"):
+    with pytest.raises(SourceError, match=r"exists without mine.json, which says what it holds"):
         embed(inputs, Compass(), tmp_path / "mine.npy")
     assert np.load(tmp_path / "mine.npy").shape == (3,)
     embed(inputs, Compass(), tmp_path / "x.npy")

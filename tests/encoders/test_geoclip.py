@@ -286,7 +286,7 @@ def test_towers_that_do_not_fit_are_refused(
         GeoClip(Lite0(device="cpu"))
     parts, _ = geoclip_towers.load("package")
     geoclip_towers.save(parts, tmp_path / "w", {"encoder": "another/768d"})
-    with pytest.raises(ConfigError, match="trained with 'another/768d'"):
+    with pytest.raises(ConfigError, match="belong to another/768d, not to 'transformers"):
         GeoClip(TransformersClip(str(clip_768), device="cpu"), weights=str(tmp_path / "w"))
     with pytest.raises(ConfigError, match="neither a folder nor a hub id"):
         geoclip_towers.load("nowhere")

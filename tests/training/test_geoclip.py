@@ -26,8 +26,8 @@ from img2loc.data.open_source import open_source
 from img2loc.encoders import geoclip_towers
 from img2loc.encoders.lite0 import Lite0
 from img2loc.encoders.transformers import TransformersClip
-from img2loc.training.accuracy import Measure
-from img2loc.training.augmentation import view
+from img2loc.training.accuracy import Accuracy
+from img2loc.training.augmentation import random_view
 from img2loc.training.checkpoint import claimed
 from img2loc.training.contrastive import Queue, contrast, not_negatives, same_place, shifted
 from img2loc.training.features import extract
@@ -151,7 +151,7 @@ def test_shares_nest_and_never_meet_what_is_held_back() -> None:
     assert held.tolist() == held_again.tolist() != split(1000, 0.1, 0.5, seed=4)[1].tolist()
     with pytest.raises(
         SourceError,
-        match=r"Of 1 usable photographs, 1 are held back .* is 0: training needs 2 or more",
+        match=r"Of 1 usable photographs, 1 are held out .* is 0: training needs 2 or more",
     ):
         split(1, 0.5, 1.0, 0)
     with pytest.raises(SourceError, match=r"a fraction of 0.01 of the others is 0: training needs"):
@@ -167,7 +167,7 @@ def test_accuracy_is_of_the_nearest_place_in_the_training_gallery() -> None:
         np.random.default_rng(1).normal(size=(30, 4)).astype(np.float32),
     )
     truth = some_points(30, 2).numpy()
-    found = Measure(parts, gallery, "cpu").shares(np.arange(30), features.__getitem__, truth)
+    found = Accuracy(parts, gallery, "cpu").shares(np.arange(30), features.__getitem__, truth)
     with torch.no_grad():
         images, places = (
             parts.head(torch.from_numpy(features)),
@@ -189,17 +189,17 @@ def test_a_photo_exactly_on_a_threshold_counts_as_in_the_benchmarks() -> None:
     beyond = int(np.argmax(distances_km(gallery, truth)))  # By the last bit of a double.
     assert distances_km(gallery, truth)[beyond] > 25
     one = np.ones((1, 4), np.float32)
-    measure = Measure(geoclip_towers.GeoClipParts(4), gallery[beyond : beyond + 1], "cpu")
+    measure = Accuracy(geoclip_towers.GeoClipParts(4), gallery[beyond : beyond + 1], "cpu")
     shares = measure.shares(np.arange(1), one.__getitem__, truth[beyond : beyond + 1])
     assert shares == {"1": 0.0, "25": 1.0, "200": 1.0, "750": 1.0, "2500": 1.0}
 
 
 def test_one_seed_gives_one_view() -> None:
     image = picture(0, (300, 200))
-    first, again, other = (view(image, 96, seed) for seed in (1, 1, 2))
+    first, again, other = (random_view(image, 96, seed) for seed in (1, 1, 2))
     assert first.size == (96, 96)
     assert first.tobytes() == again.tobytes() != other.tobytes()
-    grey = [len(set(view(image, 16, seed).getpixel((8, 8)))) == 1 for seed in range(150)]  # type: ignore[arg-type]
+    grey = [len(set(random_view(image, 16, seed).getpixel((8, 8)))) == 1 for seed in range(150)]  # type: ignore[arg-type]
     assert 5 < sum(grey) < 55  # A fifth of 150, within five standard deviations.
 
 
