@@ -21,6 +21,11 @@ def galleries() -> Path:
     return _home(user_data_path("img2loc")) / "galleries"
 
 
+def benchmarks() -> Path:
+    """Truth files and photographs of benchmarks, by name."""
+    return _home(user_data_path("img2loc")) / "benchmarks"
+
+
 def replies() -> Path:
     """The file of the reply cache."""
     return _home(user_cache_path("img2loc")) / "replies.sqlite"

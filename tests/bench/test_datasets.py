@@ -50,7 +50,7 @@ def test_every_recipe_says_what_must_be_known(run: Cli) -> None:
         assert bool(recipe.rows_sha256) == bool(recipe.checksum_of)
         for mirror in recipe.mirrors:
             assert mirror.sha256 or "not tried" in mirror.note
-    assert benchmarks.find(str(paths.folder("eval") / "template.toml")).obtain
+    assert benchmarks.find(str(paths.folder("eval") / "reference" / "template.toml")).obtain
     code, out, _ = run("data", "list")
     assert code == 0
     assert "im2gps3k: Im2GPS3k" in out

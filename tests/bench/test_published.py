@@ -1,4 +1,4 @@
-"""eval/published.toml says where each number is from, and its numbers can be shares."""
+"""eval/reference/published.toml says where each number is from, and its numbers can be shares."""
 
 import re
 import tomllib
@@ -100,12 +100,14 @@ def test_a_method_is_flagged_alike_on_every_benchmark(
 def test_a_slip_in_the_file_is_a_sentence(
     old: str, new: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = (paths.folder("eval") / "published.toml").read_text(encoding="utf-8")
+    text = (paths.folder("eval") / "reference" / "published.toml").read_text(encoding="utf-8")
+    folder = tmp_path / "reference"
+    folder.mkdir()
     head, mark, rows = text.partition("[[row]]")
-    (tmp_path / "published.toml").write_text(
+    (folder / "published.toml").write_text(
         head + mark + rows.replace(old, new, 1), encoding="utf-8"
     )
-    tomllib.loads((tmp_path / "published.toml").read_text(encoding="utf-8"))
+    tomllib.loads((folder / "published.toml").read_text(encoding="utf-8"))
     monkeypatch.setattr(paths, "folder", lambda name: tmp_path)
     published._rows.cache_clear()
     try:

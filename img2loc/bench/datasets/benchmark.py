@@ -1,4 +1,4 @@
-"""A benchmark's recipe, or a CSV of one's own → the photographs that are asked for, and where they were taken."""
+"""A benchmark's recipe, or your own CSV → its photographs and where they were taken."""
 
 import hashlib
 import random
@@ -15,12 +15,12 @@ from img2loc.data.photo_names import author_in, key
 from img2loc.data.recipes import content_of
 
 PHOTO_NAMES = ("image_name", "img_name", "photo_id")
-"""How people's own truth and predictions call the column of photographs, besides the names that the field's files have."""
+"""Further names of the column of photographs, which people's own files have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """A photograph of a benchmark: its id, where it was taken, who took it ("" where not known), and its file's name."""
+    """A photograph: its id, where it was taken, who took it ("" where not known), its file's name."""
 
     id: str
     location: Location
@@ -30,7 +30,7 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class Mirror:
-    """An address of the truth file or of an archive of photographs, with the checksum of its bytes where that is known."""
+    """An address of the truth file or the photographs' archive, with its checksum where known."""
 
     what: str
     url: str
@@ -40,8 +40,9 @@ class Mirror:
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """What is known about a benchmark. `truth` is its CSV and `photos` the folder of its photographs, where they are here.
+    """What is known about a benchmark.
 
+    `truth` is its CSV and `photos` the folder of its photographs, where they are not in `home`.
     `shipped` is whether its recipe is one of ours, and not somebody's file of the same name.
     """
 
@@ -61,8 +62,8 @@ class Benchmark:
 
     @property
     def home(self) -> Path:
-        """Where its files are kept when they are named nowhere else: `truth.csv` and `photos/`."""
-        return paths.galleries().with_name("benchmarks") / self.name
+        """Where its files are unless others are named: `truth.csv` and `photos/`."""
+        return paths.benchmarks() / self.name
 
     def truth_file(self) -> Path:
         """Its CSV. Raises SourceError with the steps to get it where it is not here."""
@@ -74,7 +75,7 @@ class Benchmark:
         )
 
     def photo_folder(self) -> Path:
-        """The folder of its photographs: the one that is named, else `photos` in its home, else beside a CSV of one's own."""
+        """The folder of its photographs: as named, in its home, or beside your own CSV."""
         if self.photos is not None:
             return self.photos
         beside = self.truth is not None and not (self.home / "photos").is_dir()
@@ -82,52 +83,44 @@ class Benchmark:
 
     def steps(self) -> list[str]:
         """What to get, where to put it, and how to point at a copy that lies elsewhere."""
-        numbered = [f"  {number}. {step}" for number, step in enumerate(self.obtain, 1)]
-        elsewhere = (
+        return [
+            *(f"  {number}. {step}" for number, step in enumerate(self.obtain, 1)),
             "  Copies that lie elsewhere: --truth FILE.csv --photos FOLDER. The usual place is"
-            f" {self.home}/"
-        )
-        return [*numbered, f"{elsewhere} (truth.csv and photos/)."]
+            f" {self.home}/ (truth.csv and photos/).",
+        ]
 
     def load(self) -> tuple[list[Truth], list[str]]:
-        """Its rows in the file's order, and why each row that cannot be used was left out. Raises SourceError.
+        """Its rows in the file's order, and why other rows cannot be used. Raises SourceError.
 
         Where no column names the photographs, they are named by their ids.
         """
         path = self.truth_file()
         truths: list[Truth] = []
-        left_out: list[str] = []
-        for entry in CsvSource(
-            path, Path(), self.columns, photo_names=(*PHOTO_NAMES, "id"), find=False
-        ):
+        skipped: list[str] = []
+        names = (*PHOTO_NAMES, "id")
+        for entry in CsvSource(path, Path(), self.columns, photo_names=names, find=False):
             if isinstance(entry, Item):
                 photo = entry.photo.path.as_posix()
                 author = author_in(entry.author) or entry.author or author_in(photo)
                 truths.append(Truth(entry.id, entry.location, author, photo))
             else:
-                left_out.append(f"{entry.id}: {entry.reason}")
+                skipped.append(f"{entry.id}: {entry.reason}")
         if not truths:
-            raise SourceError(
-                f"{path} has no row that can be used ({(left_out or ['it is empty'])[0]}). Mend the"
-                " CSV."
-            )
-        return truths, left_out
+            reason = skipped[0] if skipped else "it is empty"
+            raise SourceError(f"{path} has no row that can be used ({reason}). Mend the CSV.")
+        return truths, skipped
 
     def warnings(self, truths: Sequence[Truth]) -> list[str]:
-        """In what the rows differ from what the recipe knows of them."""
-        found = []
+        """How the rows differ from those that the recipe describes."""
         if self.rows is not None and len(truths) != self.rows:
-            found.append(f"{self.name} has {self.rows:,} rows, and this file {len(truths):,}.")
-        elif self.rows_sha256 and rows_sha256(truths) != self.rows_sha256:
-            found.append(
-                f"This file's photos or coordinates differ from those of {self.name} that the"
-                " recipe knows."
-            )
-        return found
+            return [f"{self.name} has {self.rows:,} rows, and this file {len(truths):,}."]
+        if self.rows_sha256 and rows_sha256(truths) != self.rows_sha256:
+            return [f"This file's photos or coordinates differ from those of {self.name}."]
+        return []
 
 
 def rows_sha256(truths: Iterable[Truth]) -> str:
-    """SHA-256 of the rows, whatever file they came in: "photograph lat lon", six decimals (0.1 m), sorted, one a line."""
+    """SHA-256 of the sorted lines "photograph lat lon", six decimals (0.1 m), of any file format."""
     lines = sorted(
         f"{key(row.photo)} {row.location.lat + 0.0:.6f} {row.location.lon + 0.0:.6f}\n"
         for row in truths
@@ -138,14 +131,14 @@ def rows_sha256(truths: Iterable[Truth]) -> str:
 def select(
     truths: Sequence[Truth], limit: str | None = None, shuffle: bool = False, seed: int = 0
 ) -> list[Truth]:
-    """The rows of a run: shuffled first, then the first N ("N"), or the A-th to the B-th ("A-B", counted from 1)."""
+    """The rows of a run: shuffled, then the first N ("N"), or the A-th to the B-th ("A-B", from 1)."""
     chosen = list(truths)
     if shuffle:
         random.Random(seed).shuffle(chosen)
     if limit is None:
         return chosen
-    found = re.fullmatch(r"(?:(\d+)-)?(\d+)", limit.strip())
-    first, last = (int(found[1] or 1), int(found[2])) if found else (0, 0)
+    numbers = re.fullmatch(r"(?:(\d+)-)?(\d+)", limit.strip())
+    first, last = (int(numbers[1] or 1), int(numbers[2])) if numbers else (0, 0)
     if not 1 <= first <= last:
         raise SourceError(
             f"--limit {limit}: give a number of photos (100), or the first and the last of them"
@@ -158,27 +151,22 @@ def select(
 
 def known() -> list[str]:
     """The names of the benchmarks whose recipes ship."""
-    recipes = (
-        path
-        for path in paths.folder("eval").glob("*.toml")
-        if path.stem not in ("template", "published", "continents")
-    )
-    return sorted(path.stem for path in recipes)
+    return sorted(path.stem for path in paths.folder("eval").glob("*.toml"))
 
 
 def find(name: str, truth: Path | None = None, photos: Path | None = None) -> Benchmark:
-    """The benchmark that a name, a TOML file or a CSV stands for, with what is given laid over it.
+    """The benchmark of a name, a TOML file or a CSV, with `truth` and `photos` in place of its own.
 
     Raises SourceError for a file that cannot be used, or UnknownName.
     """
     path = Path(name)
     shipped = paths.folder("eval") / f"{name}.toml"
     if path.suffix == ".toml":
-        found = _read(path)
+        benchmark = _read(path)
     elif name in known():
-        found = replace(_read(shipped), shipped=True)
+        benchmark = replace(_read(shipped), shipped=True)
     elif path.is_file():
-        found = Benchmark(path.resolve().stem, truth=path)
+        benchmark = Benchmark(path.resolve().stem, truth=path)
     elif "/" in name or path.suffix:
         raise SourceError(
             f"There is no file {name}. Name a CSV with coordinates, a recipe, or one of:"
@@ -186,7 +174,7 @@ def find(name: str, truth: Path | None = None, photos: Path | None = None) -> Be
         )
     else:
         raise UnknownName("benchmark", name, known())
-    return replace(found, truth=truth or found.truth, photos=photos or found.photos)
+    return replace(benchmark, truth=truth or benchmark.truth, photos=photos or benchmark.photos)
 
 
 _TYPES: dict[str, type] = {
@@ -200,7 +188,7 @@ _TYPES: dict[str, type] = {
 
 
 def _read(path: Path) -> Benchmark:
-    content = content_of(path, _TYPES, "Copy eval/template.toml and fill it in.")
+    content = content_of(path, _TYPES, "Copy eval/reference/template.toml and fill it in.")
     try:
         mirrors = tuple(Mirror(**mirror) for mirror in content.pop("mirrors", ()))
     except TypeError as error:
@@ -211,10 +199,8 @@ def _read(path: Path) -> Benchmark:
         raise SourceError(
             f'The recipe {path}: a mirror is of what = "truth" or "photos", not {wrong[0]!r}.'
         )
-    content.update(
-        {name: path.parent / content[name] for name in ("truth", "photos") if name in content}
-    )
-    content.update(
-        {name: tuple(content[name]) for name in ("defects", "obtain") if name in content}
-    )
+    for name in {"truth", "photos"} & content.keys():
+        content[name] = path.parent / content[name]
+    for name in {"defects", "obtain"} & content.keys():
+        content[name] = tuple(content[name])
     return Benchmark(path.stem, **content, mirrors=mirrors)

@@ -1,4 +1,4 @@
-"""A gallery and a benchmark's photographs → the rows that a photograph must not see: itself, and its photographer's others.
+"""A gallery and a benchmark's photographs → the rows to exclude: same photo, same photographer.
 
 YFCC4k and MP-16 are both drawn from YFCC100M, so a neighbour's coordinates are often those of the
 same walk by the same person.
@@ -21,7 +21,7 @@ SIMILARITY = 0.95
 
 
 class Leaks:
-    """For each photograph, the gallery's rows of the same id by any of its names, and of the same photographer.
+    """For each photograph, the gallery's rows of its id, by any of its names, or its photographer.
 
     `asked` pairs each photograph's truth with its file. Ids and photographers are compared where
     both sides have them: see `ids_known` and `authors_known`. One pass over the gallery's metadata;
@@ -42,16 +42,16 @@ class Leaks:
         self.authors_known = gallery_has_authors and bool(authors)
 
     def __call__(self, photo: Photo) -> RowNumbers:
-        """The rows that this photograph must not see."""
+        """The rows to exclude for this photograph."""
         truth = self._truths.get(str(photo.path))
         return np.empty(0, dtype=np.int64) if truth is None else self._rows(truth)
 
     def excluded(self, truth: Truth) -> int:
-        """How many rows it must not see: those of its own id, and of its photographer where that could be checked."""
+        """How many rows are excluded for it."""
         return len(self._rows(truth))
 
     def photographer_checked(self, truth: Truth) -> bool:
-        """Whether its photographer is known, and the gallery's are."""
+        """Whether its photographer and those of the gallery are known."""
         return self.authors_known and bool(truth.author)
 
     def _rows(self, truth: Truth) -> RowNumbers:

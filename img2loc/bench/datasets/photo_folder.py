@@ -1,4 +1,4 @@
-"""A folder → which photographs of a benchmark lie in it, and which are missing, extra, corrupt or mere placeholders."""
+"""A folder → which photographs of a benchmark are in it, missing, corrupt or placeholders."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -12,16 +12,13 @@ from img2loc.data.folder import photo_files
 from img2loc.data.photo_names import key
 
 SAME = 3
-"""So many benchmark photographs of the same bytes are a placeholder:
-
-Flickr's "photo no longer available", say.
-"""
+"""So many benchmark photographs of the same bytes are a placeholder ("no longer available")."""
 BLANK = 0.8
 """A picture of which this share is one colour is a placeholder, or as good as one."""
 
 
 class PhotoFolder:
-    """The photographs below a folder, found by any of the names under which the field's archives have them."""
+    """The photographs below a folder, by any of the names that the field's archives give them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -34,29 +31,23 @@ class PhotoFolder:
 
     def find(self, truth: Truth) -> Path | None:
         """The file of a benchmark's photograph; None where it is missing."""
-        if (exact := self._exact.get(truth.photo)) is not None:
-            return exact
         given = Path(truth.photo)
-        if given.is_absolute() or not given.suffix:
-            named = self._named.get(given.name) or self._named.get(key(truth.photo))
-            return named or (given if given.is_file() else None)
-        beside = (
-            self.folder / given
-        )  # An image under a suffix that is not one of ours, or a hidden one.
-        return (
-            self._named.get(given.name)
+        file = (
+            self._exact.get(truth.photo)
+            or self._named.get(given.name)
             or self._named.get(key(truth.photo))
-            or (beside if beside.is_file() else None)
         )
+        beside = self.folder / given  # A hidden image, or one with an unusual suffix.
+        return file or (beside if beside.is_file() else None)
 
     def path(self, truth: Truth) -> Path:
-        """Its file, or where that should be."""
+        """Its file, or where it should be."""
         return self.find(truth) or self.folder / truth.photo
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What `verify` found: ids of photographs, and files that belong to none."""
+    """What is wrong with a folder: ids of photographs, and files that belong to none."""
 
     present: int
     missing: tuple[str, ...]
@@ -66,7 +57,7 @@ class Report:
 
     @property
     def clean(self) -> bool:
-        """Whether every photograph is there, and is one."""
+        """Whether every photograph is there and sound."""
         return not (self.missing or self.corrupt or self.placeholders)
 
 
@@ -96,12 +87,9 @@ def verify(
     for ids in alike.values():
         if len(ids) >= SAME:
             blank.update(dict.fromkeys(ids, f"the same bytes as {len(ids) - 1} others"))
-    wrong = {identity for identity, _ in corrupt}
-    placeholders = tuple(
-        (truth.id, blank[truth.id])
-        for truth in truths
-        if truth.id in blank and truth.id not in wrong
-    )
+    for photo_id, _ in corrupt:
+        blank.pop(photo_id, None)
+    placeholders = tuple((row.id, blank[row.id]) for row in truths if row.id in blank)
     extra = tuple(
         file.relative_to(photo_folder.folder).as_posix()
         for file in photo_folder.files

@@ -1,4 +1,4 @@
-"""A benchmark's photographs through a locator → one line a photograph in the run's folder, appended as it comes."""
+"""A locator over a benchmark's photographs → the lines of a run's predictions, one by one."""
 
 import time
 from collections import deque
@@ -18,17 +18,14 @@ from img2loc.core.types import Guess, Location, Photo
 
 CITY_KM = 25.0
 AGAIN = ("failed", "unreadable")
-"""What `retry_failed` asks for again: the LMM could not be asked, or the photograph was not there."""
-
-
-_MIN_PAID = (
-    10  # Photographs after which their own cost is a better estimate than the rule of thumb.
-)
+"""What `retry_failed` asks for again: the LMM failed, or the photograph could not be read."""
+_MIN_PAID = 10
+"""Photographs after which their mean cost is a better estimate than the rule of thumb."""
 
 
 @dataclass(slots=True)
 class Tally:
-    """How a run stands: photographs done, answered, answered within 25 km, failed, paid for; and what has been paid.
+    """How a run stands: how many photographs are done, answered, within 25 km, failed, paid for.
 
     Replies out of the cache are not paid for.
     """
@@ -43,7 +40,7 @@ class Tally:
 
     @classmethod
     def of(cls, run: Run, remaining: Collection[Truth] = ()) -> Self:
-        """How a run stands whose photographs in `remaining` are asked for again; what any line of its file has cost stays spent."""
+        """How a run stands, less the photographs in `remaining`; all its lines stay paid for."""
         tally, again = cls(len(run.truth)), {truth.id for truth in remaining}
         for truth in run.truth:
             if truth.id not in again and (line := run.predictions.get(truth.id)) is not None:
@@ -74,6 +71,22 @@ def pending(run: Run, retry_failed: bool = False) -> list[Truth]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a run may cost in US dollars (None: no limit), and what a photograph should cost."""
+
+    max_usd: float | None = None
+    usd_per_photo: float = 0.0
+
+    def allows(self, photos: int, tally: Tally) -> bool:
+        """Whether so many photographs more stay within the limit, by what earlier ones cost."""
+        if self.max_usd is None:
+            return True
+        mean = tally.cost_usd / tally.paid if tally.paid else 0.0
+        each = mean if tally.paid >= _MIN_PAID else max(mean, self.usd_per_photo)
+        return tally.cost_usd + photos * each <= self.max_usd
+
+
 def predict(
     run: Writer,
     locator: Locator,
@@ -82,30 +95,32 @@ def predict(
     *,
     exclude: bool = True,
     retry_failed: bool = False,
-    max_usd: float | None = None,
-    usd_per_photo: float = 0.0,
+    budget: Budget = Budget(),
     progress: Callable[[Tally], None] = lambda tally: None,
 ) -> Tally:
-    """Ask for what is left of a run. Each line is on disk before the next photograph is waited for.
+    """Locate the pending photographs of a run, each written before the next is waited for.
 
-    A line's `seconds` is the time since the line before it, so that their sum is the run's. With
-    `max_usd` no photograph is begun that might carry the run's cost beyond it; `usd_per_photo` is
-    what one is expected to cost, until it is seen. Raises BackendError when the LMM will answer no
-    more, RunError when the folder cannot be written.
+    A line's `seconds` is the time since the line before it, so that their sum is the run's. No
+    photograph is begun that might exceed the budget. Raises BackendError when the LMM will answer
+    no more, RunError when the folder cannot be written.
     """
     remaining = pending(run, retry_failed)
     tally = Tally.of(run, remaining)
     progress(tally)
     upcoming = deque(remaining)
-    clock = time.monotonic()
+    in_flight: deque[Truth] = deque()
     new: list[str] = []
-    while upcoming and _affordable(tally, 1, max_usd, usd_per_photo):
-        in_flight: deque[Truth] = deque()
+
+    def photos() -> Iterator[Photo]:
+        while upcoming and budget.allows(len(in_flight) + 1, tally):
+            in_flight.append(upcoming.popleft())
+            yield Photo(photo_folder.path(in_flight[-1]))
+
+    clock = time.monotonic()
+    while upcoming and budget.allows(1, tally):
         before = len(new)
         try:
-            for guess in locator.locate(
-                _fed(upcoming, in_flight, photo_folder, tally, max_usd, usd_per_photo)
-            ):
+            for guess in locator.locate(photos()):
                 truth = in_flight.popleft()
                 now = time.monotonic()
                 record = prediction_record(truth, guess, now - clock)
@@ -118,22 +133,19 @@ def predict(
                 tally.count(record, truth.location)
                 progress(tally)
         except BackendError as error:
-            # The photographs that met it, and those that were never sent because of it, are not
-            # done.
-            run.forget(
-                [identity for identity in new if _failed_by(run.predictions[identity], str(error))]
-            )
+            # Photographs that met this error, or were not sent because of it, are not done.
+            run.forget([name for name in new if _failed_by(run.predictions[name], str(error))])
             raise
         if in_flight or len(new) == before:
             raise RunError(
-                f"The locator gave {len(new) - before} guesses for {len(in_flight)} photos more. Mend"
-                " its locate()."
+                f"The locator gave {len(new) - before} guesses for"
+                f" {len(new) - before + len(in_flight)} photos. Mend its locate()."
             )
     return tally
 
 
 def prediction_record(truth: Truth, guess: Guess, seconds: float) -> dict[str, Any]:
-    """A guess as the run's folder keeps it: all that is needed to score, to audit, and to parse the replies again."""
+    """A line of predictions.jsonl: all that is needed to score, audit and parse the reply again."""
     usages = [reply.usage for reply in guess.replies if reply.usage is not None]
     costs = [
         reply.usage.cost_usd if reply.usage else None
@@ -155,29 +167,6 @@ def prediction_record(truth: Truth, guess: Guess, seconds: float) -> dict[str, A
         "excluded": None,
         "photographer_checked": False,
     }
-
-
-def _fed(
-    upcoming: deque[Truth],
-    in_flight: deque[Truth],
-    photo_folder: PhotoFolder,
-    tally: Tally,
-    max_usd: float | None,
-    usd_per_photo: float,
-) -> Iterator[Photo]:
-    """The photographs still to come, noted as they are taken, until the money that is left might not suffice."""
-    while upcoming and _affordable(tally, len(in_flight) + 1, max_usd, usd_per_photo):
-        truth = upcoming.popleft()
-        in_flight.append(truth)
-        yield Photo(photo_folder.path(truth))
-
-
-def _affordable(tally: Tally, photos: int, max_usd: float | None, usd_per_photo: float) -> bool:
-    if max_usd is None:
-        return True
-    seen = tally.cost_usd / tally.paid if tally.paid else 0.0
-    each = seen if tally.paid >= _MIN_PAID else max(seen, usd_per_photo)
-    return tally.cost_usd + photos * each <= max_usd
 
 
 def _failed_by(record: dict[str, Any], error: str) -> bool:

@@ -1,8 +1,9 @@
-"""Everything between a benchmark's name and its run folder, for one locator or for several over the same photographs."""
+"""A benchmark and a locator's name → a run folder; one session serves several locators."""
 
 import hashlib
 import platform
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,7 +13,7 @@ from img2loc.bench.datasets.benchmark import Benchmark, Truth, rows_sha256, sele
 from img2loc.bench.datasets.leakage import SIMILARITY, Leaks
 from img2loc.bench.datasets.photo_folder import PhotoFolder
 from img2loc.bench.runs.costs import Estimate, estimate
-from img2loc.bench.runs.predict import Tally, pending, predict
+from img2loc.bench.runs.predict import Budget, Tally, pending, predict
 from img2loc.bench.runs.run_folder import ABOUT, Run, digest, writing
 from img2loc.config import factory
 from img2loc.config.config import Config
@@ -23,15 +24,8 @@ from img2loc.core.protocols import Encoder
 from img2loc.gallery.gallery import Gallery
 
 _PACKAGES = (
-    "img2loc",
-    "torch",
-    "faiss-cpu",
-    "open-clip-torch",
-    "transformers",
-    "timm",
-    "pillow",
-    "openai",
-    "langchain",
+    *("img2loc", "torch", "faiss-cpu", "open-clip-torch", "transformers", "timm", "pillow"),
+    *("openai", "langchain"),
 )
 _GALLERY_FACTS = ("rows", "dim", "spec", "source")
 Progress = Callable[[Tally], None]
@@ -39,7 +33,7 @@ Progress = Callable[[Tally], None]
 
 @dataclass(frozen=True, slots=True)
 class CostEstimate:
-    """What is about to be asked of an LMM: so many photographs are left, for about `total`."""
+    """How many photographs are about to be sent to an LMM, and what about that costs in all."""
 
     lmm: str
     endpoint: str
@@ -50,7 +44,7 @@ class CostEstimate:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The photographs of a run and how they are asked for; several locators may run over the same."""
+    """The photographs of a benchmark that are located, and how."""
 
     benchmark: Benchmark
     truths: list[Truth]
@@ -67,15 +61,11 @@ class Session:
     def about(self, plan: Plan, leaks: Leaks | None) -> dict[str, Any]:
         """What run.json says, but for the number of photographs."""
         path = self.benchmark.truth_file()
-        truth = {
-            "file": path.name,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            **self.facts,
-        }
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
         return {
             "benchmark": self.benchmark.name,
             **parts(plan),
-            "truth": truth,
+            "truth": {"file": path.name, "sha256": digest, **self.facts},
             "selection": self.selection,
             "leaks": {
                 "exclude": self.exclude,
@@ -86,47 +76,36 @@ class Session:
         }
 
     def folder(self, config: Config, locator: str) -> Path:
-        """Where a run goes when nothing is said: named for what is run, so that another configuration is another folder."""
+        """The default folder of a run, named for what is run and for its configuration."""
         plan = Plan(config, locator)
         about = self.about(plan, self.leaks(plan))
         names = "-".join(filter(None, (self.benchmark.name, locator, plan.names.get("lmm"))))
         return Path("runs") / f"{names}-{digest(about, factory.NOT_IN_A_REPLY)[:8]}"
 
     def leaks(self, plan: Plan) -> Leaks | None:
-        """The rows of the locator's gallery that the photographs must not see;
-
-        None where it searches no photographs.
-        """
+        """The gallery's rows to exclude for each photograph; None without a gallery of photos."""
         if plan.gallery is None or plan.gallery.of != "photos":
             return None
         folder = plan.gallery.folder
-        if (
-            folder not in self._leaks
-        ):  # A pass over millions of rows takes seconds, and serves every locator.
-            self._leaks[folder] = Leaks(
-                Gallery.open(folder),
-                [(truth, self.photo_folder.path(truth)) for truth in self.truths],
-            )
+        if folder not in self._leaks:  # A pass over millions of rows takes seconds.
+            photos = [(truth, self.photo_folder.path(truth)) for truth in self.truths]
+            self._leaks[folder] = Leaks(Gallery.open(folder), photos)
         return self._leaks[folder]
 
     def cost_estimate(self, config: Config, locator: str, folder: Path) -> CostEstimate | None:
-        """What is left to be asked of an LMM for a run in that folder;
+        """What the rest of a run in that folder costs; None where no LMM is to be asked.
 
-        None where nothing is. Raises RunError and its like.
+        Raises RunError and ConfigError.
         """
-        photos = len(
-            pending(Run.open(folder), self.retry_failed)
-            if (folder / ABOUT).exists()
-            else self.truths
-        )
+        begun = (folder / ABOUT).exists()
+        photos = len(pending(Run.open(folder), self.retry_failed) if begun else self.truths)
         return self._cost_estimate(Plan(config, locator), photos) if photos else None
 
     def _cost_estimate(self, plan: Plan, photos: int) -> CostEstimate | None:
-        if plan.lmm is None or plan.lmm.endpoint is None:
+        lmm = plan.lmm
+        if lmm is None or lmm.endpoint is None:
             return None
-        return CostEstimate(
-            plan.lmm.name, plan.lmm.endpoint, photos, estimate(plan) * photos, plan.lmm.is_paid
-        )
+        return CostEstimate(lmm.name, lmm.endpoint, photos, estimate(plan) * photos, lmm.is_paid)
 
     def run(
         self,
@@ -138,10 +117,10 @@ class Session:
         progress: Progress = lambda tally: None,
         make_encoder: Callable[[], Encoder] | None = None,
     ) -> Tally:
-        """Run a locator into a folder, or go on there. `confirm` is asked before the LMM is, and raises to stop.
+        """Run a locator into a folder, or resume there.
 
-        `make_encoder` is called in place of loading the encoder. Raises RunError, ConfigError,
-        BackendError and their like.
+        `confirm` is called before the LMM is asked, and raises to stop. `make_encoder` is called in
+        place of loading the encoder. Raises RunError, ConfigError and BackendError.
         """
         plan = Plan(config, locator)
         leaks = self.leaks(plan)
@@ -163,18 +142,16 @@ class Session:
             if (expected := self._cost_estimate(plan, len(remaining))) is not None:
                 confirm(expected)
             exclusions = leaks if self.exclude else None
-            made = factory.locator(
-                plan, cache=self.cache, exclusions=exclusions, make_encoder=make_encoder
-            )
             return predict(
                 run,
-                made,
+                factory.locator(
+                    plan, cache=self.cache, exclusions=exclusions, make_encoder=make_encoder
+                ),
                 self.photo_folder,
                 leaks,
                 exclude=self.exclude,
                 retry_failed=self.retry_failed,
-                max_usd=max_usd,
-                usd_per_photo=each.cost_usd or 0.0,
+                budget=Budget(max_usd, each.cost_usd or 0.0),
                 progress=progress,
             )
 
@@ -194,29 +171,31 @@ def prepare(
 
     Raises SourceError where the truth or all of the photographs are missing.
     """
-    rows, left_out = benchmark.load()
-    doubts = benchmark.warnings(rows)
+    rows, skipped = benchmark.load()
+    warnings = benchmark.warnings(rows)
     facts = {
         "rows": len(rows),
         "rows_sha256": rows_sha256(rows),
         "shipped": benchmark.shipped,
-        "doubts": doubts,
-        "left_out": len(left_out),
+        "doubts": warnings,
+        "left_out": len(skipped),
     }
-    notes = list(doubts)
-    if left_out:
+    notes = list(warnings)
+    if skipped:
         notes.append(
-            f"{len(left_out):,} rows of the truth file cannot be used; the first: {left_out[0]}."
+            f"{len(skipped):,} rows of the truth file cannot be used; the first: {skipped[0]}."
         )
     chosen = select(rows, limit, shuffle, seed)
-    photo_folder = PhotoFolder(benchmark.photo_folder())
-    missing = [truth for truth in chosen if photo_folder.find(truth) is None]
-    if len(missing) == len(chosen):
-        like = f"None of the {len(chosen):,} photos (such as {chosen[0].photo}) is in {photo_folder.folder}."
-        raise SourceError("\n".join([like, *benchmark.steps()]))
+    folder = PhotoFolder(benchmark.photo_folder())
+    missing = sum(folder.find(truth) is None for truth in chosen)
+    if missing == len(chosen):
+        problem = (
+            f"None of the {missing:,} photos (such as {chosen[0].photo}) is in {folder.folder}."
+        )
+        raise SourceError("\n".join([problem, *benchmark.steps()]))
     if missing:
         notes.append(
-            f"{len(missing):,} of {len(chosen):,} photos are not in {photo_folder.folder}; they count as"
+            f"{missing:,} of {len(chosen):,} photos are not in {folder.folder}; they count as"
             f" unanswered. See: img2loc data verify {benchmark.name}"
         )
     selection = {"limit": limit, "shuffle": shuffle, "seed": seed if shuffle else None}
@@ -265,13 +244,11 @@ def parts(plan: Plan) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """The versions of what decides a result."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+        with suppress(PackageNotFoundError):
+            installed[package] = version(package)
+    return installed
 
 
 def _facts(gallery: GalleryFacts) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""eval/published.toml: what others report on a benchmark, with its source and where its protocol differs from ours."""
+"""eval/reference/published.toml: what others report on a benchmark, with its source and where its protocol differs from ours."""
 
 import tomllib
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ def rows_of(benchmark: str | None = None) -> list[Published]:
 
 @cache
 def _rows() -> tuple[Published, ...]:
-    path = paths.folder("eval") / "published.toml"
+    path = paths.folder("eval") / "reference" / "published.toml"
     content = tomllib.loads(path.read_text(encoding="utf-8"))
     return tuple(
         _row(number, row, content["flags"]) for number, row in enumerate(content["row"], 1)
@@ -54,7 +54,7 @@ def _rows() -> tuple[Published, ...]:
 
 def _row(number: int, row: dict[str, Any], flags: Mapping[str, str]) -> Published:
     """One row, checked: this is a file that people edit by hand. Raises SourceError."""
-    where = f"eval/published.toml, row {number} ({row.get('method')})"
+    where = f"eval/reference/published.toml, row {number} ({row.get('method')})"
     if unknown := [flag for flag in row.get("differs", []) if flag not in flags]:
         raise SourceError(f"{where}: there is no flag {unknown[0]!r}. Known: {', '.join(flags)}.")
     if row.get("whose") not in get_args(Whose):

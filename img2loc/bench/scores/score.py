@@ -144,8 +144,8 @@ def _by_place(outcomes: Outcomes, errors: Array, right: Chosen) -> Scores:
 
 @cache
 def continents() -> dict[str, str]:
-    """Country code → continent, from eval/continents.toml."""
-    text = (paths.folder("eval") / "continents.toml").read_text(encoding="utf-8")
+    """Country code → continent, from eval/reference/continents.toml."""
+    text = (paths.folder("eval") / "reference" / "continents.toml").read_text(encoding="utf-8")
     return {code: name for name, codes in tomllib.loads(text).items() for code in codes.split()}
 
 
