@@ -16,7 +16,14 @@ from img2loc.bench.datasets.benchmark import Truth, find
 from img2loc.bench.reports.tables import score_table
 from img2loc.bench.runs.run_folder import Run
 from img2loc.bench.scores.calibration import calibration, risk_coverage
-from img2loc.bench.scores.external import match, read_truth
+from img2loc.bench.scores.external import (
+    AT_ZERO,
+    EMPTY,
+    NOT_NUMBERS,
+    OUT_OF_RANGE,
+    match,
+    read_truth,
+)
 from img2loc.bench.scores.outcomes import of_run
 from img2loc.bench.scores.score import continents, score
 from img2loc.cli import app
@@ -365,13 +372,8 @@ def test_rows_without_a_point_on_earth_are_unanswered_and_counted(tmp_path: Path
     truth = write(tmp_path / "t.csv", "id,lat,lon\n" + "".join(f"{n},1,1\n" for n in range(8)))
     text = "id,lat,lon\n0,,\n1,NaN,nan\n2,91,0\n3,0,180.1\n4,north,5\n5,0,0\n6,1,1\nother,1,1\n"
     matched = match(write(tmp_path / "p.csv", text), truth)
-    assert (
-        matched.empty,
-        matched.not_numbers,
-        matched.out_of_range,
-        matched.at_zero,
-        matched.without_row,
-    ) == (2, 1, 2, 1, 1)
+    counts = {"": 1, EMPTY: 2, NOT_NUMBERS: 1, OUT_OF_RANGE: 2, AT_ZERO: 1}
+    assert (matched.unusual, matched.without_row) == (counts, 1)
     assert matched.unknown == ("other",)
     scores = score(matched.outcomes, units=())
     assert (scores["n"], scores["answered"], scores["accuracy"]["1"]) == (8, 2, 12.5)

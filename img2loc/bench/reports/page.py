@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from img2loc.bench.reports import plots
-from img2loc.bench.reports.rows import Row, Scored
+from img2loc.bench.reports.rows import Row, Scored, flags_of
 from img2loc.bench.reports.tables import NO_PHOTOS
 from img2loc.bench.scores.outcomes import DISTANCES, Distance
 from img2loc.core.geo import THRESHOLDS_KM, Array, distances_km
@@ -32,16 +32,14 @@ def render(
     from jinja2 import Environment, StrictUndefined
 
     errors = [one.outcomes.errors_km(distance) for one in scored]
+    runs = [(one.outcomes, km) for one, km in zip(scored, errors, strict=True)]
     scores = {one.outcomes.name: one.scores for one in scored}
     figures = [
-        (
-            "Error",
-            plots.error_cdf([(one.outcomes, km) for one, km in zip(scored, errors, strict=True)]),
-        ),
+        ("Error", plots.error_cdf(runs)),
         (f"Risk and coverage at {_CURVE_KM} km", plots.risk_coverage(scores, _CURVE_KM)),
         ("Calibration of the radius", plots.calibration(scores)),
     ]
-    notes = list(dict.fromkeys(flag for row in rows for flag in row.differs))
+    notes = flags_of(rows)
     template = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     ).from_string((files("img2loc.bench.reports") / "page.html.j2").read_text(encoding="utf-8"))
@@ -56,10 +54,7 @@ def render(
         distance=DISTANCES[distance],
         thresholds=[str(km) for km in THRESHOLDS_KM],
         figures=[(title, address) for title, address in figures if address],
-        maps=[
-            (one.outcomes.name, plots.error_map(one.outcomes, km))
-            for one, km in zip(scored, errors, strict=True)
-        ],
+        maps=[(outcomes.name, plots.error_map(outcomes, km)) for outcomes, km in runs],
         continents=list(dict.fromkeys(name for one in scored for name in one.scores["continents"])),
         countries=_countries(scored),
         about={
@@ -68,8 +63,7 @@ def render(
         },
         data=_script({"runs": list(scores), "photos": list(_photos(scored, errors, links))}),
     )
-    # A lone surrogate in a reply is no text that a file can hold.
-    return text.encode("utf-8", "backslashreplace").decode()
+    return text.encode("utf-8", "backslashreplace").decode()  # Lone surrogates, of a reply.
 
 
 def _script(content: Any) -> str:
@@ -84,7 +78,7 @@ def _script(content: Any) -> str:
 def _photos(
     scored: Sequence[Scored], errors: Sequence[Array], links: Mapping[str, str]
 ) -> Iterator[list[Any]]:
-    """For each photograph [id, lat, lon, country, link, one entry a run or null], in the order of the first run."""
+    """For each photograph [id, lat, lon, country, link, one entry a run or null]."""
     place: dict[str, tuple[float, float, str]] = {}
     for one in scored:
         codes = country_codes(one.outcomes.truth)
@@ -94,7 +88,7 @@ def _photos(
             place.setdefault(name, (lat, lon, code))
     entries = [dict(_entries(one, km)) for one, km in zip(scored, errors, strict=True)]
     for name, (lat, lon, code) in place.items():
-        yield [name, lat, lon, code, links.get(name, ""), [found.get(name) for found in entries]]
+        yield [name, lat, lon, code, links.get(name, ""), [of_run.get(name) for of_run in entries]]
 
 
 def _entries(one: Scored, errors: Array) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -110,8 +104,8 @@ def _entries(one: Scored, errors: Array) -> Iterator[tuple[str, dict[str, Any]]]
             entry["at"] = outcomes.guess[row].tolist()
         if not np.isnan(outcomes.radius_km[row]):
             entry["radius"] = round(float(outcomes.radius_km[row]), 1)
-        for end in ("nearest", "farthest"):
-            entry[end] = _neighbours(record.get(end) or [], outcomes.truth[row])
+        for side in ("nearest", "farthest"):
+            entry[side] = _neighbours(record.get(side) or [], outcomes.truth[row])
         entry["prompts"] = [str(text) for text in record.get("prompts") or []]
         entry["replies"] = [
             {key: str(reply.get(key) or "") for key in ("model", "status", "detail", "text")}
@@ -121,22 +115,15 @@ def _entries(one: Scored, errors: Array) -> Iterator[tuple[str, dict[str, Any]]]
         yield name, {key: value for key, value in entry.items() if value not in ([], "")}
 
 
-def _neighbours(found: Sequence[Mapping[str, Any]], truth: Array) -> list[list[Any]]:
+def _neighbours(records: Sequence[Mapping[str, Any]], truth: Array) -> list[list[Any]]:
     """[lat, lon, similarity, km from the truth, id, label] of each."""
-    if not found:
-        return []
-    points = np.array([[near["lat"], near["lon"]] for near in found], dtype=np.float64)
+    points = np.array([[near["lat"], near["lon"]] for near in records], dtype=np.float64)
+    points = points.reshape(-1, 2)
+    kms = distances_km(points, truth).round(1).tolist()
+    texts = [(str(near.get("id", "")), str(near.get("label", ""))) for near in records]
     return [
-        [
-            *point,
-            near.get("similarity"),
-            round(km, 1),
-            str(near.get("id", "")),
-            str(near.get("label", "")),
-        ]
-        for near, point, km in zip(
-            found, points.round(5).tolist(), distances_km(points, truth).tolist(), strict=True
-        )
+        [*point, near.get("similarity"), km, *text]
+        for near, point, km, text in zip(records, points.round(5).tolist(), kms, texts, strict=True)
     ]
 
 
@@ -149,13 +136,15 @@ def _countries(scored: Sequence[Scored]) -> list[tuple[str, str, list[dict[str, 
         ):
             example.setdefault(code, Location(lat, lon))
     tables = [one.scores["countries"] for one in scored]
-    codes = sorted(example, key=lambda code: -max(held.get(code, {"n": 0})["n"] for held in tables))
-    named = {code: place_at(at) for code, at in example.items()}
+    codes = sorted(
+        example, key=lambda code: -max(table.get(code, {"n": 0})["n"] for table in tables)
+    )
+    towns = {code: place_at(at) for code, at in example.items()}
     return [
         (
             code,
-            town.country if (town := named[code]) else "far from any town",
-            [held.get(code) for held in tables],
+            town.country if (town := towns[code]) else "far from any town",
+            [table.get(code) for table in tables],
         )
         for code in codes
     ]

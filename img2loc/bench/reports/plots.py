@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,33 +34,15 @@ def error_map(outcomes: Outcomes, errors: Array) -> str:
     lat, lon = outcomes.truth.T
     for number, colour in enumerate(BANDS):
         rows = np.flatnonzero(outcomes.answered & (band == number))
-        lines = [
-            piece
-            for row in rows
-            for piece in great_circle(outcomes.truth[row], outcomes.guess[row])
-        ]
-        axes.add_collection(
-            LineCollection(lines, colors=colour, linewidths=0.6, alpha=_alpha(len(rows)))
-        )
-        axes.scatter(
-            lon[rows],
-            lat[rows],
-            s=5,
-            color=colour,
-            linewidths=0,
-            zorder=3,
-            label=f"{limits[number]}: {len(rows):,}",
-        )
+        arcs = (great_circle(outcomes.truth[row], outcomes.guess[row]) for row in rows)
+        lines = [piece for arc in arcs for piece in arc]
+        style: Any = {"colors": colour, "linewidths": 0.6, "alpha": _alpha(len(rows))}
+        axes.add_collection(LineCollection(lines, **style))
+        dots: Any = {"s": 5, "color": colour, "linewidths": 0, "zorder": 3}
+        axes.scatter(lon[rows], lat[rows], label=f"{limits[number]}: {len(rows):,}", **dots)
     none = np.flatnonzero(~outcomes.answered)
-    axes.scatter(
-        lon[none],
-        lat[none],
-        s=5,
-        color="#666666",
-        marker="x",
-        linewidths=0.5,
-        label=f"no answer: {len(none):,}",
-    )
+    crosses: Any = {"s": 5, "color": "#666666", "marker": "x", "linewidths": 0.5}
+    axes.scatter(lon[none], lat[none], label=f"no answer: {len(none):,}", **crosses)
     axes.set(xlim=(-180, 180), ylim=(-90, 90), aspect="equal", xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
     axes.legend(loc="lower left", fontsize=7, framealpha=0.9, markerscale=2)
@@ -71,51 +53,30 @@ def error_cdf(runs: Sequence[tuple[Outcomes, Array]]) -> str:
     """Share of all photographs within a distance; the curve ends at the share that was answered."""
     figure, axes = _figure(_INCHES)
     for number, (outcomes, errors) in enumerate(runs):
-        found = np.sort(np.maximum(errors[~np.isnan(errors)], 0.01))
-        share = 100 * np.arange(1, len(found) + 1) / len(errors)
-        axes.step(
-            [*found, 2e4],
-            [*share, share[-1] if len(share) else 0],
-            where="post",
-            color=_colour(number),
-            label=_words(outcomes.name),
-        )
+        answered = np.sort(np.maximum(errors[~np.isnan(errors)], 0.01))
+        share = 100 * np.arange(1, len(answered) + 1) / len(errors)
+        curve = [*answered, 2e4], [*share, share[-1] if len(share) else 0]
+        axes.step(*curve, where="post", color=_colour(number), label=_words(outcomes.name))
     for km in THRESHOLDS_KM:
         axes.axvline(km, color="#cccccc", linewidth=0.7, zorder=0)
-    axes.set(
-        xscale="log",
-        xlim=(0.1, 2e4),
-        ylim=(0, 100),
-        xlabel="error, km",
-        ylabel="% of all photos within",
-    )
+    axes.set(xscale="log", xlim=(0.1, 2e4), ylim=(0, 100))
+    axes.set(xlabel="error, km", ylabel="% of all photos within")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.legend(fontsize=7)
     return _address(figure)
 
 
 def risk_coverage(runs: Mapping[str, Scores], km: int) -> str | None:
-    """Share of wrong answers against share of photographs answered, the answers of smallest radius first; None without any."""
+    """Risk against coverage, answers of smallest radius first; None where no run has radii."""
     figure, axes = _figure(_INCHES)
-    drawn = False
     for number, (name, scores) in enumerate(runs.items()):
         if curve := scores["risk_coverage"]:
-            area = curve["thresholds"][str(km)]["area"]
-            risk = curve["thresholds"][str(km)]["risk"]
-            axes.plot(
-                curve["coverage"],
-                risk,
-                color=_colour(number),
-                label=f"{_words(name)}: area {area:.1f} %",
-            )
-            drawn = True
-    axes.set(
-        xlim=(0, 100),
-        ylim=(0, 100),
-        xlabel="% of all photos answered",
-        ylabel=f"% of answers over {km} km wrong",
-    )
-    if not drawn:
+            of_km = curve["thresholds"][str(km)]
+            label = f"{_words(name)}: area {of_km['area']:.1f} %"
+            axes.plot(curve["coverage"], of_km["risk"], color=_colour(number), label=label)
+    axes.set(xlim=(0, 100), ylim=(0, 100))
+    axes.set(xlabel="% of all photos answered", ylabel=f"% of answers over {km} km wrong")
+    if not axes.lines:
         return None
     axes.legend(fontsize=7)
     return _address(figure)
@@ -124,20 +85,14 @@ def risk_coverage(runs: Mapping[str, Scores], km: int) -> str | None:
 def calibration(runs: Mapping[str, Scores]) -> str | None:
     """How often the truth lies within the radius, by radius; None where no answer has one."""
     figure, axes = _figure(_INCHES)
-    drawn = False
     for number, (name, scores) in enumerate(runs.items()):
         if groups := scores["calibration"]["groups"]:
             middle = [max(0.1, (group["from_km"] + group["to_km"]) / 2) for group in groups]
             inside = [group["inside"] for group in groups]
             axes.plot(middle, inside, "o-", color=_colour(number), markersize=4, label=_words(name))
-            drawn = True
-    axes.set(
-        xscale="log",
-        ylim=(0, 100),
-        xlabel="radius, km (tenths of the answers)",
-        ylabel="% whose radius holds the truth",
-    )
-    if not drawn:
+    axes.set(xscale="log", ylim=(0, 100))
+    axes.set(xlabel="radius, km (tenths of the answers)", ylabel="% whose radius holds the truth")
+    if not axes.lines:
         return None
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(lambda value, position: "")
@@ -158,17 +113,16 @@ def _address(figure: "Figure", form: str = "svg") -> str:
     from matplotlib import rc_context
 
     stream = io.BytesIO()
+    metadata = {"Date": None} if form == "svg" else None
     # Text stays text, and the same figure is the same file.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "img2loc"}):
-        figure.savefig(
-            stream, format=form, dpi=130, metadata={"Date": None} if form == "svg" else None
-        )
-    kind = {"svg": "svg+xml"}.get(form, form)
+        figure.savefig(stream, format=form, dpi=130, metadata=metadata)
+    kind = "svg+xml" if form == "svg" else form
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def _words(name: str) -> str:
-    """A name as a legend takes it: dollar signs make no formula, and a first underscore does not hide it."""
+    """A name for a legend, where "$" begins a formula and a first underscore hides it."""
     return f" {name}".replace("$", r"\$")
 
 

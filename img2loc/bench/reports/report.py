@@ -1,16 +1,16 @@
-"""Runs beside published numbers, as one HTML page that opens offline, or as Markdown, CSV or JSON."""
+"""Runs → a report beside published numbers: one HTML page, Markdown, CSV or JSON."""
 
 import csv
 import io
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from img2loc.bench.datasets.benchmark import find, known
-from img2loc.bench.reports.rows import Row, Scored
+from img2loc.bench.reports.rows import Row, Scored, flags_of
 from img2loc.bench.reports.tables import NO_PHOTOS, not_excluded
 from img2loc.bench.runs.run_folder import Run
 from img2loc.bench.scores.compare import compare
@@ -42,10 +42,9 @@ def render(
         scored.append(Scored(run, outcomes, score(outcomes, distance)))
     rows = table(scored)
     if form == "json":
-        published = [asdict(row) for row in rows if row.whose != OURS]
         content = {
             "runs": [{**one.scores, "about": one.run.about} for one in scored],
-            "published": published,
+            "published": [asdict(row) for row in rows if row.whose != OURS],
         }
         return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     if form == "csv":
@@ -60,7 +59,7 @@ def render(
 
 
 def table(scored: Sequence[Scored]) -> list[Row]:
-    """Benchmark by benchmark the runs, and then what is published on it, best within 25 km first."""
+    """For each benchmark the runs, then what is published on it, best within 25 km first."""
     rows = []
     for benchmark in dict.fromkeys(one.benchmark for one in scored):
         runs = [one for one in scored if one.benchmark == benchmark]
@@ -82,7 +81,7 @@ def _own_row(one: Scored) -> Row:
 
 
 def _is_published(one: Scored) -> bool:
-    """Whether a run is over the benchmark that its name says: by our recipe, or by rows that are the recipe's."""
+    """Whether a run is over the benchmark of that name: by our recipe, or by the same rows."""
     facts = one.run.about.get("truth") or {}
     if facts.get("shipped"):
         return True
@@ -120,13 +119,13 @@ def _own_flags(one: Scored) -> tuple[str, ...]:
 
 def differences(scored: Sequence[Scored], distance: Distance) -> list[dict[str, Any]]:
     """The comparison of each further run with the first, where they have photographs in common."""
-    found = []
+    compared = []
     for one in scored[1:]:
         try:
-            found.append(compare(scored[0].outcomes, one.outcomes, distance))
+            compared.append(compare(scored[0].outcomes, one.outcomes, distance))
         except SourceError:
             continue  # Runs of two benchmarks stand side by side all the same.
-    return found
+    return compared
 
 
 def _links(scored: Sequence[Scored], photos: Path | None, beside: Path) -> dict[str, str]:
@@ -155,67 +154,39 @@ def _links(scored: Sequence[Scored], photos: Path | None, beside: Path) -> dict[
 def _as_csv(rows: Sequence[Row]) -> str:
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
-    bounds = [f"{end}_{km}" for km in _COLUMNS for end in ("low", "high")]
-    writer.writerow(
-        [
-            "name",
-            "benchmark",
-            "whose",
-            "n",
-            "answered_share",
-            *_COLUMNS,
-            *bounds,
-            "source",
-            "protocol",
-            "differs",
-        ]
-    )
+    bounds = [f"{bound}_{km}" for km in _COLUMNS for bound in ("low", "high")]
+    head = ["name", "benchmark", "whose", "n", "answered_share", *_COLUMNS, *bounds]
+    writer.writerow([*head, "source", "protocol", "differs"])
     for row in rows:
-        shares = [row.accuracy.get(km) for km in _COLUMNS]
-        ends = [end for km in _COLUMNS for end in row.interval.get(km) or (None, None)]
-        told = [row.source, row.protocol, "; ".join(row.differs)]
-        writer.writerow(
-            [row.name, row.benchmark, row.whose, row.n, row.answered_share, *shares, *ends, *told]
-        )
+        cells = [row.name, row.benchmark, row.whose, row.n, row.answered_share]
+        cells += [row.accuracy.get(km) for km in _COLUMNS]
+        cells += [bound for km in _COLUMNS for bound in row.interval.get(km) or (None, None)]
+        writer.writerow([*cells, row.source, row.protocol, "; ".join(row.differs)])
     return stream.getvalue()
 
 
 def _as_markdown(rows: Sequence[Row], scored: Sequence[Scored]) -> str:
-    notes = list(dict.fromkeys(flag for row in rows for flag in row.differs))
-    thresholds = " | ".join(f"{km} km" for km in _COLUMNS)
-    lines = [
-        (
-            f"| method | benchmark | whose | n | answered | {thresholds} | differs | protocol |"
-            " source |"
-        ),
-        "|---" * (len(_COLUMNS) + 8) + "|",
+    notes = flags_of(rows)
+    cells = [
+        *("method", "benchmark", "whose", "n", "answered", *(f"{km} km" for km in _COLUMNS)),
+        *("differs", "protocol", "source"),
     ]
+    lines = [f"| {' | '.join(cells)} |", "|---" * len(cells) + "|"]
     for row in rows:
-        shares = [_share(row, km) for km in _COLUMNS]
-        n = "" if row.n is None else f"{row.n:,}"
-        answered = "" if row.answered_share is None else f"{row.answered_share:.1f} %"
-        marks = ", ".join(str(notes.index(flag) + 1) for flag in row.differs)
         cells = [
-            row.name,
-            row.benchmark,
-            row.whose,
-            n,
-            answered,
-            *shares,
-            marks,
-            row.protocol,
-            row.source,
+            *(row.name, row.benchmark, row.whose),
+            "" if row.n is None else f"{row.n:,}",
+            "" if row.answered_share is None else f"{row.answered_share:.1f} %",
+            *(_share(row, km) for km in _COLUMNS),
+            ", ".join(str(notes.index(flag) + 1) for flag in row.differs),
+            *(row.protocol, row.source),
         ]
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     model = scored[0].scores["distance"]
     lines += [
         "",
-        (
-            "Per cent of all photos, answered or not; in brackets 95 % intervals. Distance:"
-            f" {model['model']}, {model['compare']}."
-        ),
-    ]
-    lines += [
+        "Per cent of all photos, answered or not; in brackets 95 % intervals. Distance:"
+        f" {model['model']}, {model['compare']}.",
         "",
         "Where a row differs from this, or may:",
         "",

@@ -36,3 +36,8 @@ class Row:
     source: str
     protocol: str
     differs: tuple[str, ...]
+
+
+def flags_of(rows: Sequence[Row]) -> list[str]:
+    """Where the rows differ from our protocol, each once: the notes below the table."""
+    return list(dict.fromkeys(flag for row in rows for flag in row.differs))

@@ -1,4 +1,4 @@
-"""Lines on a flat map of the world: great circles, cut where they cross the antimeridian, and the coasts."""
+"""Lines on a flat map of the world: great circles, cut at the antimeridian, and the coasts."""
 
 import json
 from functools import cache
@@ -12,8 +12,9 @@ _STEPS = 48
 
 
 def great_circle(start: Array, end: Array) -> list[Array]:
-    """The shortest way between two points (lat, lon) as pieces of (lon, lat) rows, none of which crosses the antimeridian.
+    """The great circle between two points (lat, lon), as pieces of (lon, lat) rows.
 
+    No piece crosses the antimeridian.
     Between antipodes every way is as short; the one over the North Pole is taken.
     """
     a, b = unit_vectors(start), unit_vectors(end)

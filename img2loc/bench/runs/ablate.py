@@ -1,8 +1,11 @@
-"""The table that no paper publishes: the same photographs with no neighbours, the nearest only, and both ends of the gallery."""
+"""An ablation of the neighbours: none, the nearest, and both nearest and farthest → runs."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, reduce
+from itertools import chain
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +31,19 @@ class Variant:
 def variants(
     gallery: str, lmm: str, counts: Sequence[int] = COUNTS, places: bool = True
 ) -> list[Variant]:
-    """The rows of the table: none; then for each number of neighbours nearest, nearest + farthest, and both with place names."""
-    asked = {"lmm": lmm}
-    found = [Variant("none", {"kind": "zeroshot", "prompt": "zeroshot", **asked})]
-    ends = {"nearest": ("nearest", 0), "nearest-farthest": ("nearest-farthest", 1)}
+    """The rows of the table: no neighbours, then each prompt with each number of neighbours."""
+    rows = [Variant("none", {"kind": "zeroshot", "prompt": "zeroshot", "lmm": lmm})]
+    prompts = ["nearest", "nearest-farthest"]
     if places:
-        ends["nearest-places"] = ("nearest-places", 0)
-        ends["nearest-farthest-places"] = ("nearest-farthest-places", 1)
-    for name, (prompt, farthest) in ends.items():
+        prompts += ["nearest-places", "nearest-farthest-places"]
+    for prompt in prompts:
         for count in counts:
-            numbers = {"nearest": count, "farthest": count * farthest}
-            table = {"kind": "img2loc", "gallery": gallery, "prompt": prompt, **asked, **numbers}
-            found.append(Variant(f"{name}-{count}", table))
-    return found
+            table = {
+                **{"kind": "img2loc", "gallery": gallery, "prompt": prompt, "lmm": lmm},
+                **{"nearest": count, "farthest": count if "farthest" in prompt else 0},
+            }
+            rows.append(Variant(f"{prompt}-{count}", table))
+    return rows
 
 
 class Ablation:
@@ -52,24 +55,13 @@ class Ablation:
         self._make_encoder: Callable[[], Encoder] | None = None
 
     def cost_estimate(self, rows: Sequence[Variant], folder: Path) -> CostEstimate | None:
-        """What is left to be asked of the LMM in the runs below a folder, all together;
-
-        None where nothing is.
-        """
-        found = None
+        """What the rest of all runs below a folder costs; None where no LMM is to be asked."""
         for row in rows:
             self._config.override("locator", row.name, row.table, "ablation")
-            if (
-                one := self._session.cost_estimate(self._config, row.name, folder / row.name)
-            ) is not None:
-                found = (
-                    one
-                    if found is None
-                    else replace(
-                        one, photos=found.photos + one.photos, total=found.total + one.total
-                    )
-                )
-        return found
+        estimates = [
+            self._session.cost_estimate(self._config, row.name, folder / row.name) for row in rows
+        ]
+        return reduce(add, filter(None, estimates)) if any(estimates) else None
 
     def run(
         self,
@@ -79,7 +71,7 @@ class Ablation:
         *,
         progress: Progress = lambda tally: None,
     ) -> Tally:
-        """Run one variant of the table's `rows` below a folder, or go on there: an ordinary run, to be scored like any other.
+        """Run one variant of the table's `rows` below a folder, or resume there.
 
         The session's `max_usd` is for all rows together: what the others have cost is taken off.
         """
@@ -95,43 +87,39 @@ class Ablation:
                 lambda: CachingEncoder(factory.encoder_of(self._config, gallery))
             )
         return session.run(
-            self._config,
-            row.name,
-            folder / row.name,
+            *(self._config, row.name, folder / row.name),
             progress=progress,
             make_encoder=self._make_encoder,
         )
 
 
 class CachingEncoder:
-    """An encoder that keeps the vectors of what it has seen: a few kilobytes each."""
+    """An encoder that keeps the embeddings of photographs: a few kilobytes each."""
 
     def __init__(self, encoder: Encoder) -> None:
         self.name, self.dim = encoder.name, encoder.dim
         self.scale, self.views = scale_of(encoder), views_of(encoder)
         self._encoder = encoder
-        self._kept: dict[str, Embedding | Rejected] = {}
+        self._cache: dict[str, Embedding | Rejected] = {}
 
     def encode(self, photos: Iterable[Photo]) -> Iterator[Embedding | Rejected]:
         """One row for each photo, in order."""
         upcoming = iter(photos)
         for photo in upcoming:
-            if (kept := self._kept.get(str(photo.path))) is not None:
-                yield kept
-                continue
-            yield from self._new(photo, upcoming)
+            if (cached := self._cache.get(str(photo.path))) is not None:
+                yield cached
+            else:
+                yield from self._encode(chain([photo], upcoming))
 
-    def _new(self, first: Photo, upcoming: Iterator[Photo]) -> Iterator[Embedding | Rejected]:
-        """From the first photograph that is not known on: the encoder reads ahead, so all go through it in one stream."""
-        names: list[str] = []
+    def _encode(self, photos: Iterable[Photo]) -> Iterator[Embedding | Rejected]:
+        """Encode all photographs from the first new one on as one stream: an encoder batches."""
+        names: deque[str] = deque()
 
         def noted() -> Iterator[Photo]:
-            names.append(str(first.path))
-            yield first
-            for photo in upcoming:
+            for photo in photos:
                 names.append(str(photo.path))
                 yield photo
 
-        for number, vector in enumerate(self._encoder.encode(noted())):
-            self._kept[names[number]] = vector
-            yield vector
+        for embedding in self._encoder.encode(noted()):
+            self._cache[names.popleft()] = embedding
+            yield embedding

@@ -1,4 +1,4 @@
-"""What a run will cost, before it does: tokens by a rule of thumb, times the price."""
+"""A plan → what a photograph will cost: tokens by a rule of thumb, times the price."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,48 +32,42 @@ class Estimate:
 
     def __add__(self, other: Self) -> Self:
         """Both together; at no known price where either has none."""
-        cost = (
-            None
-            if self.cost_usd is None or other.cost_usd is None
-            else self.cost_usd + other.cost_usd
+        unknown = self.cost_usd is None or other.cost_usd is None
+        cost = None if unknown else (self.cost_usd or 0.0) + (other.cost_usd or 0.0)
+        tokens = (
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
         )
-        return type(self)(
-            self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens, cost
-        )
+        return type(self)(*tokens, cost)
 
 
 def estimate(plan: Plan) -> Estimate:
     """A rule of thumb for one photograph, good to a factor of two."""
-    words = [len(text) for text in _texts(plan)]
-    photo = PHOTO_TOKENS.get(
-        str(plan.lmm.settings.get("detail")) if plan.lmm else "", PHOTO_TOKENS_DEFAULT
-    )
-    given = round(sum(words) / CHARACTERS) + photo * len(words)
-    back = REPLY_TOKENS * len(words)
+    lengths = [len(text) for text in _texts(plan)]
+    detail = str(plan.lmm.settings.get("detail")) if plan.lmm else ""
+    photo = PHOTO_TOKENS.get(detail, PHOTO_TOKENS_DEFAULT)
+    given = round(sum(lengths) / CHARACTERS) + photo * len(lengths)
+    back = REPLY_TOKENS * len(lengths)
     price = plan.lmm.price if plan.lmm else {}
-    known = "input" in price and "output" in price
-    return Estimate(
-        given, back, (given * price["input"] + back * price["output"]) / 1e6 if known else None
-    )
+    if "input" not in price or "output" not in price:
+        return Estimate(given, back, None)
+    return Estimate(given, back, (given * price["input"] + back * price["output"]) / 1e6)
 
 
 def _texts(plan: Plan) -> Iterator[str]:
     """The prompts that one photograph leads to, with a made-up place for each neighbour."""
+    settings = plan.settings
     prompt, zeroshot = plan.prompts.get("prompt"), plan.prompts.get("zeroshot_prompt")
-    if isinstance(counts := plan.settings.get("counts"), list | tuple):
+    if isinstance(counts := settings.get("counts"), list | tuple):
         for count in counts:
-            template = prompt if count else zeroshot
-            for _ in range(int(plan.settings.get("samples", 1))):
-                if template is not None:
-                    yield _filled(template, int(count), int(count))
+            if (template := prompt if count else zeroshot) is not None:
+                text = _filled(template, int(count), int(count))
+                yield from [text] * int(settings.get("samples", 1))
     elif prompt is not None:
-        yield _filled(
-            prompt, int(plan.settings.get("nearest", 0)), int(plan.settings.get("farthest", 0))
-        )
+        yield _filled(prompt, int(settings.get("nearest", 0)), int(settings.get("farthest", 0)))
 
 
 def _filled(template: Template, nearest: int, farthest: int) -> str:
     somewhere = Neighbour(Location(-33.8568, 151.2153), 0.5, "")
-    return template.fill(
-        Photo(Path()), Neighbours((somewhere,) * nearest, (somewhere,) * farthest)
-    ).text
+    neighbours = Neighbours((somewhere,) * nearest, (somewhere,) * farthest)
+    return template.fill(Photo(Path()), neighbours).text

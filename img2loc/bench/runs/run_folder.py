@@ -1,10 +1,11 @@
-"""A run's folder: what was run (`run.json`, `truth.csv`), and one line a photograph as it comes (`predictions.jsonl`)."""
+"""A run's folder: `run.json` and `truth.csv` (what was run), and `predictions.jsonl`, appended to."""
 
 import csv
 import hashlib
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,36 +19,28 @@ FORMAT = 1
 ABOUT, TRUTH, PREDICTIONS = "run.json", "truth.csv", "predictions.jsonl"
 
 
+@dataclass(slots=True, eq=False)
 class Run:
-    """A run: `about` is run.json, `truth` its photographs, `predictions` the last line of each by id.
+    """A run: run.json, its photographs, and the last line of each by id.
 
-    `spent_usd` is what all lines have cost, those that a later one stands for as well.
+    `spent_usd` is what all lines have cost, also those that a later line of the id replaces.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        about: dict[str, Any],
-        truth: list[Truth],
-        predictions: dict[str, dict[str, Any]],
-        spent_usd: float = 0.0,
-    ) -> None:
-        self.folder = folder
-        self.about = about
-        self.truth = truth
-        self.predictions = predictions
-        self.spent_usd = spent_usd
+    folder: Path
+    about: dict[str, Any]
+    truth: list[Truth]
+    predictions: dict[str, dict[str, Any]]
+    spent_usd: float = 0.0
 
     @classmethod
     def open(cls, folder: Path) -> Self:
         """Read a run, finished or not; a torn last line is passed over. Raises RunError."""
+        lines = folder / PREDICTIONS
         try:
             about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
             with (folder / TRUTH).open(newline="", encoding="utf-8") as file:
                 rows = list(csv.DictReader(file))
-            content = (
-                (folder / PREDICTIONS).read_bytes() if (folder / PREDICTIONS).exists() else b""
-            )
+            content = lines.read_bytes() if lines.exists() else b""
         except FileNotFoundError as error:
             lost = Path(str(error.filename)).name
             if (folder / ABOUT).exists():
@@ -64,15 +57,14 @@ class Run:
                 f"{folder / ABOUT} is not of format {FORMAT}. Run it again with this version, into"
                 " another folder."
             )
+        predictions, _, spent = _read_lines(lines, content)
         try:
-            places = (
-                (row["id"], Location(float(row["lat"]), float(row["lon"])), row["author"])
-                for row in rows
-            )
-            predictions, _, spent = _read_lines(folder / PREDICTIONS, content)
             truth = [
-                Truth(*place, photo=str(predictions.get(place[0], {}).get("photo", "")))
-                for place in places
+                Truth(
+                    *(row["id"], Location(float(row["lat"]), float(row["lon"])), row["author"]),
+                    photo=str(predictions.get(row["id"], {}).get("photo", "")),
+                )
+                for row in rows
             ]
         except (KeyError, ValueError, TypeError) as error:
             raise RunError(
@@ -81,6 +73,7 @@ class Run:
         return cls(folder, about, truth, predictions, spent)
 
 
+@dataclass(slots=True, eq=False)
 class Writer(Run):
     """A run that is being written, by this process alone."""
 
@@ -89,15 +82,9 @@ class Writer(Run):
 
         When it returns, the line survives the death of this process. Raises OSError.
         """
-        # Half of a surrogate pair, in the name of a file, becomes its JSON escape.
-        line = (
-            json.dumps(record, ensure_ascii=False, allow_nan=False).encode(
-                "utf-8", "backslashreplace"
-            )
-            + b"\n"
-        )
-        # Opened each time and unbuffered: nothing is left to be written later, when the disk is
-        # full.
+        text = json.dumps(record, ensure_ascii=False, allow_nan=False)
+        line = f"{text}\n".encode("utf-8", "backslashreplace")  # Lone surrogates, of a file name.
+        # Opened each time and unbuffered: nothing remains to be written when the disk is full.
         with (self.folder / PREDICTIONS).open("ab", buffering=0) as file:
             written = 0
             while written < len(line):
@@ -106,10 +93,7 @@ class Writer(Run):
         self.spent_usd += _cost(record)
 
     def forget(self, ids: Collection[str]) -> None:
-        """Take the lines of these photographs away: they were not done after all.
-
-        Raises OSError.
-        """
+        """Remove the lines of these photographs. Raises OSError."""
         if not ids:
             return
         for identity in ids:
@@ -126,11 +110,10 @@ def writing(
     truth: Sequence[Truth],
     indifferent: Collection[str] = (),
 ) -> Iterator[Writer]:
-    """Begin a run in `folder`, or go on with it; meanwhile no other process can.
+    """Begin a run in `folder`, or resume it; meanwhile no other process can.
 
-    `indifferent` names keys of configuration tables that another value may have without its being
-    another run. Raises RunError where the folder holds another run, is in use, or cannot be
-    written.
+    `indifferent` names keys of configuration tables that may differ when a run is resumed. Raises
+    RunError where the folder holds another run, is in use, or cannot be written.
     """
     workspace = Workspace(folder, "run", RunError)
     with workspace.locked():
@@ -149,18 +132,14 @@ def _begin(
     if (folder / ABOUT).exists():
         before = Run.open(folder)
         now = _decisive(about, indifferent)
-        if "galleries" not in before.about.get(
-            "config", {}
-        ):  # Earlier versions noted the last of several galleries only.
-            now = {
-                name: value
-                for name, value in now.items()
-                if not name.startswith("config.galleries.")
-            }
+        if "galleries" not in before.about.get("config", {}):
+            # Earlier versions noted the last of several galleries only.
+            now = {key: now[key] for key in now if not key.startswith("config.galleries.")}
         workspace.require_same(_decisive(before.about, indifferent), now)
-        if [(row.id, row.location, row.author) for row in before.truth] != [
-            (t.id, t.location, t.author) for t in truth
-        ]:
+        photos = [
+            [(row.id, row.location, row.author) for row in run] for run in (before.truth, truth)
+        ]
+        if photos[0] != photos[1]:
             raise RunError(
                 f"{folder} holds a run over other photos. Choose another --out, or delete that"
                 " folder."
@@ -178,8 +157,8 @@ def _begin(
 
 
 def _read_lines(path: Path, content: bytes) -> tuple[dict[str, dict[str, Any]], int, float]:
-    """The last line of each id, how many bytes of the content are whole lines, and what all of them have cost."""
-    found: dict[str, dict[str, Any]] = {}
+    """The last line of each id, how many bytes are whole lines, and what these have cost."""
+    last: dict[str, dict[str, Any]] = {}
     lines = content.splitlines(keepends=True)
     whole, spent = 0, 0.0
     for number, line in enumerate(lines, 1):
@@ -193,10 +172,10 @@ def _read_lines(path: Path, content: bytes) -> tuple[dict[str, dict[str, Any]], 
             raise RunError(
                 f"{path}, line {number} is damaged. Delete that line: its photo is asked for again."
             ) from error
-        found[record["id"]] = record
+        last[record["id"]] = record
         whole += len(line)
         spent += _cost(record)
-    return found, whole, spent
+    return last, whole, spent
 
 
 def _cost(record: Mapping[str, Any]) -> float:
@@ -216,24 +195,20 @@ def _mend(path: Path) -> None:
 
 
 def digest(about: Mapping[str, Any], indifferent: Collection[str] = ()) -> str:
-    """SHA-256 of all that makes a run another run."""
+    """SHA-256 of what distinguishes a run."""
     facts = _decisive(plain(about), indifferent)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 _DERIVED = (
-    "versions.",
-    "truth.doubts",
-    "truth.left_out",
-    "truth.rows_sha256",
-    "truth.shipped",
+    *("versions.", "truth.doubts", "truth.left_out", "truth.rows_sha256", "truth.shipped"),
     "config.gallery.of",
 )
-"""Beginnings of names in run.json that follow from others, or make no other run."""
+"""Prefixes of names in run.json that follow from others, or do not distinguish a run."""
 
 
 def _decisive(about: Mapping[str, Any], indifferent: Collection[str]) -> dict[str, Any]:
-    """What makes a run another run, with dotted names; without keys of configuration tables that do not matter."""
+    """What distinguishes a run, by dotted names; without `indifferent` keys of its configuration."""
     return {
         name: value
         for name, value in _flat(about).items()
@@ -244,11 +219,10 @@ def _decisive(about: Mapping[str, Any], indifferent: Collection[str]) -> dict[st
 
 def _flat(content: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """Nested tables as one, with dotted names."""
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in content.items():
-        found.update(
-            _flat(value, f"{above}{name}.")
-            if isinstance(value, Mapping)
-            else {f"{above}{name}": value}
-        )
-    return found
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{above}{name}.")
+        else:
+            flat[f"{above}{name}"] = value
+    return flat

@@ -4,10 +4,10 @@ import hashlib
 import platform
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from img2loc.bench.datasets.benchmark import Benchmark, Truth, rows_sha256, select
 from img2loc.bench.datasets.leakage import SIMILARITY, Leaks
@@ -40,6 +40,10 @@ class CostEstimate:
     photos: int
     total: Estimate
     paid: bool
+
+    def __add__(self, other: Self) -> Self:
+        """Both together."""
+        return replace(self, photos=self.photos + other.photos, total=self.total + other.total)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +206,7 @@ def prepare(
     return Session(
         benchmark,
         chosen,
-        photo_folder,
+        folder,
         selection,
         facts,
         notes,

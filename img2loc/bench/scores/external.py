@@ -15,7 +15,7 @@ from img2loc.data.items import location_of
 from img2loc.data.photo_names import author_in, key, plain_name
 from img2loc.data.tables import COLUMN_NAMES, Roles, known_names, open_table
 
-NOT_NUMBERS, OUT_OF_RANGE = "not a number", "out of range"
+EMPTY, NOT_NUMBERS, OUT_OF_RANGE, AT_ZERO = "empty", "not a number", "out of range", "at zero"
 # Of each role's lists of names the first that a file has is taken: a predicted latitude rather than
 # the true one beside it.
 _GUESSED = ("pred_{}", "{}_pred", "predicted_{}", "{}_predicted", "prediction_{}", "guess_{}")
@@ -49,74 +49,65 @@ _ALIKE: tuple[Callable[[str], str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """Predictions beside the truth, and what was odd about the file."""
+    """Predictions beside the truth, and what is unusual about the file."""
 
     outcomes: Outcomes
     rows: int
     without_row: int
     """Photographs of the truth that the file does not name."""
-    empty: int
-    """Rows without coordinates, or with NaN."""
-    not_numbers: int
-    """Rows whose coordinates are no numbers."""
-    out_of_range: int
-    """Rows whose coordinates are numbers, but no point on Earth."""
-    at_zero: int
-    """Rows at exactly 0, 0, which some programs write in place of no answer; they are scored as they stand."""
+    unusual: Mapping[str, int]
+    """How many rows are `EMPTY` (or NaN), `NOT_NUMBERS`, `OUT_OF_RANGE` or `AT_ZERO`.
+
+    Some programs write 0, 0 for no answer; such rows are scored as they stand.
+    """
     unknown: tuple[str, ...]
     """Ids that the truth does not have."""
     examples: Mapping[str, str]
-    """The first row of each oddity, as it is written."""
+    """The first row of each kind of `unusual`, as it is written."""
     truth_skipped: tuple[str, ...] = ()
     """Rows of the truth that cannot be used, and why."""
 
     def notes(self) -> list[str]:
         """What a reader of the scores should know, in sentences."""
-        like = {odd: f", such as {row}" for odd, row in self.examples.items()}
-        told = [
+        like = {kind: f", such as {row}" for kind, row in self.examples.items()}
+        counts = [
             (
                 len(self.truth_skipped),
                 f"rows of the truth cannot be used; the first: {''.join(self.truth_skipped[:1])}.",
             ),
             (self.without_row, "photos of the truth have no row: unanswered."),
-            (self.empty, "rows have no coordinates: unanswered."),
+            (self.unusual.get(EMPTY), "rows have no coordinates: unanswered."),
             (
-                self.not_numbers,
-                (
-                    f"rows have coordinates that are no numbers{like.get(NOT_NUMBERS, '')}:"
-                    " unanswered. A decimal comma is not read."
-                ),
+                self.unusual.get(NOT_NUMBERS),
+                f"rows have coordinates that are no numbers{like.get(NOT_NUMBERS, '')}:"
+                " unanswered. A decimal comma is not read.",
             ),
             (
-                self.out_of_range,
-                (
-                    f"rows have coordinates that are no point on Earth{like.get(OUT_OF_RANGE, '')}:"
-                    " unanswered."
-                ),
+                self.unusual.get(OUT_OF_RANGE),
+                f"rows have coordinates that are no point on Earth{like.get(OUT_OF_RANGE, '')}:"
+                " unanswered.",
             ),
             (
-                self.at_zero,
-                (
-                    "rows are at exactly 0, 0, which may stand for no answer; they are scored as"
-                    " they stand."
-                ),
+                self.unusual.get(AT_ZERO),
+                "rows are at exactly 0, 0, which may stand for no answer; they are scored as they"
+                " stand.",
             ),
             (
                 len(self.unknown),
                 f"ids are not in the truth and were left out: {', '.join(self.unknown[:3])} …",
             ),
         ]
-        return [f"{count:,} {text}" for count, text in told if count]
+        return [f"{count:,} {text}" for count, text in counts if count]
 
 
 def match(predictions: Path, truth: Path) -> Matched:
-    """Read both files and match them: by id, else by file name, else by its stem or Flickr id where only one photograph has it.
+    """Read both files and match them by id, else by file name, stem or Flickr id where unique.
 
-    Of a column of ids and one of photographs in either file those are taken by which more rows
-    match. Raises SourceError for a file that cannot be read, a photograph predicted twice, and
-    files that have nothing in common.
+    Of a column of ids and one of photographs in either file, those match by which more rows do.
+    Raises SourceError for a file that cannot be read, a photograph predicted twice, and files that
+    have nothing in common.
     """
-    known, left_out = read_truth(truth)
+    known, skipped = read_truth(truth)
     rows = [row for _, row in _read(predictions, _PREDICTION)]
     column, target = _paired(rows, known)
     names = [row[column] for row in rows]
@@ -139,66 +130,56 @@ def match(predictions: Path, truth: Path) -> Matched:
             f" the ids {', '.join(same)}. Keep one row for each photo."
         )
     records: dict[str, dict[str, Any]] = {}
-    odd: Counter[str] = Counter()
+    unusual: Counter[str] = Counter()
     examples: dict[str, str] = {}
     for row in rows:
-        if row[column] in target:
-            record = _record(row)
-            odd[record["odd"]] += 1
-            examples.setdefault(
-                record["odd"], f"lat {row['lat']!r}, lon {row['lon']!r} of {row[column]}"
-            )
-            records[target[row[column]]] = record
+        if (name := row[column]) in target:
+            kind, records[target[name]] = _record(row)
+            unusual[kind] += 1
+            examples.setdefault(kind, f"lat {row['lat']!r}, lon {row['lon']!r} of {name}")
+    about = {"truth": {"file": truth.name, "rows": len(known)}}
     return Matched(
-        gather(
-            predictions.stem, known, records, {"truth": {"file": truth.name, "rows": len(known)}}
-        ),
+        gather(predictions.stem, known, records, about),
         rows=len(rows),
         without_row=len(known) - len(records),
-        empty=odd["empty"],
-        not_numbers=odd[NOT_NUMBERS],
-        out_of_range=odd[OUT_OF_RANGE],
-        at_zero=odd["zero"],
+        unusual=unusual,
         unknown=tuple(name for name in names if name not in target),
         examples=examples,
-        truth_skipped=tuple(left_out),
+        truth_skipped=tuple(skipped),
     )
 
 
 def read_truth(path: Path) -> tuple[list[Truth], list[str]]:
-    """The rows of a truth CSV (id or file name, lat, lon, and author where there is one), and why others were left out.
+    """The rows of a truth file (id or photo, lat, lon, perhaps author), and why others are skipped.
 
-    By the rules of `Benchmark.load`: 0, 0 and what is no point on Earth is left out, and of rows of
-    one id all but the first. Raises SourceError where no row is left.
+    By the rules of `Benchmark.load`: 0, 0 and what is no point on Earth is skipped, and of rows of
+    one id all but the first. Raises SourceError where no row remains.
     """
-    found: dict[str, Truth] = {}
-    left_out: list[str] = []
+    truths: dict[str, Truth] = {}
+    skipped: list[str] = []
     for where, row in _read(path, _TRUTH):
         at = location_of(row["lat"], row["lon"])
         name = row["id"]
         if not name:
-            left_out.append(f"{where}: no id")
+            skipped.append(f"{where}: no id")
         elif isinstance(at, str):
-            left_out.append(f"{name}: {where}: {at}")
-        elif plain_name(name) in found:
-            left_out.append(f"{name}: {where}: duplicate id")
+            skipped.append(f"{name}: {where}: {at}")
+        elif plain_name(name) in truths:
+            skipped.append(f"{name}: {where}: duplicate id")
         else:
             author, photo = row.get("author", ""), row.get("file") or name
-            found[plain_name(name)] = Truth(
-                name, at, author_in(author) or author or author_in(photo), photo
-            )
-    if not found:
-        raise SourceError(
-            f"{path} has no rows that can be used ({(left_out or ['none below its header'])[0]})."
-            " Mend the CSV."
-        )
-    return list(found.values()), left_out
+            author = author_in(author) or author or author_in(photo)
+            truths[plain_name(name)] = Truth(name, at, author, photo)
+    if not truths:
+        reason = skipped[0] if skipped else "none below its header"
+        raise SourceError(f"{path} has no rows that can be used ({reason}). Mend the CSV.")
+    return list(truths.values()), skipped
 
 
 def _paired(
     rows: Sequence[Mapping[str, str]], known: Sequence[Truth]
 ) -> tuple[str, dict[str, str]]:
-    """The column by which most rows match, ids before photographs, and its values → ids of the truth."""
+    """The column by which most rows match, ids first, and its values → ids of the truth."""
     best: tuple[str, dict[str, str]] = ("id", {})
     photos = {row.photo: row.id for row in known}
     sides = [{row.id: row.id for row in known}]
@@ -218,8 +199,8 @@ def _pair(names: Sequence[str], known: Sequence[str]) -> dict[str, str]:
     exact = set(known)
     target = {name: name for name in names if name in exact}
     for alike in _ALIKE:
-        left = [name for name in names if name not in target]
-        theirs, ours = _unique(left, alike), _unique(known, alike)
+        unmatched = [name for name in names if name not in target]
+        theirs, ours = _unique(unmatched, alike), _unique(known, alike)
         target.update({name: ours[key] for key, name in theirs.items() if key in ours})
     return target
 
@@ -231,42 +212,28 @@ def _unique(names: Iterable[str], alike: Callable[[str], str]) -> dict[str, str]
     return {key: name for key, name in short if key and count[key] == 1}
 
 
-def _record(row: Mapping[str, str]) -> dict[str, Any]:
-    """A row as a prediction, and under "odd" what is to be counted about it."""
-    at = _degrees(row["lat"], row["lon"])
-    said = row.get("status", "")
-    if isinstance(at, Location):
-        located = said if said in STATUSES else "located"
-        zero = "zero" if (at.lat, at.lon) == (0.0, 0.0) else ""
-        return {
-            "status": located,
-            "lat": at.lat,
-            "lon": at.lon,
-            "radius_km": _float(row.get("radius_km", "")),
-            "odd": zero,
-        }
-    without = (
-        said
-        if said in STATUSES and said != "located"
-        else "missing"
-        if at == "empty"
-        else "unparsed"
-    )
-    return {"status": without, "odd": at}
-
-
-def _degrees(lat: str, lon: str) -> Location | str:
-    """The location, or "empty", "not a number" or "out of range"."""
+def _record(row: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    """What is unusual about a row ("": nothing), and the row as a prediction."""
+    status = row.get("status", "")
+    status = status if status in STATUSES else ""
+    lat, lon = row["lat"], row["lon"]
     if {lat.lower(), lon.lower()} & {"", "nan", "none", "null"}:
-        return "empty"
+        return EMPTY, {"status": "missing" if status in ("", "located") else status}
+    unparsed = {"status": "unparsed" if status in ("", "located") else status}
     try:
         degrees = float(lat), float(lon)
     except ValueError:
-        return NOT_NUMBERS
+        return NOT_NUMBERS, unparsed
     try:
-        return Location(*degrees)
+        at = Location(*degrees)
     except ValueError:
-        return OUT_OF_RANGE
+        return OUT_OF_RANGE, unparsed
+    return AT_ZERO if degrees == (0.0, 0.0) else "", {
+        "status": status or "located",
+        "lat": at.lat,
+        "lon": at.lon,
+        "radius_km": _float(row.get("radius_km", "")),
+    }
 
 
 def _float(text: str) -> float | None:
