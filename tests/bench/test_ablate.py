@@ -169,7 +169,7 @@ class Trained(PixelEncoder):
 
 
 def test_what_an_encoder_offers_besides_is_kept(toy_photos: list[Path], tmp_path: Path) -> None:
-    """Over a gallery of points, neighbours have the probabilities that the same run without an ablation has."""
+    """Over a gallery of points, neighbours have the same probabilities as without an ablation."""
     (vector,) = PixelEncoder().encode([Photo(toy_photos[0])])
     assert not isinstance(vector, Rejected)
     stamp = {"name": PixelEncoder().name, "alias": "toy", "table": {}}

@@ -70,7 +70,7 @@ def test_turning_the_runs_round_turns_the_signs_round() -> None:
 
 
 def test_pairs_narrow_the_interval() -> None:
-    """The same run but for a few photographs differs by little for certain, however wide either run's own interval is."""
+    """A run that differs in a few photographs has a narrow interval of the difference."""
     base = random_outcomes(1000)
     guess = base.guess.copy()
     guess[np.flatnonzero(base.answered)[:30]] = np.nan

@@ -67,8 +67,8 @@ def test_the_truth_files_are_those_that_the_recipes_know(
     if not file.exists():
         pytest.skip(f"the truth file is not at {file}")
     recipe = benchmarks.find(name, truth=file)
-    truths, left_out = recipe.load()
-    assert (len(truths), left_out, recipe.warnings(truths)) == (rows, [], [])
+    truths, skipped = recipe.load()
+    assert (len(truths), skipped, recipe.warnings(truths)) == (rows, [], [])
     assert all("@N" in row.author for row in truths)
     if people is not None:
         assert len({row.author for row in truths}) == people
@@ -130,14 +130,14 @@ def test_a_recipe_of_ones_own(tmp_path: Path, run: Cli) -> None:
     ],
 )
 def test_a_truth_file_that_can_be_scored_can_be_run(tmp_path: Path, header: str, row: str) -> None:
-    """What `bench score --truth` reads, `bench run` reads as the same rows, and finds the photographs of."""
+    """What `bench score --truth` reads, `bench run` reads as the same rows, with photographs."""
     path = benchmark(tmp_path / "b", 4)
     rows = [
         row.format(seed=100 + n, number=n, lat=lat, lon=lon) for n, (lat, lon) in enumerate(PLACES)
     ]
     path.write_text("\n".join([header, *rows]))
-    truths, left_out = benchmarks.find(str(path)).load()
-    assert left_out == []
+    truths, skipped = benchmarks.find(str(path)).load()
+    assert skipped == []
     assert [truth.location for truth in truths] == [Location(*place) for place in PLACES]
     assert [PhotoFolder(path.parent).find(truth) for truth in truths] == [
         path.parent / f"{seed}.jpg" for seed in range(100, 104)

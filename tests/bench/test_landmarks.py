@@ -1,4 +1,4 @@
-"""The harness on real photographs, where they are at hand, with the shipped encoder and gallery and a loopback LMM."""
+"""Runs over real photographs, with the shipped encoder and gallery and a loopback LMM."""
 
 import sys
 from pathlib import Path

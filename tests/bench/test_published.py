@@ -97,7 +97,7 @@ def test_a_method_is_flagged_alike_on_every_benchmark(
         ("year = 2024\n", "", "year"),
     ],
 )
-def test_a_slip_in_the_file_is_a_sentence(
+def test_a_slip_in_the_file_is_an_error(
     old: str, new: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = (paths.folder("eval") / "reference" / "published.toml").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The report: one file that opens offline, in which text of others stays text; lines on the map; the tables."""
+"""The report: one file that opens offline and escapes the text of others; its map and tables."""
 
 import base64
 import csv
@@ -353,7 +353,7 @@ def test_runs_without_an_answer_and_of_two_benchmarks(form: str, tmp_path: Path)
     assert "NaN" not in text
 
 
-def test_a_report_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+def test_a_report_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "a")
     done = CliRunner().invoke(
         app, ["bench", "report", str(folder), "--out", str(tmp_path / "none" / "r.html")]

@@ -34,7 +34,7 @@ def cli(run: Cli) -> Bench:
 
 @pytest.fixture
 def toy(tmp_path: Path, make_photo: MakePhoto, cli: Bench) -> tuple[Path, ...]:
-    """The options that run a quick encoder over a gallery of 12 photographs by four people, and the truth of 9 others."""
+    """The options that run a quick encoder over a gallery of 12 photographs by four people."""
     config = tmp_path / "toy.toml"
     config.write_text(
         '[encoder.toy]\nkind = "tests.toys:HaltingEncoder"\n[lmm.gpt]\nretries = 0\nconcurrency ='
@@ -223,7 +223,7 @@ def test_the_same_command_goes_on_and_another_is_refused(
     assert lines(Path("R")) == whole
 
 
-def test_a_damaged_line_in_the_middle_is_a_sentence(
+def test_a_damaged_line_in_the_middle_is_an_error(
     cli: Bench, toy: tuple[Path, ...], truth: Path
 ) -> None:
     command = ("bench", "run", truth, "--locator", "retrieval", "--out", "R", *toy)
@@ -487,7 +487,7 @@ def test_a_full_disk_and_a_folder_that_cannot_be_are_sentences(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_is_read_only_is_a_sentence(
+def test_a_folder_that_is_read_only_is_an_error(
     cli: Bench, toy: tuple[Path, ...], truth: Path
 ) -> None:
     Path("R").mkdir(mode=0o500)

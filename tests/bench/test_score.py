@@ -1,4 +1,4 @@
-"""Scores against distances that geographiclib planned, on the real truth files; and anyone's predictions as CSV."""
+"""Scores against distances planned with geographiclib; and anyone's predictions as CSV."""
 
 import csv
 import json
@@ -410,7 +410,7 @@ def test_rows_without_a_point_on_earth_are_unanswered_and_counted(tmp_path: Path
         ("id|lat|lon\na/1.jpg|1|1\n", "separated by comma or semicolon or tab"),
     ],
 )
-def test_what_cannot_be_matched_is_a_sentence(text: str, says: str, tmp_path: Path) -> None:
+def test_what_cannot_be_matched_is_an_error(text: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=says):
         match(write(tmp_path / "p.csv", text), write(tmp_path / "t.csv", TRUTH))
 
@@ -432,23 +432,22 @@ def test_ambiguous_names_are_not_matched(tmp_path: Path) -> None:
         ("id,lat,lon\n", "no rows"),
     ],
 )
-def test_a_damaged_truth_is_a_sentence(text: str, says: str, tmp_path: Path) -> None:
+def test_a_damaged_truth_is_an_error(text: str, says: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=says):
         read_truth(write(tmp_path / "t.csv", text))
 
 
 def test_a_truth_is_read_by_the_rules_of_a_run(tmp_path: Path) -> None:
-    text = "file,lat,lon,author\na/1.jpg,1,1,x\na_1.jpg,2,2,y\nb.jpg,0,0,y\nc.jpg,3,3,z\nd.jpg,95,3,z\n"
+    rows_text = "a/1.jpg,1,1,x\na_1.jpg,2,2,y\nb.jpg,0,0,y\nc.jpg,3,3,z\nd.jpg,95,3,z\n"
+    text = f"file,lat,lon,author\n{rows_text}"
     path = write(tmp_path / "t.csv", text)
-    rows, left_out = read_truth(path)
-    run_rows, run_left_out = find(str(path)).load()
+    rows, skipped = read_truth(path)
+    run_rows, run_skipped = find(str(path)).load()
     assert [(row.id, row.location, row.author) for row in rows] == [
         (row.id, row.location, row.author) for row in run_rows
     ]
     assert [row.id for row in rows] == ["a/1.jpg", "c.jpg"]
-    assert [line.split(":")[0] for line in left_out] == [
-        line.split(":")[0] for line in run_left_out
-    ]
+    assert [line.split(":")[0] for line in skipped] == [line.split(":")[0] for line in run_skipped]
     matched = match(write(tmp_path / "p.csv", "id,lat,lon\na/1.jpg,1,1\n"), path)
     assert matched.notes()[0].startswith("3 rows of the truth cannot be used; the first: a_1.jpg")
 
@@ -494,7 +493,7 @@ def test_decimal_commas_are_told_from_points_that_are_not_on_earth(tmp_path: Pat
     )
 
 
-def test_nothing_to_score_is_a_sentence() -> None:
+def test_nothing_to_score_is_an_error() -> None:
     empty: list[Truth] = []
     with pytest.raises(SourceError, match="no photographs"):
         outcomes(empty, {})

@@ -20,7 +20,7 @@ PHOTO_NAMES = ("image_name", "img_name", "photo_id")
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """A photograph: its id, where it was taken, who took it ("" where not known), its file's name."""
+    """A photograph: its id, where it was taken, who took it ("" if not known), its file's name."""
 
     id: str
     location: Location
@@ -120,7 +120,7 @@ class Benchmark:
 
 
 def rows_sha256(truths: Iterable[Truth]) -> str:
-    """SHA-256 of the sorted lines "photograph lat lon", six decimals (0.1 m), of any file format."""
+    """SHA-256 of the sorted lines "photo lat lon" (six decimals), whatever the file's format."""
     lines = sorted(
         f"{key(row.photo)} {row.location.lat + 0.0:.6f} {row.location.lon + 0.0:.6f}\n"
         for row in truths
@@ -131,7 +131,7 @@ def rows_sha256(truths: Iterable[Truth]) -> str:
 def select(
     truths: Sequence[Truth], limit: str | None = None, shuffle: bool = False, seed: int = 0
 ) -> list[Truth]:
-    """The rows of a run: shuffled, then the first N ("N"), or the A-th to the B-th ("A-B", from 1)."""
+    """The rows of a run: shuffled, then the first N ("N"), or A to B ("A-B", from 1)."""
     chosen = list(truths)
     if shuffle:
         random.Random(seed).shuffle(chosen)

@@ -57,8 +57,8 @@ def _score_lines(scores: Scores) -> Iterator[str]:
         yield _place_line(name, held)
     for name, held in list(scores["countries"].items())[:_PLACES]:
         yield _place_line(f"  {name}", held)
-    if left := len(scores["countries"]) - _PLACES:
-        yield f"  … and {left} countries more (--json)" if left > 0 else ""
+    if more := len(scores["countries"]) - _PLACES:
+        yield f"  … and {more} countries more (--json)" if more > 0 else ""
     yield from _trust_lines(scores)
 
 
@@ -124,43 +124,38 @@ def not_excluded(leaks: Scores) -> bool:
 
 
 def over(drawn: Scores, unit: str) -> str:
-    """What a bootstrap drew, in words: photographers, as far as they are known."""
-    known, alone = drawn["photographers"], drawn["without_photographer"]
+    """What a bootstrap resampled, in words."""
+    known, others = drawn["photographers"], drawn["without_photographer"]
     if unit == "photos":
         return f"over {drawn['clusters']:,} photos"
     if not known:
         return f"over {drawn['clusters']:,} single photos: photographers are not known"
-    return f"over {known:,} photographers" + (
-        f" and {alone:,} photos without a known one" if alone else ""
-    )
+    rest = f" and {others:,} photos without a known one" if others else ""
+    return f"over {known:,} photographers{rest}"
 
 
-def comparison_table(found: dict[str, Any], listed: int = 10) -> str:
+def comparison_table(result: dict[str, Any], listed: int = 10) -> str:
     """The differences of two runs, and the worst regressions."""
-    drawn = found["intervals"]
+    drawn, answered = result["intervals"], result["answered"]
     lines = [
-        *_not_run(found),
-        f"first:  {found['first']} ({found['answered']['first']:,} answered)",
-        f"second: {found['second']} ({found['answered']['second']:,} answered)",
-        (
-            f"{found['n']:,} photos in both; {found['only_first']:,} only in the first,"
-            f" {found['only_second']:,} only in the second."
-        ),
-        f"Distance: {found['distance']['model']}; within means {found['distance']['compare']}.",
+        *_not_run(result),
+        f"first:  {result['first']} ({answered['first']:,} answered)",
+        f"second: {result['second']} ({answered['second']:,} answered)",
+        f"{result['n']:,} photos in both; {result['only_first']:,} only in the first,"
+        f" {result['only_second']:,} only in the second.",
+        f"Distance: {result['distance']['model']}; within means {result['distance']['compare']}.",
         "A photo without an answer is never right.",
         "",
-        (
-            f"{'within':>8} {'first':>7} {'second':>7} {'difference':>11}  {'95 % interval':<17}"
-            f" {'p':>7} {'gained':>7} {'lost':>6}"
-        ),
+        f"{'within':>8} {'first':>7} {'second':>7} {'difference':>11}  {'95 % interval':<17}"
+        f" {'p':>7} {'gained':>7} {'lost':>6}",
     ]
-    for km, row in found["thresholds"].items():
+    for km, row in result["thresholds"].items():
         between = _interval(row["interval"], "+.2f")
         lines.append(
             f"{km:>5} km {row['first']:7.2f} {row['second']:7.2f} {row['difference']:+11.2f} "
             f" {between:<17} {row['p']:7.4f} {len(row['gained']):7,} {len(row['lost']):6,}"
         )
-    points = found["geoguessr"]
+    points = result["geoguessr"]
     lines += [
         f"GeoGuessr points: {points['difference']:+.1f} {_interval(points['interval'], '+.1f')}",
         textwrap.fill(
@@ -168,10 +163,10 @@ def comparison_table(found: dict[str, Any], listed: int = 10) -> str:
         ),
         "p: McNemar, exact, as if photos were independent.",
     ]
-    if worst := found["regressions"][:listed]:
+    if worst := result["regressions"][:listed]:
         lines += [
             "",
-            f"Worst regressions ({len(found['regressions']):,} photos are placed farther away):",
+            f"Worst regressions ({len(result['regressions']):,} photos are placed farther away):",
         ]
         lines += [
             f"  {_km(row['first_km'], row['first_status']):>10} →"
@@ -182,7 +177,7 @@ def comparison_table(found: dict[str, Any], listed: int = 10) -> str:
 
 
 def ablation_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Several runs against the first, as Markdown: accuracy, and the difference with its interval and p."""
+    """Several runs against the first, as Markdown: accuracy, difference, its interval and p."""
     thresholds = [str(km) for km in THRESHOLDS_KM]
     lines = [
         f"| run | n | not run | answered | {' | '.join(f'{km} km' for km in thresholds)} |",
@@ -200,27 +195,23 @@ def ablation_table(rows: Sequence[dict[str, Any]]) -> str:
                     f" {change['p']:.3f})"
                 )
             cells.append(cell)
-        counts = (
-            f"{scores['n']:,} | {scores['status']['missing']['n']:,} |"
-            f" {scores['answered_share']:.1f} %"
-        )
+        not_run = scores["status"]["missing"]["n"]
+        counts = f"{scores['n']:,} | {not_run:,} | {scores['answered_share']:.1f} %"
         lines.append(f"| {row['name']} | {counts} | {' | '.join(cells)} |")
     lines += [
         "",
-        (
-            "Per cent of all photos; in brackets the difference from the first row, its 95 %"
-            " interval and McNemar's p."
-        ),
+        "Per cent of all photos; in brackets the difference from the first row, its 95 % interval"
+        " and McNemar's p.",
     ]
     if any(row["scores"]["status"]["missing"]["n"] for row in rows):
         lines.append("Photos that were not run count as wrong: such rows are not to be compared.")
     return "\n".join(lines)
 
 
-def _not_run(found: dict[str, Any]) -> list[str]:
+def _not_run(result: dict[str, Any]) -> list[str]:
     return [
         f"{count:,} of these photos were not run in the {which}: they count as wrong."
-        for which, count in found["not_run"].items()
+        for which, count in result["not_run"].items()
         if count
     ]
 

@@ -14,8 +14,7 @@ _STEPS = 48
 def great_circle(start: Array, end: Array) -> list[Array]:
     """The great circle between two points (lat, lon), as pieces of (lon, lat) rows.
 
-    No piece crosses the antimeridian.
-    Between antipodes every way is as short; the one over the North Pole is taken.
+    No piece crosses the antimeridian. Between antipodes it is the one over the North Pole.
     """
     a, b = unit_vectors(start), unit_vectors(end)
     across = b - (a @ b) * a

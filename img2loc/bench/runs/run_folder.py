@@ -1,4 +1,4 @@
-"""A run's folder: `run.json` and `truth.csv` (what was run), and `predictions.jsonl`, appended to."""
+"""A run's folder: `run.json`, `truth.csv`, and one line a photograph in `predictions.jsonl`."""
 
 import csv
 import hashlib
@@ -208,7 +208,7 @@ _DERIVED = (
 
 
 def _decisive(about: Mapping[str, Any], indifferent: Collection[str]) -> dict[str, Any]:
-    """What distinguishes a run, by dotted names; without `indifferent` keys of its configuration."""
+    """What distinguishes a run, by dotted names; without `indifferent` configuration keys."""
     return {
         name: value
         for name, value in _flat(about).items()

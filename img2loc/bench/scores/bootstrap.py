@@ -1,4 +1,4 @@
-"""How far a number could have come out otherwise: bootstrap intervals over photographers, and tests of paired photographs.
+"""Bootstrap confidence intervals over photographers, and McNemar's test of paired photographs.
 
 Photographs of one photographer resemble each other, so that they are drawn together (a cluster
 bootstrap); intervals over single photographs are narrower than the data allow.
@@ -38,7 +38,7 @@ class Bootstrap:
         return int(self.cluster.max()) + 1
 
     def ratios(self, top: Array, bottom: Array) -> Array:
-        """For each resample the sums of the columns of `top` over those of `bottom`, (n, m) each → (resamples, m).
+        """Sums of the columns of `top` over those of `bottom`, (n, m) each → (resamples, m).
 
         NaN where a resample's bottom is zero.
         """
@@ -47,26 +47,23 @@ class Bootstrap:
             return np.concatenate([(drawn @ tops) / (drawn @ bottoms) for drawn in self._draws()])
 
     def medians(self, values: Array) -> Array:
-        """For each resample the median of `values`, (n,) with NaN for those that do not take part → (resamples,)."""
+        """The median of `values`, (n,) with NaN for those that do not take part → (resamples,)."""
         order = np.argsort(values)
         order = order[: np.count_nonzero(~np.isnan(values))]
         if not len(order):
             return np.full(self.resamples, np.nan)
         ranked, cluster = values[order], self.cluster[order]
-        found = []
+        medians = []
         for drawn in self._draws():
             up_to = np.cumsum(drawn[:, cluster], axis=1)
             total = up_to[:, -1:]
             low = (up_to > np.floor((total - 1) / 2)).argmax(axis=1)
             high = (up_to > np.floor(total / 2)).argmax(axis=1)
-            found.append(np.where(total[:, 0] > 0, (ranked[low] + ranked[high]) / 2, np.nan))
-        return np.concatenate(found)
+            medians.append(np.where(total[:, 0] > 0, (ranked[low] + ranked[high]) / 2, np.nan))
+        return np.concatenate(medians)
 
     def interval(self, samples: Array) -> Interval:
-        """The middle 95 % of one column of resampled values;
-
-        None where nothing varies that could be drawn.
-        """
+        """The middle 95 % of resampled values; None where there is but one cluster to draw."""
         samples = samples[~np.isnan(samples)]
         if self.clusters < 2 or not len(samples):
             return None
@@ -95,7 +92,7 @@ class Bootstrap:
 def bootstrap(
     authors: Sequence[str], unit: Unit, resamples: int = RESAMPLES, seed: int = 0
 ) -> Bootstrap:
-    """The bootstrap over photographers, or over photos; a photograph whose author is not known is a cluster of its own."""
+    """The bootstrap over photographers or photos; a photo of no known author is its own cluster."""
     if unit == "photos":
         return Bootstrap(np.arange(len(authors)), resamples, seed)
     known: dict[object, int] = {}
@@ -112,7 +109,7 @@ def known_authors(authors: Sequence[str]) -> dict[str, int]:
 
 
 def mcnemar(lost: int, gained: int) -> float:
-    """The exact two-sided p of McNemar's test: how unlikely so uneven a change of sides is, if each side were as likely.
+    """The exact two-sided p of McNemar's test.
 
     It takes photographs for independent; where few photographers took many, the bootstrap interval
     is the safer guide.

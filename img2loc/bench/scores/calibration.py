@@ -1,4 +1,4 @@
-"""What a run's own radius is worth: how often the truth lies inside it, and how well it sorts right answers from wrong."""
+"""Calibration of a run's radius, and how well it sorts right answers from wrong ones."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ _POINTS = 100
 
 
 def calibration(radius_km: Array, errors_km: Array) -> dict[str, Any]:
-    """How often the truth lies within the radius, over answered photographs that have one, and by tenths of them.
+    """How often the truth lies within the radius, over answers with one and by tenths of them.
 
     Equal radii stay together, so that there can be fewer groups than ten.
     """
@@ -21,24 +21,20 @@ def calibration(radius_km: Array, errors_km: Array) -> dict[str, Any]:
     radius, errors = radius_km[with_radius], errors_km[with_radius]
     inside = errors <= radius
     groups = []
-    if len(radius):
-        group = np.searchsorted(np.sort(radius), radius) * _GROUPS // len(radius)
-        for number in np.unique(group):
-            held = group == number
-            groups.append(
-                {
-                    "from_km": float(radius[held].min()),
-                    "to_km": float(radius[held].max()),
-                    "n": int(held.sum()),
-                    "inside": 100 * float(inside[held].mean()),
-                    "median_error_km": float(np.median(errors[held])),
-                }
-            )
-    return {
-        "n": len(radius),
-        "inside": 100 * float(inside.mean()) if len(radius) else None,
-        "groups": groups,
-    }
+    group = np.searchsorted(np.sort(radius), radius) * _GROUPS // max(len(radius), 1)
+    for number in np.unique(group):
+        held = group == number
+        groups.append(
+            {
+                "from_km": float(radius[held].min()),
+                "to_km": float(radius[held].max()),
+                "n": int(held.sum()),
+                "inside": 100 * float(inside[held].mean()),
+                "median_error_km": float(np.median(errors[held])),
+            }
+        )
+    share = 100 * float(inside.mean()) if len(radius) else None
+    return {"n": len(radius), "inside": share, "groups": groups}
 
 
 def risk_coverage(
@@ -47,7 +43,7 @@ def risk_coverage(
     right: NDArray[np.bool_],
     thresholds: Sequence[int],
 ) -> Any:
-    """Share of wrong answers when only the answers of smallest radius are given, for each threshold.
+    """Share of wrong answers when only those of smallest radius are given, by threshold.
 
     `coverage` is per cent of all photographs, `risk` per cent of the answers given; answers without
     a radius come last, and those of one radius count as if in random order. `area` is the mean risk

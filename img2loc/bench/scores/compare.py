@@ -1,4 +1,4 @@
-"""Two runs over the same photographs, photo by photo; and the table of several runs against a first."""
+"""Runs over the same photographs, compared photo by photo; and several against the first."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +14,7 @@ from img2loc.core.errors import SourceError
 from img2loc.core.geo import EARTH_RADIUS_KM, THRESHOLDS_KM, Array, hits
 
 _NOWHERE_KM = float(np.pi * EARTH_RADIUS_KM)
-"""Half the Earth's girth: what no answer counts as when regressions are put in order, and only there."""
+"""Half the circumference: what no answer counts as where regressions are ordered."""
 
 
 def compare(
@@ -87,17 +87,18 @@ def ablation(
 
     The p-values are not corrected for there being several comparisons.
     """
-    rows = []
-    for run in runs:
-        against = None if run is runs[0] else compare(runs[0], run, distance, unit)
-        rows.append(
-            {"name": run.name, "scores": score(run, distance, (unit,)), "against_first": against}
-        )
-    return rows
+    return [
+        {
+            "name": run.name,
+            "scores": score(run, distance, (unit,)),
+            "against_first": None if run is runs[0] else compare(runs[0], run, distance, unit),
+        }
+        for run in runs
+    ]
 
 
 def common(first: Outcomes, second: Outcomes) -> tuple[Outcomes, Outcomes, tuple[int, int]]:
-    """Both runs over the photographs that both have, in the first one's order; and how many only one of them has."""
+    """Both runs over the photographs in common, in the first's order; and how many only one has."""
     place = {name: row for row, name in enumerate(second.ids)}
     ours = np.array([row for row, name in enumerate(first.ids) if name in place], dtype=np.intp)
     if not len(ours):
@@ -117,31 +118,19 @@ def common(first: Outcomes, second: Outcomes) -> tuple[Outcomes, Outcomes, tuple
 
 def take(outcomes: Outcomes, rows: NDArray[np.intp]) -> Outcomes:
     """The outcomes of some photographs, in the order given."""
-
-    def some(texts: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(texts[row] for row in rows)
-
+    texts = ("ids", "authors", "status")
+    arrays = ("truth", "guess", "radius_km", "similarity", "excluded", "checked")
     return replace(
         outcomes,
-        ids=some(outcomes.ids),
-        authors=some(outcomes.authors),
-        truth=outcomes.truth[rows],
-        guess=outcomes.guess[rows],
-        status=some(outcomes.status),
-        radius_km=outcomes.radius_km[rows],
-        similarity=outcomes.similarity[rows],
-        excluded=outcomes.excluded[rows],
-        checked=outcomes.checked[rows],
+        **{name: tuple(getattr(outcomes, name)[row] for row in rows) for name in texts},
+        **{name: getattr(outcomes, name)[rows] for name in arrays},
     )
 
 
 def _regressions(
     first: Outcomes, second: Outcomes, before: Array, after: Array
 ) -> list[dict[str, Any]]:
-    """Every photograph that the second run places farther away, worst first;
-
-    None km where there is no answer.
-    """
+    """Photographs that the second run places farther away, worst first; None km: no answer."""
     worse = np.nan_to_num(after, nan=_NOWHERE_KM) - np.nan_to_num(before, nan=_NOWHERE_KM)
     return [
         {

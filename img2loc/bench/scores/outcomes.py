@@ -1,4 +1,4 @@
-"""What was predicted beside what is true: the one form in which runs and other people's predictions are scored."""
+"""Predictions beside the truth: the form in which runs and other people's files are scored."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -89,13 +89,13 @@ def gather(
     guess = np.full((len(truth), 2), np.nan)
     status = []
     for row, record in enumerate(records):
-        said = str(record.get("status"))
+        kind = str(record.get("status"))
         at = (_number(record.get("lat")), _number(record.get("lon")))
-        if said == "located" and abs(at[0]) <= 90 and abs(at[1]) <= 180:
+        if kind == "located" and abs(at[0]) <= 90 and abs(at[1]) <= 180:
             guess[row] = at
-        elif said not in STATUSES or said == "located":
-            said = "unparsed"
-        status.append(said)
+        elif kind not in STATUSES or kind == "located":
+            kind = "unparsed"
+        status.append(kind)
 
     def column(key: str) -> Array:
         return np.array([_number(record.get(key)) for record in records])
@@ -121,10 +121,7 @@ def gather(
 
 
 def searched(about: Mapping[str, Any]) -> str | None:
-    """What the gallery of a run is of: "photos", "points", "texts"; "nothing" without one;
-
-    None where it is not known.
-    """
+    """What the gallery of a run is of: "photos", "points", "texts", "nothing"; None: not known."""
     if "gallery" not in about:
         return None
     if about["gallery"] is None and not about.get("gallery_rows"):

@@ -1,4 +1,4 @@
-"""eval/reference/published.toml: what others report on a benchmark, with its source and where its protocol differs from ours."""
+"""eval/reference/published.toml: what papers report on a benchmark, and by which protocol."""
 
 import tomllib
 from collections.abc import Mapping
@@ -15,10 +15,7 @@ Whose = Literal["paper", "re-run", "quoted", "survey"]
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A published row.
-
-    `accuracy` is per cent by threshold, with only the thresholds that are reported.
-    """
+    """A published row; `accuracy` is per cent by threshold, with only those that are reported."""
 
     method: str
     year: int

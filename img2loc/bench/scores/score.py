@@ -1,4 +1,4 @@
-"""Outcomes → scores: shares within the thresholds over all photographs, and beside them what else must be said. Pure.
+"""Outcomes → scores: shares within the thresholds over all photographs, and much beside. Pure.
 
 A photograph without an answer is never right and stays in the denominator of `accuracy`,
 `geoguessr` and `status`; `accuracy_answered`, `median_km` and `mean_km` are over the answered ones.
@@ -34,10 +34,7 @@ def score(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Scores:
-    """Everything that is said of one run, as JSON.
-
-    Shares are per cent, distances km; what is not defined is None.
-    """
+    """All scores of a run, as JSON; shares in per cent, distances in km, None if not defined."""
     errors, answered = outcomes.errors_km(distance), outcomes.answered
     right = hits(errors)
     return {
@@ -47,7 +44,7 @@ def score(
         **_summary(errors, right, np.ones(len(outcomes), dtype=bool)),
         "answered_share": _share(answered)["share"],
         "status": {
-            status: _share(np.array([said == status for said in outcomes.status]))
+            status: _share(np.array([one == status for one in outcomes.status]))
             for status in STATUSES
         },
         "intervals": {
@@ -68,15 +65,15 @@ def geoguessr(errors: Array) -> Array:
 def _summary(errors: Array, right: Chosen, chosen: Chosen) -> Scores:
     """The main figures of some of the photographs."""
     n = int(chosen.sum())
-    found = errors[chosen & ~np.isnan(errors)]
+    answered = errors[chosen & ~np.isnan(errors)]
     counts = right[chosen].sum(axis=0)
     return {
         "n": n,
-        "answered": len(found),
+        "answered": len(answered),
         "accuracy": _per_threshold(counts, n),
-        "accuracy_answered": _per_threshold(counts, len(found)),
-        "median_km": float(np.median(found)) if len(found) else None,
-        "mean_km": float(found.mean()) if len(found) else None,
+        "accuracy_answered": _per_threshold(counts, len(answered)),
+        "median_km": float(np.median(answered)) if len(answered) else None,
+        "mean_km": float(answered.mean()) if len(answered) else None,
         "geoguessr": float(geoguessr(errors[chosen]).mean()) if n else None,
     }
 
@@ -104,7 +101,7 @@ def _intervals(
     )
     m = len(THRESHOLDS_KM)
     bottom = np.column_stack([*[everyone] * m, *[answered] * m, everyone, answered, everyone])
-    found = [draws.interval(column) for column in draws.ratios(top, bottom).T]
+    intervals = [draws.interval(column) for column in draws.ratios(top, bottom).T]
     named = [str(km) for km in THRESHOLDS_KM]
     return {
         "level": LEVEL,
@@ -112,11 +109,11 @@ def _intervals(
         "seed": seed,
         "clusters": draws.clusters,
         **known_authors(outcomes.authors),
-        "accuracy": dict(zip(named, found[:m], strict=True)),
-        "accuracy_answered": dict(zip(named, found[m : 2 * m], strict=True)),
-        "geoguessr": found[-3],
-        "mean_km": found[-2],
-        "answered_share": found[-1],
+        "accuracy": dict(zip(named, intervals[:m], strict=True)),
+        "accuracy_answered": dict(zip(named, intervals[m : 2 * m], strict=True)),
+        "geoguessr": intervals[-3],
+        "mean_km": intervals[-2],
+        "answered_share": intervals[-1],
         "median_km": draws.interval(draws.medians(errors)),
     }
 
@@ -150,7 +147,7 @@ def continents() -> dict[str, str]:
 
 
 def _leaks(outcomes: Outcomes, errors: Array, right: Chosen) -> Scores:
-    """Photographs with a near-duplicate in the gallery, scored apart, and what could not be checked."""
+    """Scores with and without near-duplicates in the gallery, and what could not be checked."""
     gallery = searched(outcomes.about)
     # A photograph is no duplicate of a point or of a text, however similar they are.
     similarity = (
