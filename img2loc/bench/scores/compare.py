@@ -118,13 +118,13 @@ def common(first: Outcomes, second: Outcomes) -> tuple[Outcomes, Outcomes, tuple
 
 def take(outcomes: Outcomes, rows: NDArray[np.intp]) -> Outcomes:
     """The outcomes of some photographs, in the order given."""
-    texts = ("ids", "authors", "status")
-    arrays = ("truth", "guess", "radius_km", "similarity", "excluded", "checked")
-    return replace(
-        outcomes,
-        **{name: tuple(getattr(outcomes, name)[row] for row in rows) for name in texts},
-        **{name: getattr(outcomes, name)[rows] for name in arrays},
-    )
+    columns: dict[str, Any] = {
+        name: tuple(getattr(outcomes, name)[row] for row in rows)
+        for name in ("ids", "authors", "status")
+    }
+    for name in ("truth", "guess", "radius_km", "similarity", "excluded", "checked"):
+        columns[name] = getattr(outcomes, name)[rows]
+    return replace(outcomes, **columns)
 
 
 def _regressions(
