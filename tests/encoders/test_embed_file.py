@@ -1,4 +1,4 @@
-"""Embeddings for other uses: rows in the file's order, NaN for what has none, resumed where it was cut off."""
+"""Embedding files: rows in the input's order, NaN for what has no vector, resumed after a kill."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Our encoders against the libraries themselves, with tiny random models of the real classes and real EfficientNet weights."""
+"""Our encoders against the libraries: tiny random models of the real classes, real EfficientNet."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -128,7 +128,7 @@ def test_a_broken_photo_keeps_its_place(lite0: Lite0, photos: list[Photo], tmp_p
 def test_a_large_jpeg_decoded_at_a_fraction_gives_nearly_the_same_vector(
     lite0: Lite0, tmp_path: Path
 ) -> None:
-    """The photograph that ships with the package geoclip, four times enlarged; the oracle decodes all of it."""
+    """The photograph of the package geoclip, enlarged fourfold; the oracle decodes all of it."""
     from importlib.util import find_spec
 
     import torch
@@ -166,7 +166,7 @@ def test_encoding_is_lazy(lite0: Lite0, photos: list[Photo]) -> None:
 
 
 def test_lite0_sees_what_its_authors_model_sees(lite0: Lite0, landmarks: Path) -> None:
-    """Two photographs of the Taj Mahal are nearer to each other than to one of Petra: real weights, rightly loaded."""
+    """Two photographs of the Taj Mahal are nearer to each other than to Petra: real weights."""
     import csv
 
     with (landmarks / "queries.csv").open() as file:

@@ -1,4 +1,4 @@
-"""GeoCLIP against its authors' package: both towers, the same probabilities; weights by every way; texts; ten crops."""
+"""GeoCLIP against its authors' package: towers, probabilities, weights, texts, ten crops."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ from tests.conftest import MakePhoto
 
 @pytest.fixture(scope="session")
 def clip_768(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small random CLIP that gives 768 features, as GeoCLIP's head takes them, saved as a folder."""
+    """The folder of a small random CLIP with 768 features, as GeoCLIP's head takes them."""
     from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
     folder = tmp_path_factory.mktemp("clip768")
@@ -83,7 +83,7 @@ def worldwide(n: int) -> np.ndarray:
 
 
 def extreme() -> np.ndarray:
-    """A thousand points at the poles, on the antimeridian, on the equator and the prime meridian."""
+    """A thousand points: poles, antimeridian, equator and prime meridian among them."""
     random = np.random.default_rng(1)
     edges = [
         (90, 0),

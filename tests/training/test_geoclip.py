@@ -1,4 +1,4 @@
-"""GeoCLIP in training: noise, queue and negatives by other means; real photographs; a kill, and all that is refused."""
+"""Training GeoCLIP: noise, queue, negatives, real photographs, kills, and what is refused."""
 
 import csv
 import json
@@ -95,9 +95,8 @@ def test_what_lies_near_ones_own_place_is_no_negative() -> None:
         for i, a in enumerate(batch.tolist())
     ]
     assert found.tolist() == expected
-    assert (
-        found.sum() == 8
-    )  # Two pairs in the batch, seen from both sides, and of the queue what meets rows 0, 2, 3 and 9.
+    # Two pairs in the batch, seen from both sides; in the queue, neighbours of rows 0, 2, 3 and 9.
+    assert found.sum() == 8
 
 
 def test_without_noise_exact_equals_are_no_negatives() -> None:
@@ -234,7 +233,7 @@ def toy_csv(folder: Path, make_photo: MakePhoto, count: int = 12) -> Path:
 
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Location towers of a sixteenth of the width: the same code, with checkpoints of 5 MB in place of 120."""
+    """Location towers of a sixteenth of the width, with checkpoints of 5 MB in place of 120."""
     monkeypatch.setattr(geoclip_towers, "Capsule", partial(geoclip_towers.Capsule, width=64))
 
 

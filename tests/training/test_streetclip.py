@@ -1,4 +1,4 @@
-"""Training StreetCLIP on a tiny random CLIP: it learns, it survives being killed, and what it leaves is an encoder."""
+"""Training StreetCLIP on a tiny random CLIP: it learns, survives a kill, and gives an encoder."""
 
 import csv
 import json
@@ -69,7 +69,7 @@ def same(a: Path, b: Path) -> bool:
 
 
 def zero_shot(encoder: TransformersClip, rows: Sequence[PlacedPhoto], template: str) -> float:
-    """Share of photographs whose own country's caption is the nearest: computed apart from the training's own tally."""
+    """Share of photographs whose own country's caption is the nearest, counted independently."""
     countries = sorted({row.country for row in rows})
     texts = encoder.encode_texts([template.format(country=country) for country in countries])
     photos = np.stack(list(encoder.encode(row.photo for row in rows)))  # type: ignore[arg-type]
@@ -206,13 +206,21 @@ def test_captions_are_those_that_a_place_has_names_for() -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"epochs": 0}, "epochs = 0"), ({"lr": 0.0}, "lr = 0.0"), ({"dtype": "float16"}, "dtype = 'float16'"),
-        ({"lr": math.inf}, "lr = inf"), ({"lr": math.nan}, "lr = nan"), ({"weight_decay": math.nan}, "weight_decay = nan"),
-        ({"weight_decay": math.inf}, "weight_decay = inf"), ({"seed": -1}, "seed = -1"), ({"device": "meta"}, "device = 'meta'"),
-        ({"epochs": True}, "epochs = True"), ({"batch_size": 1}, "batch_size = 1"),
-        ({"city": "in {town}"}, "names 'town'"), ({"city": "", "region": "", "country": ""}, "no template"),
+        ({"epochs": 0}, "epochs = 0"),
+        ({"epochs": True}, "epochs = True"),
+        ({"lr": 0.0}, "lr = 0.0"),
+        ({"lr": math.inf}, "lr = inf"),
+        ({"lr": math.nan}, "lr = nan"),
+        ({"weight_decay": math.nan}, "weight_decay = nan"),
+        ({"weight_decay": math.inf}, "weight_decay = inf"),
+        ({"dtype": "float16"}, "dtype = 'float16'"),
+        ({"seed": -1}, "seed = -1"),
+        ({"device": "meta"}, "device = 'meta'"),
+        ({"batch_size": 1}, "batch_size = 1"),
+        ({"city": "in {town}"}, "names 'town'"),
+        ({"city": "", "region": "", "country": ""}, "no template"),
     ],
-)  # fmt: skip
+)
 def test_settings_that_make_no_sense_are_refused(changed: dict[str, Any], said: str) -> None:
     with pytest.raises((ConfigError, SourceError), match=said):
         StreetClipTraining(**changed)
