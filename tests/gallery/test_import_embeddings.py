@@ -58,7 +58,11 @@ def write(folder: Path, vectors: NDArray[Any], **columns: list[Any]) -> None:
 
 def build(folder: Path, out: Path, places: Path | None = None) -> Gallery:
     return import_embeddings.build(
-        import_embeddings.EmbeddingFolder(folder, places), PixelEncoder(), out, alias="toy", table=TABLE
+        import_embeddings.EmbeddingFolder(folder, places),
+        PixelEncoder(),
+        out,
+        alias="toy",
+        table=TABLE,
     )
 
 
@@ -111,7 +115,9 @@ def test_rows_that_cannot_be_used_are_counted(theirs: Path, tmp_path: Path) -> N
 
 
 def test_a_spot_check_tells_another_encoder(theirs: Path, photos: Path) -> None:
-    found = import_embeddings.check(import_embeddings.EmbeddingFolder(theirs), PixelEncoder(), photos)
+    found = import_embeddings.check(
+        import_embeddings.EmbeddingFolder(theirs), PixelEncoder(), photos
+    )
     assert found.photos == 32
     assert 0.999 < found.lowest <= found.median <= 1.001
 

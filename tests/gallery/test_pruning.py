@@ -113,29 +113,29 @@ def test_probabilities_still_come_from_every_row(gallery: Gallery) -> None:
 
 def test_few_rows_are_left_over_where_the_spread_decays(tmp_path: Path) -> None:
     rows = decaying(ROWS)
-    made = written(tmp_path, rows)
+    bounds = written(tmp_path, rows)
 
     def scores(chosen: NDArray[np.int64]) -> Array:
         return np.asarray(rows[chosen].astype(np.float64) @ query.astype(np.float64))
 
     for query in decaying(5, seed=3):
         for sign in (1, -1):
-            left = made.estimates(query).candidates(16, sign, np.empty(0, dtype=np.int64), scores)
-            assert left is not None
+            remaining = bounds.candidates(query, [(16, sign)], np.empty(0, dtype=np.int64), scores)
+            assert remaining is not None
             best = np.argsort(-sign * (rows @ query))[:16]
-            assert set(best) <= set(left)
-            assert len(left) < ROWS / 50
+            assert set(best) <= set(remaining[0])
+            assert len(remaining[0]) < ROWS / 50
 
 
 def test_the_bound_holds_for_every_row(tmp_path: Path) -> None:
     """The worst case: queries that lie where the basis does not reach."""
     rows = np.concatenate([decaying(ROWS // 2), even(500, seed=5)])
-    made = written(tmp_path, rows)
+    bounds = written(tmp_path, rows)
     for query in np.concatenate([even(3, seed=8), decaying(3, seed=9)]):
-        estimates = made.estimates(query)
-        column = estimates._columns[0]
-        off = np.abs(estimates._estimated * column.unit - rows @ query)
-        assert (off <= column.rounding + column.outside * made.outside[0] + pruning._SLACK).all()
+        column = bounds.columns(query)[0]
+        estimates = pruning._int8_products(bounds.coarse, column.codes)
+        off = np.abs(estimates * column.unit - rows @ query)
+        assert (off <= column.rounding + column.outside * bounds.outside[0] + pruning._SLACK).all()
 
 
 def test_where_nothing_can_be_left_out_all_is_read(

@@ -36,9 +36,14 @@ class InvertedFileIndex(FaissIndex):
 
     def set_probes(self, probes: Mapping[str, float]) -> None:
         """Read so many lists from now on. Raises ValueError for malformed `probes`."""
-        if not _are_probes(probes):
-            raise ValueError(f"its probe counts are {probes!r}")
-        self._probes = probes
+        number = int | float
+        match probes:
+            case {"near": int(near), "far": int(far), "near_reach": n, "far_reach": f} if (
+                min(near, far) > 0 and isinstance(n, number) and isinstance(f, number)
+            ):
+                self._probes = probes
+            case _:
+                raise ValueError(f"its probe counts are {probes!r}")
 
     def list_sizes(self) -> NDArray[np.int64]:
         """Rows of each list, shape (lists,)."""
@@ -114,13 +119,3 @@ class InvertedFileIndex(FaissIndex):
         # The method that takes arrays has no parameter for exclusions.
         self._index.search_preassigned_c(1, pointer, k, *others, False, params)
         return rows[rows >= 0], scores[rows >= 0].astype(np.float64)
-
-
-def _are_probes(probes: object) -> bool:
-    if not isinstance(probes, dict):
-        return False
-    counts = [probes.get(key) for key in ("near", "far")]
-    weights = [probes.get(key) for key in ("near_reach", "far_reach")]
-    return all(isinstance(count, int) and count > 0 for count in counts) and all(
-        isinstance(weight, int | float) for weight in weights
-    )

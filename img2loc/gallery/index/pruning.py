@@ -35,6 +35,7 @@ LARGEST_CODE = 127
 """-128 is not used, so that signs are symmetric."""
 
 Scores = Callable[[RowNumbers], NDArray[np.float64]]
+_WORST = 2**31 - 1  # The estimate of rows that are excluded, but for its sign.
 _BLOCK = 64  # Rows of which only the best estimate is read when the first candidates are chosen.
 _SLACK = 2e-5  # Single-precision rounding: of the coordinates and the basis.
 _USELESS = (
@@ -93,16 +94,18 @@ class PruningBounds:
         A side is k and a sign: 1 for the nearest, -1 for the farthest. `exact` gives the
         similarities of rows to the query, shape (dim,).
         """
-        estimates, candidates = self.estimates(query), []
+        columns, candidates = self.columns(query), []
+        estimates = _int8_products(self.coarse, columns[0].codes)
         for k, sign in sides:
-            rows = estimates.candidates(k, sign, excluded, exact)
+            estimates[excluded] = -sign * _WORST
+            rows = self._candidates(columns, estimates, k, sign, exact)
             if rows is None:
                 return None
             candidates.append(rows)
         return candidates
 
-    def estimates(self, query: Embedding) -> "Estimates":
-        """An estimate of every row's similarity to a query, and what bounds its error."""
+    def columns(self, query: Embedding) -> list["Column"]:
+        """The coarse and the fine part of a query."""
         wide = query.astype(np.float64)
         coordinates = self._basis.astype(np.float64) @ wide
         outside, columns = float((wide**2).sum()), []
@@ -116,58 +119,51 @@ class PruningBounds:
             rounding = np.linalg.norm(inside - codes * scale) * largest_code
             rounding += np.linalg.norm(inside) * largest_rounding
             unit, norm = scale * row_scale, math.sqrt(outside + 1e-7)
-            columns.append(_Column(codes.astype(np.int8), unit, float(rounding), norm))
-        return Estimates(self, columns, _int8_products(self.coarse, columns[0].codes))
+            columns.append(Column(codes.astype(np.int8), unit, float(rounding), norm))
+        return columns
+
+    def _candidates(
+        self,
+        columns: list["Column"],
+        estimates: NDArray[np.int32],
+        k: int,
+        sign: int,
+        exact: Scores,
+    ) -> RowNumbers | None:
+        if k == 0:
+            return np.empty(0, np.int64)
+        coarse, fine = columns
+        blocks = _Blocks(estimates, sign)
+        leading = blocks.leading(k * _LEADING)
+        leading = leading[estimates[leading] != -sign * _WORST]
+        if len(leading) < k:
+            return None
+        needed = float(np.partition(sign * exact(leading), -k)[-k]) - coarse.rounding - _SLACK
+        threshold = math.floor((needed - coarse.outside * self.typical) / coarse.unit)
+        rows = blocks.at_least(threshold)
+        if len(rows) > _USELESS * len(estimates):
+            return None
+        atypical = self.atypical[sign * estimates[self.atypical] < threshold]
+        rows = np.concatenate((rows, atypical))
+        # For a query outside the basis no estimate is below the threshold.
+        rows = rows[estimates[rows] != -sign * _WORST]
+        scores = estimates[rows] * (sign * coarse.unit)
+        stays = scores + coarse.outside * self.outside[0][rows] >= needed
+        rows, scores = rows[stays], scores[stays]
+        if len(fine.codes):
+            scores += _int8_products(self.fine[rows], fine.codes) * (sign * fine.unit)
+            rows = rows[scores + fine.outside * self.outside[1][rows] >= needed - fine.rounding]
+        return np.asarray(rows, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
-class _Column:
+class Column:
     """A part of a query: codes, the unit of their products with a row's, the rounding, and |q⊥|."""
 
     codes: NDArray[np.int8]
     unit: float
     rounding: float
     outside: float
-
-
-class Estimates:
-    """One query's estimated similarities, and what remains of the rows after pruning."""
-
-    def __init__(
-        self, bounds: PruningBounds, columns: list[_Column], estimated: NDArray[np.int32]
-    ) -> None:
-        self._bounds, self._columns, self._estimated = bounds, columns, estimated
-
-    def candidates(
-        self, k: int, sign: int, excluded: RowNumbers, exact: Scores
-    ) -> RowNumbers | None:
-        """As `PruningBounds.candidates`, for one side."""
-        if k == 0:
-            return np.empty(0, np.int64)
-        bounds, estimated, (coarse, fine) = self._bounds, self._estimated, self._columns
-        worst = -sign * (2**31 - 1)
-        estimated[excluded] = worst
-        blocks = _Blocks(estimated, sign)
-        leading = blocks.leading(k * _LEADING)
-        leading = leading[estimated[leading] != worst]
-        if len(leading) < k:
-            return None
-        needed = float(np.partition(sign * exact(leading), -k)[-k]) - coarse.rounding - _SLACK
-        threshold = math.floor((needed - coarse.outside * bounds.typical) / coarse.unit)
-        rows = blocks.at_least(threshold)
-        if len(rows) > _USELESS * len(estimated):
-            return None
-        atypical = bounds.atypical[sign * estimated[bounds.atypical] < threshold]
-        rows = np.concatenate((rows, atypical))
-        # For a query outside the basis no estimate is below the threshold.
-        rows = rows[estimated[rows] != worst]
-        scores = estimated[rows] * (sign * coarse.unit)
-        stays = scores + coarse.outside * bounds.outside[0][rows] >= needed
-        rows, scores = rows[stays], scores[stays]
-        if len(fine.codes):
-            scores += _int8_products(bounds.fine[rows], fine.codes) * (sign * fine.unit)
-            rows = rows[scores + fine.outside * bounds.outside[1][rows] >= needed - fine.rounding]
-        return np.asarray(rows, np.int64)
 
 
 class _Blocks:
@@ -177,11 +173,11 @@ class _Blocks:
     blocks come from sequential reads.
     """
 
-    def __init__(self, estimated: NDArray[np.int32], sign: int) -> None:
+    def __init__(self, estimates: NDArray[np.int32], sign: int) -> None:
         import torch
 
-        self._estimated, self._sign, self._count = estimated, sign, len(estimated) // _BLOCK
-        grid = torch.from_numpy(estimated[: self._count * _BLOCK]).view(_BLOCK, self._count)
+        self._estimates, self._sign, self._count = estimates, sign, len(estimates) // _BLOCK
+        grid = torch.from_numpy(estimates[: self._count * _BLOCK]).view(_BLOCK, self._count)
         self._best = grid.amax(dim=0) if sign > 0 else grid.amin(dim=0)
 
     def leading(self, count: int) -> RowNumbers:
@@ -191,15 +187,15 @@ class _Blocks:
         blocks = min(count, self._count)
         chosen = torch.topk(self._best, blocks, largest=self._sign > 0, sorted=False).indices
         rows = self._rows(chosen.numpy())
-        return rows[np.argsort(-self._sign * self._estimated[rows], kind="stable")[:count]]
+        return rows[np.argsort(-self._sign * self._estimates[rows], kind="stable")[:count]]
 
     def at_least(self, threshold: int) -> RowNumbers:
         """Every row with such an estimate or a better one, in no order."""
         best = self._best.numpy()
         chosen = best >= threshold if self._sign > 0 else best <= -threshold
-        rest = np.arange(self._count * _BLOCK, len(self._estimated))
+        rest = np.arange(self._count * _BLOCK, len(self._estimates))
         rows = np.concatenate((self._rows(np.flatnonzero(chosen)), rest))
-        return rows[self._sign * self._estimated[rows] >= threshold]
+        return rows[self._sign * self._estimates[rows] >= threshold]
 
     def _rows(self, blocks: NDArray[np.int64]) -> RowNumbers:
         return (blocks + self._count * np.arange(_BLOCK)[:, None]).ravel()
