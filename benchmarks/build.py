@@ -1,4 +1,4 @@
-"""A gallery of any size, killed in either half of its build: what memory it takes, and whether it ends the same.
+"""A gallery of any size, killed in either half of its build: its memory, and whether it differs.
 
 Run: python benchmarks/build.py FOLDER [--rows 4100000] [--dim 768] [--spec auto] [--once]. FOLDER
 takes two galleries (about 4 bytes a row and dimension each, and 2 more for a moment). The vectors
@@ -74,7 +74,7 @@ def main() -> None:
 def run(
     folder: Path, arguments: list[str], kill: Callable[[], bool] = lambda: False
 ) -> tuple[float, int]:
-    """Build in a process of its own, up to a moment; returns seconds, and the most anonymous memory in bytes."""
+    """Build in another process, up to a moment; returns seconds, and the peak anonymous bytes."""
     begun, most = time.perf_counter(), 0
     process = subprocess.Popen([sys.executable, __file__, str(folder), *arguments, "--here"])
     while process.poll() is None:

@@ -1,4 +1,4 @@
-"""A gallery of points: how its build compares with the bare location tower, and what memory it takes.
+"""A gallery of points: how its build compares with the bare location tower, and its memory.
 
 The points lie evenly over the Earth; the tower is GeoCLIP's trained one, and the image tower, which
 a gallery of points does not use, EfficientNet-Lite0. The bare tower runs over the same points in

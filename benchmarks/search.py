@@ -1,4 +1,4 @@
-"""Both ends of one query: ours against the paper's way (two searches of FAISS's IndexFlatIP) and against other FAISS indexes.
+"""Nearest and farthest search: ours, the paper's (IndexFlatIP twice), and other FAISS indexes.
 
 Run: python benchmarks/search.py FOLDER [--rows 300000] [--dim 768] [--queries 50] [--json FILE].
 FOLDER takes the embeddings and the galleries (about 7 bytes a row and dimension) and is left for
@@ -52,7 +52,7 @@ print(opened, time.perf_counter() - begun, memory() - before)
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description="Both ends of one query: ours against FAISS.")
+    parser = argparse.ArgumentParser(description="Nearest and farthest search: ours and FAISS.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=int, default=300_000)
     parser.add_argument("--dim", type=int, default=768)
@@ -64,7 +64,7 @@ def main() -> None:
     options = parser.parse_args()
     return_large_blocks()
     shards = options.folder / "shards"
-    queries = made(shards, options.rows, options.dim, options.base, options.queries)
+    queries = embedded(shards, options.rows, options.dim, options.base, options.queries)
     lists = options.lists or 2 ** round(np.log2(2 * options.rows**0.5))
     print(
         f"{options.rows:,} × {options.dim}, near and far {_K} of {options.queries} queries; medians"
@@ -101,15 +101,15 @@ def measured(
     yield from theirs(folder / "inverted", shards, queries, truth)
 
 
-def made(shards: Path, rows: int, dim: int, base: int, queries: int) -> Embeddings:
-    """Write the embeddings by the costly half of `index build`, or go on there; returns the queries."""
+def embedded(shards: Path, rows: int, dim: int, base: int, queries: int) -> Embeddings:
+    """Write the embeddings as `index build` does, or go on there; returns the queries."""
     synthetic = Synthetic(rows, dim, base)
     shards.mkdir(parents=True, exist_ok=True)
     begin(shards, {"source": synthetic.fingerprint, "encoder": synthetic.name})
     embed(synthetic, synthetic, shards)
-    found = synthetic.queries(queries)
-    np.save(shards / "queries.npy", found)
-    return found
+    vectors = synthetic.queries(queries)
+    np.save(shards / "queries.npy", vectors)
+    return vectors
 
 
 def stored(shards: Path) -> Iterator[Embeddings]:
@@ -119,20 +119,20 @@ def stored(shards: Path) -> Iterator[Embeddings]:
 
 
 def brute_force(shards: Path, queries: Embeddings) -> tuple[Any, Any]:
-    """The rows of both ends of each query, shape (queries, k)."""
+    """The nearest and the farthest rows of each query, each of shape (queries, k)."""
     start = 0
-    found: tuple[list[Any], list[Any]] = ([], [])
+    parts: tuple[list[Any], list[Any]] = ([], [])
     for part in stored(shards):
         scores = queries @ part.T
-        for kept, sign in zip(found, (-1, 1), strict=True):
+        for kept, sign in zip(parts, (-1, 1), strict=True):
             best = np.argpartition(sign * scores, min(_K, len(part) - 1), axis=1)[:, :_K]
             kept.append((best + start, sign * np.take_along_axis(scores, best, axis=1)))
         start += len(part)
-    ends = []
-    for kept in found:
-        rows, scores = (np.concatenate(part, axis=1) for part in zip(*kept, strict=True))
-        ends.append(np.take_along_axis(rows, np.argsort(scores, axis=1)[:, :_K], axis=1))
-    return ends[0], ends[1]
+    sides = []
+    for kept in parts:
+        rows, scores = (np.concatenate(block, axis=1) for block in zip(*kept, strict=True))
+        sides.append(np.take_along_axis(rows, np.argsort(scores, axis=1)[:, :_K], axis=1))
+    return sides[0], sides[1]
 
 
 def flat(shards: Path, queries: Embeddings, rows: int, most_gb: float) -> dict[str, Any]:
@@ -228,7 +228,7 @@ def ours(
 def theirs(
     inverted: Path, shards: Path, queries: Embeddings, truth: tuple[Any, Any]
 ) -> Iterator[dict[str, Any]]:
-    """FAISS's own ways: scalar quantizers over all rows, and the inverted file with one number of probes for both ends."""
+    """FAISS's own: scalar quantizers over all rows, and the inverted file with one probe count."""
     import faiss
 
     for spec in ("SQfp16", "SQ8"):
@@ -247,15 +247,15 @@ def theirs(
 
 
 def preset(name: str, index: Any, queries: Embeddings, truth: tuple[Any, Any]) -> dict[str, Any]:
-    """One FAISS index, searched for both ends."""
+    """One FAISS index, searched for the nearest and the farthest."""
 
     def search(query: Embeddings) -> list[Any]:
         return [index.search(sign * query, _K)[1] for sign in (1, -1)]
 
-    ends = search(queries)
+    hits = search(queries)
     shares = [
-        np.mean([len(set(a) & set(b)) for a, b in zip(ends[end], truth[end], strict=True)]) / _K
-        for end in (0, 1)
+        np.mean([len(set(a) & set(b)) for a, b in zip(hits[side], truth[side], strict=True)]) / _K
+        for side in (0, 1)
     ]
     size = index.ntotal * index.code_size / 1e6
     result = {"index": name, "ms": timed(search, queries), "batch_ms": batch(search, queries)}

@@ -1,4 +1,4 @@
-"""A source and an encoder that give vectors with the spread of real ones, for galleries of any size.
+"""A source and an encoder of vectors with the spread of real ones, for galleries of any size.
 
 The vectors come from GeoCLIP's own location tower: of the 100,000 points of its gallery, `base` are
 taken, moved by about 5 km and embedded. A row is one of these vectors plus a quarter of another,
@@ -52,7 +52,7 @@ class Synthetic:
             yield from self.vectors(np.array(block))
 
     def vectors(self, numbers: Any) -> Embeddings:
-        """Unit rows of shape (n, dim); numbers from `len` on are in no gallery, and serve as queries."""
+        """Unit rows, shape (n, dim); numbers from `len` on are in no gallery: they are queries."""
         mixed = (
             _unit(
                 self._vectors[self._chosen(numbers, 0)]
@@ -105,5 +105,4 @@ def _tower(base: int, random: np.random.Generator) -> tuple[Embeddings, Any]:
 
 
 def _unit(rows: Embeddings) -> Embeddings:
-    found: Embeddings = rows / np.linalg.norm(rows, axis=1, keepdims=True)
-    return found
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))

@@ -1,4 +1,4 @@
-"""More photographs for a gallery: what is there is passed over, and until the end nothing changes."""
+"""More photographs for a gallery: known ids are skipped, nothing changes until the end."""
 
 import errno
 from collections.abc import Sequence
@@ -81,7 +81,7 @@ def test_an_addition_that_was_cut_off_goes_on(built: Path, tmp_path: Path, after
     ["img_emb/img_emb_00000.npy", "img_emb/img_emb_00001.npy", "metadata/metadata_00001.parquet"],
 )
 def test_nothing_is_added_where_a_shard_is_lost(built: Path, tmp_path: Path, name: str) -> None:
-    """By their number alone the new shards would take the last one for done, and photographs would be missing in silence."""
+    """By its number alone a new shard would be taken for the last one: photos would be lost."""
     (built / name).rename(tmp_path / "away")
     source = open_source(more(tmp_path))
     with pytest.raises(
@@ -143,7 +143,7 @@ def test_what_cannot_be_added_to_is_told(built: Path, tmp_path: Path) -> None:
         append.add(source, PixelEncoder(), tmp_path / "nowhere", name="more")
 
 
-def test_a_full_disk_is_a_sentence_and_nothing_is_lost(tmp_path: Path) -> None:
+def test_a_full_disk_is_a_message_and_nothing_is_lost(tmp_path: Path) -> None:
     """The device that is always full stands where the second shard is written."""
     make_pairs(tmp_path / "t.tar", range(150))
     source = open_source(tmp_path / "t.tar")

@@ -22,7 +22,7 @@ def unit(rows: Array) -> Embeddings:
 
 
 def vectors(rows: int, dim: int = 24, seed: int = 0) -> Embeddings:
-    """Rows with the spread of real embeddings: a common direction, and every fifth row a duplicate of an earlier one."""
+    """Rows with the spread of real embeddings: a common direction, and every fifth a duplicate."""
     random = np.random.default_rng(seed)
     made = random.normal(size=(rows, dim)) + 1.5
     made[4::5] = made[: len(made[4::5])]
@@ -72,14 +72,14 @@ def brute_force(
 
 
 def ids(gallery: Gallery, query: Embedding, k: int, sign: int, **rows: list[str]) -> list[str]:
-    """The ids of the k nearest (`sign` is 1) or farthest (-1), without the rows of some `ids` and `authors`."""
+    """The ids of the k nearest (`sign` is 1) or farthest (-1), without some `ids` and `authors`."""
     excluded = gallery.metadata.rows_by(**rows)
     neighbours = gallery.search(query, *((k, 0) if sign > 0 else (0, k)), excluded=excluded)
     return [entry.id for entry in (neighbours.nearest if sign > 0 else neighbours.farthest)]
 
 
 @pytest.mark.parametrize("k", [1, 16, 999, 1000, 5000])
-def test_both_ends_agree_with_brute_force_ties_included(tmp_path: Path, k: int) -> None:
+def test_nearest_and_farthest_agree_with_brute_force_ties_included(tmp_path: Path, k: int) -> None:
     rows = vectors(1000)
     gallery = build(tmp_path / "g", rows)
     queries = np.concatenate([rows[:5], vectors(20, seed=1)])  # rows of its own have exact ties
@@ -171,12 +171,12 @@ def test_metadata_of_an_earlier_version_names_the_gallerys_source() -> None:
         "Nonsense",
     ],
 )
-def test_indexes_that_lose_an_end_are_refused(tmp_path: Path, spec: str) -> None:
+def test_indexes_that_lose_the_farthest_are_refused(tmp_path: Path, spec: str) -> None:
     with pytest.raises(GalleryError, match="not known to find both"):
         build(tmp_path / "g", vectors(50), spec)
 
 
-def test_too_few_rows_to_train_is_a_sentence(tmp_path: Path) -> None:
+def test_too_few_rows_to_train_is_a_message(tmp_path: Path) -> None:
     with pytest.raises(GalleryError, match="50 rows are too few for the 4,096 lists"):
         build(tmp_path / "g", vectors(50), "IVF4096,Flat")
 
@@ -236,7 +236,7 @@ def test_a_half_written_gallery_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["gallery.faiss", "rows.arrow"])
-def test_a_torn_file_is_a_sentence(tmp_path: Path, name: str) -> None:
+def test_a_truncated_file_is_a_message(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "g"
     build(folder, vectors(50))
     torn = folder / name
@@ -272,12 +272,12 @@ def test_similarities_and_probabilities_are_those_of_the_whole_gallery(
     expected = stored @ query.astype(np.float64)
     assert np.abs(gallery.similarities(query[None])[0] - expected).max() < 1e-6
     share = np.exp(40 * expected) / np.exp(40 * expected).sum()
-    found = gallery.search(query, 900, 3, scale=40.0)
-    assert [entry.probability for entry in found.nearest] == pytest.approx(
+    result = gallery.search(query, 900, 3, scale=40.0)
+    assert [entry.probability for entry in result.nearest] == pytest.approx(
         sorted(share, reverse=True), abs=1e-6
     )
-    assert sum(entry.probability or 0 for entry in found.nearest) == pytest.approx(1.0, abs=1e-5)
-    assert found.farthest[0].probability == pytest.approx(share.min(), rel=1e-5)
+    assert sum(entry.probability or 0 for entry in result.nearest) == pytest.approx(1.0, abs=1e-5)
+    assert result.farthest[0].probability == pytest.approx(share.min(), rel=1e-5)
     without = gallery.search(query, 1, scale=40.0, excluded=np.arange(1, 900, 7)).nearest[0]
     kept = np.exp(40 * expected[np.arange(900) % 7 != 1])
     assert without.probability == pytest.approx(kept.max() / kept.sum(), abs=1e-6)
@@ -288,9 +288,9 @@ def test_the_mean_of_views_ranks_by_mean_similarity(tmp_path: Path) -> None:
     rows = vectors(500)
     gallery = build(tmp_path / "g", rows)
     views = vectors(10, seed=8)
-    found = gallery.search(views.mean(axis=0), 20)
+    result = gallery.search(views.mean(axis=0), 20)
     expected = (rows.astype(np.float64) @ views.T.astype(np.float64)).mean(axis=1)
-    assert [entry.similarity for entry in found.nearest] == pytest.approx(
+    assert [entry.similarity for entry in result.nearest] == pytest.approx(
         sorted(expected, reverse=True)[:20], abs=1e-6
     )
 

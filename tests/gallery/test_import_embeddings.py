@@ -31,7 +31,7 @@ def photos(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def theirs(photos: Path, tmp_path: Path) -> Path:
-    """As clip-retrieval writes it: two files, vectors not of unit length, coordinates among the metadata."""
+    """As clip-retrieval writes it: two files, vectors of any length, coordinates with them."""
     made = [
         row
         for row in PixelEncoder().encode(Photo(photos / name) for name in NAMES)
@@ -76,13 +76,13 @@ def test_they_become_a_gallery_that_finds_its_photographs(
         {"check": None},
     )
     (query,) = PixelEncoder().encode([Photo(photos / NAMES[33])])
-    found = gallery.search(query, 1).nearest[0]  # type: ignore[arg-type]
-    assert (found.id, found.location.lat, found.label) == (
+    result = gallery.search(query, 1).nearest[0]  # type: ignore[arg-type]
+    assert (result.id, result.location.lat, result.label) == (
         f"/data/images/{NAMES[33]}",
         34,
         "no. 33",
     )
-    assert found.similarity == pytest.approx(1, abs=1e-3)
+    assert result.similarity == pytest.approx(1, abs=1e-3)
     assert len(build(theirs, tmp_path / "g")) == 40
 
 
@@ -115,11 +115,11 @@ def test_rows_that_cannot_be_used_are_counted(theirs: Path, tmp_path: Path) -> N
 
 
 def test_a_spot_check_tells_another_encoder(theirs: Path, photos: Path) -> None:
-    found = import_embeddings.check(
+    result = import_embeddings.check(
         import_embeddings.EmbeddingFolder(theirs), PixelEncoder(), photos
     )
-    assert found.photos == 32
-    assert 0.999 < found.lowest <= found.median <= 1.001
+    assert result.photos == 32
+    assert 0.999 < result.lowest <= result.median <= 1.001
 
     class Other(PixelEncoder):
         def encode(self, photos):  # type: ignore[no-untyped-def]
@@ -198,7 +198,7 @@ def test_rows_without_a_name_and_huge_vectors(theirs: Path, tmp_path: Path) -> N
 def test_coordinates_are_found_whatever_folders_are_above_a_photograph(
     theirs: Path, tmp_path: Path, column: str
 ) -> None:
-    """Names that are no Flickr numbers, as OpenStreetView-5M's: clip-retrieval writes whole paths."""
+    """Names without Flickr ids, as OpenStreetView-5M's: clip-retrieval writes whole paths."""
     vectors = np.concatenate([np.load(path) for path in sorted(theirs.glob("img_emb/*.npy"))])
     ids = [str(3_859_149_887_465_501 + n) for n in range(40)]
     write(
@@ -226,10 +226,10 @@ def test_photographs_for_the_check_need_no_flickr_number(
     (tmp_path / "some").mkdir()
     for n in (3, 30):
         (photos / NAMES[n]).rename(tmp_path / "some" / f"holiday {n}.jpg")
-    found = import_embeddings.check(
+    result = import_embeddings.check(
         import_embeddings.EmbeddingFolder(tmp_path / "named"), PixelEncoder(), tmp_path / "some"
     )
-    assert (found.photos, found.lowest > 0.999) == (2, True)
+    assert (result.photos, result.lowest > 0.999) == (2, True)
 
 
 def test_files_that_are_not_what_they_are_called_are_sentences(theirs: Path) -> None:

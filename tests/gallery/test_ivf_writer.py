@@ -1,4 +1,4 @@
-"""An inverted file written in bounded memory is the one that FAISS writes, and is opened memory-mapped."""
+"""An inverted file written in bounded memory is FAISS's own, and is opened memory-mapped."""
 
 from contextlib import ExitStack
 from pathlib import Path

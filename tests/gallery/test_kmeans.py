@@ -1,4 +1,4 @@
-"""Centroids of lists: as good as FAISS's, the same every time, and none lost where rows are equal."""
+"""Centroids of lists: as good as FAISS's, deterministic, and none lost where rows are equal."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def test_they_are_as_good_as_those_of_faiss() -> None:
     theirs.train(rows)
     ours = kmeans.centroids(rows, 64)
     assert np.linalg.norm(ours, axis=1) == pytest.approx(1, abs=1e-5)
-    means = [float((unseen @ found.T).max(axis=1).mean()) for found in (ours, theirs.centroids)]
+    means = [float((unseen @ result.T).max(axis=1).mean()) for result in (ours, theirs.centroids)]
     assert means[0] > means[1] - 0.005
     assert np.array_equal(ours, kmeans.centroids(rows, 64))
 
@@ -42,7 +42,7 @@ def test_the_nearest_is_that_of_brute_force(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_equal_rows_leave_centroids_that_can_be_searched() -> None:
     rows = np.repeat(grouped(3), 50, axis=0)
-    found = kmeans.centroids(rows, 16)
-    assert found.shape == (16, 24)
-    assert np.isfinite(found).all()
-    assert (rows @ found.T).max(axis=1) == pytest.approx(1, abs=1e-5)
+    result = kmeans.centroids(rows, 16)
+    assert result.shape == (16, 24)
+    assert np.isfinite(result).all()
+    assert (rows @ result.T).max(axis=1) == pytest.approx(1, abs=1e-5)

@@ -1,4 +1,4 @@
-"""Parts of a build on several machines: put together they are what one machine would have made; else a sentence."""
+"""Parts of a build: merged they are what one machine builds; else a message says what to do."""
 
 import shutil
 from pathlib import Path
@@ -116,7 +116,7 @@ def test_an_unfinished_part_a_lost_and_a_damaged_shard_are_told(
         ("build.json", None, "has no build.json"),
     ],
 )
-def test_a_damaged_part_is_a_sentence(
+def test_a_damaged_part_is_a_message(
     source: Source, tmp_path: Path, name: str, content: bytes | None, message: str
 ) -> None:
     one, two = parts(source, tmp_path / "a", of=2)

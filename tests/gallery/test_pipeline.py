@@ -1,4 +1,4 @@
-"""Building a gallery: resumes after SIGKILL at the same place, lists what it skipped, refuses to mix."""
+"""Building a gallery: resumes after SIGKILL, lists what it skipped, refuses to mix."""
 
 import csv
 import hashlib
@@ -149,7 +149,7 @@ def test_a_damaged_gallery_is_made_again_from_its_embeddings(
     assert contents(tmp_path / "g") == before
 
 
-def test_a_place_that_cannot_be_written_is_a_sentence(source: CsvSource, tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_a_message(source: CsvSource, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(GalleryError, match="cannot be written"):
         build(source, tmp_path / "file")

@@ -1,4 +1,4 @@
-"""Pruning keeps every row that may be among the nearest or farthest: on data that suits it and on data that does not."""
+"""Pruning keeps every row that may be among the nearest or farthest, on any data."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,7 +20,7 @@ ROWS, DIM = 10_000, 192
 
 
 def decaying(rows: int, seed: int = 0) -> Embeddings:
-    """A few directions hold most of the spread, as in real embeddings; every tenth row is an earlier one's duplicate."""
+    """Few directions hold most of the spread, as in reality; every tenth row repeats."""
     random = np.random.default_rng(seed)
     made = random.normal(size=(rows, DIM)) / (1 + np.arange(DIM)) ** 0.8
     made[:, 0] += 0.5
@@ -55,30 +55,30 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
 
 
 @pytest.mark.parametrize("k", [1, 16, 300, ROWS + 5])
-def test_both_ends_are_those_of_brute_force(gallery: Gallery, k: int) -> None:
+def test_nearest_and_farthest_are_those_of_brute_force(gallery: Gallery, k: int) -> None:
     rows = decaying(ROWS).astype(np.float16).astype(np.float32)
     for query in np.concatenate([rows[:2], decaying(3, seed=1), even(2, seed=2)])[
         :: 1 if k < ROWS else 4
     ]:
         query = query / np.linalg.norm(query)
-        found = gallery.search(query, k, k)
-        assert [entry.id for entry in found.nearest] == brute_force(rows, query, k, 1)
-        assert [entry.id for entry in found.farthest] == brute_force(rows, query, k, -1)
+        result = gallery.search(query, k, k)
+        assert [entry.id for entry in result.nearest] == brute_force(rows, query, k, 1)
+        assert [entry.id for entry in result.farthest] == brute_force(rows, query, k, -1)
 
 
 def test_what_is_excluded_never_appears(gallery: Gallery) -> None:
     rows = decaying(ROWS).astype(np.float16).astype(np.float32)
     keep = np.arange(ROWS) % 7 != 3
     for query in decaying(5, seed=4):
-        found = gallery.search(query, 20, 20, excluded=np.arange(3, ROWS, 7))
-        assert [entry.id for entry in found.nearest] == brute_force(rows, query, 20, 1, keep)
-        assert [entry.id for entry in found.farthest] == brute_force(rows, query, 20, -1, keep)
+        result = gallery.search(query, 20, 20, excluded=np.arange(3, ROWS, 7))
+        assert [entry.id for entry in result.nearest] == brute_force(rows, query, 20, 1, keep)
+        assert [entry.id for entry in result.farthest] == brute_force(rows, query, 20, -1, keep)
 
 
 def test_what_is_excluded_never_appears_where_the_basis_does_not_reach(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A few rows and the query lie almost wholly outside the basis, the excluded ones nearest to the query."""
+    """A few rows and the query lie almost wholly outside the basis, excluded ones the nearest."""
     monkeypatch.setattr(pruning, "FROM_ROWS", 1000)
     numbers = np.arange(4000)
     rows = np.zeros((4000, DIM))
@@ -98,17 +98,17 @@ def test_what_is_excluded_never_appears_where_the_basis_does_not_reach(
     )
     query = np.zeros(DIM, np.float32)
     query[[0, 150]] = 1e-6, 1
-    found = made.search(query, 8, excluded=np.arange(3, 4000, 7)).nearest
+    result = made.search(query, 8, excluded=np.arange(3, 4000, 7)).nearest
     stored = unit(rows).astype(np.float16).astype(np.float32)
-    assert [entry.id for entry in found] == brute_force(stored, query, 8, 1, numbers % 7 != 3)
+    assert [entry.id for entry in result] == brute_force(stored, query, 8, 1, numbers % 7 != 3)
 
 
 def test_probabilities_still_come_from_every_row(gallery: Gallery) -> None:
     rows = decaying(ROWS).astype(np.float16).astype(np.float64)
     (query,) = decaying(1, seed=6)
     share = np.exp(30 * (rows @ query.astype(np.float64)))
-    found = gallery.search(query, 3, scale=30.0)
-    assert found.nearest[0].probability == pytest.approx(share.max() / share.sum(), rel=1e-5)
+    result = gallery.search(query, 3, scale=30.0)
+    assert result.nearest[0].probability == pytest.approx(share.max() / share.sum(), rel=1e-5)
 
 
 def test_few_rows_are_left_over_where_the_spread_decays(tmp_path: Path) -> None:
@@ -138,7 +138,22 @@ def test_the_bound_holds_for_every_row(tmp_path: Path) -> None:
         assert (off <= column.rounding + column.outside * bounds.outside[0] + pruning._SLACK).all()
 
 
-def test_where_nothing_can_be_left_out_all_is_read(
+def test_the_switch(tmp_path: Path, gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Off: nothing is written, what is there is not read, and the results are the same."""
+    assert PruningBounds.open(gallery.folder) is not None
+    monkeypatch.setattr(pruning, "ENABLED", False)
+    monkeypatch.setattr(pruning, "FROM_ROWS", 1000)
+    assert PruningBounds.open(gallery.folder) is None
+    plain = Gallery.open(gallery.folder)
+    for query in decaying(5, seed=11):
+        assert plain.search(query, 16, 16) == gallery.search(query, 16, 16)
+    Gallery.build(
+        tmp_path, Batches(decaying(2000), items(2000)), encoder=ENCODER, rows=2000, spec="SQfp16"
+    )
+    assert not any((tmp_path / name).exists() for name in pruning.FILES)
+
+
+def test_where_nothing_can_be_pruned_all_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pruning, "FROM_ROWS", 1000)
@@ -164,7 +179,7 @@ def test_another_spec_leaves_no_pruning_bounds_behind(
 
 
 @pytest.mark.parametrize("name", pruning.FILES)
-def test_a_torn_file_of_pruning_bounds_is_a_message(
+def test_a_truncated_file_of_pruning_bounds_is_a_message(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(pruning, "FROM_ROWS", 1000)

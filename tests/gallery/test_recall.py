@@ -69,9 +69,9 @@ def inverted(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
 def shares(gallery: Gallery, queries: Embeddings) -> tuple[float, float]:
     rows, near, far = clustered(ROWS), 0, 0
     for query in queries:
-        found = gallery.search(query, 16, 16)
-        near += len({entry.id for entry in found.nearest} & set(brute_force(rows, query, 16, 1)))
-        far += len({entry.id for entry in found.farthest} & set(brute_force(rows, query, 16, -1)))
+        result = gallery.search(query, 16, 16)
+        near += len({entry.id for entry in result.nearest} & set(brute_force(rows, query, 16, 1)))
+        far += len({entry.id for entry in result.farthest} & set(brute_force(rows, query, 16, -1)))
     return near / 16 / len(queries), far / 16 / len(queries)
 
 
@@ -95,7 +95,7 @@ def test_the_reference_is_brute_force_without_the_row_itself() -> None:
     for number, row in enumerate(truth.queries):
         keep = np.arange(500) != row
         for end, sign in ((0, 1), (1, -1)):
-            assert [f"id{found}" for found in truth.rows[end][number]] == brute_force(
+            assert [f"id{result}" for result in truth.rows[end][number]] == brute_force(
                 rows, rows[row], 7, sign, keep
             )
 
@@ -127,18 +127,18 @@ def test_tuning_by_command_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_more_neighbours_than_a_few_lists_hold(inverted: Gallery) -> None:
-    found = inverted.search(clustered(1, seed=8)[0], ROWS + 3, ROWS)
+    result = inverted.search(clustered(1, seed=8)[0], ROWS + 3, ROWS)
     assert (
-        len({entry.id for entry in found.nearest})
-        == len({entry.id for entry in found.farthest})
+        len({entry.id for entry in result.nearest})
+        == len({entry.id for entry in result.farthest})
         == ROWS
     )
 
 
 def test_who_is_excluded_never_appears_in_lists(inverted: Gallery) -> None:
     for query in clustered(10, seed=9):
-        found = inverted.search(query, 30, 30, excluded=inverted.metadata.rows_by(["id1"], ["a3"]))
-        ids = [int(entry.id.removeprefix("id")) for entry in (*found.nearest, *found.farthest)]
+        result = inverted.search(query, 30, 30, excluded=inverted.metadata.rows_by(["id1"], ["a3"]))
+        ids = [int(entry.id.removeprefix("id")) for entry in (*result.nearest, *result.farthest)]
         assert len(ids) == 60
         assert all(row % 9 != 3 and row != 1 for row in ids)
 
@@ -147,9 +147,9 @@ def test_who_is_excluded_never_appears_in_lists(inverted: Gallery) -> None:
 def test_one_row(tmp_path: Path, spec: str) -> None:
     shards(tmp_path / "g", clustered(1))
     gallery = pipeline.index(tmp_path / "g", ENCODER, spec, {})
-    found = gallery.search(clustered(1)[0], 16, 16)
+    result = gallery.search(clustered(1)[0], 16, 16)
     assert (
-        [entry.id for entry in found.nearest] == [entry.id for entry in found.farthest] == ["id0"]
+        [entry.id for entry in result.nearest] == [entry.id for entry in result.farthest] == ["id0"]
     )
 
 
@@ -208,7 +208,7 @@ def test_coarse_codes_claim_no_more_than_they_find(tmp_path: Path, spec: str) ->
     assert claimed["far"] == pytest.approx(far, abs=0.06)
 
 
-def test_a_damaged_list_of_what_was_skipped_is_a_sentence(tmp_path: Path) -> None:
+def test_a_damaged_list_of_what_was_skipped_is_a_message(tmp_path: Path) -> None:
     shards(tmp_path, clustered(100))
     (tmp_path / "skipped" / "skipped_00000.json").write_text("[{")
     with pytest.raises(GalleryError, match=r"skipped_00000\.json cannot be read"):

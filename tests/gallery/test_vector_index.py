@@ -1,4 +1,4 @@
-"""A vector index of somebody else's: a gallery, a locator and probabilities work over it as over FAISS's flat index."""
+"""A third party's vector index serves a gallery and a locator as FAISS's flat index does."""
 
 import json
 import shutil

@@ -30,8 +30,8 @@ def test_one_changed_byte_is_found(folder: Path) -> None:
     content = bytearray((folder / "gallery.faiss").read_bytes())
     content[-5] ^= 1
     (folder / "gallery.faiss").write_bytes(content)
-    found = list(verify.problems(folder))
-    assert any("gallery.faiss is not the file that was built" in line for line in found)
+    result = list(verify.problems(folder))
+    assert any("gallery.faiss is not the file that was built" in line for line in result)
 
 
 def test_vectors_and_coordinates_are_looked_at(tmp_path: Path) -> None:
@@ -49,11 +49,11 @@ def test_vectors_and_coordinates_are_looked_at(tmp_path: Path) -> None:
     table = table.set_column(1, "lat", pa.array(lat)).set_column(0, "id", pa.array(ids))
     with pa.ipc.new_file(str(tmp_path / "rows.arrow"), table.schema) as file:
         file.write_table(table)
-    found = "\n".join(verify.problems(tmp_path))
-    assert "no checksums" in found
-    assert "1 vectors are not of unit length" in found
-    assert "1 rows are not on Earth, the first in row 7" in found
-    assert "1 rows have the id of another row" in found
+    result = "\n".join(verify.problems(tmp_path))
+    assert "no checksums" in result
+    assert "1 vectors are not of unit length" in result
+    assert "1 rows are not on Earth, the first in row 7" in result
+    assert "1 rows have the id of another row" in result
 
 
 def test_a_vector_that_is_no_number_is_found(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_another_gallerys_pruning_bounds_are_found(
     )
 
 
-def test_what_is_gone_or_of_another_version_is_a_sentence(
+def test_what_is_gone_or_of_another_version_is_a_message(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("index", "verify", str(folder)) == 0
