@@ -56,7 +56,7 @@ def test_the_checkout_is_found_without_a_wheel() -> None:
 
 
 def test_contributing_names_what_is_there() -> None:
-    """Files by their paths; a name as `NAME["role"]` of the file that has it; what a subclass gives, by the class's methods."""
+    """Files, registries (`NAME["role"]`) and methods that CONTRIBUTING names exist."""
     from img2loc.encoders.torch_encoder import TorchEncoder
 
     text = (ROOT / "CONTRIBUTING.md").read_text()

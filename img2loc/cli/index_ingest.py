@@ -1,4 +1,4 @@
-"""`img2loc index merge | add | import | export`: galleries of parts, with more photos, from embeddings, and their rows."""
+"""`img2loc index merge`, `add`, `import` and `export`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

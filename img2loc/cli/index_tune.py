@@ -1,4 +1,4 @@
-"""`img2loc index tune` and `index verify`: how well a gallery's index does, and whether its files are whole."""
+"""`img2loc index tune` (probe counts by measured recall) and `index verify` (whole files)."""
 
 import json
 from typing import Annotated

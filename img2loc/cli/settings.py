@@ -16,7 +16,7 @@ ConfigFile = Annotated[
 
 
 def load_config(file: Path | None) -> "Config":
-    """The configuration; one line on stderr where an img2loc.toml in the working directory is no part of it."""
+    """The configuration; warns on stderr of an img2loc.toml in the working directory."""
     from img2loc.config.config import USER_FILE, Config, file_in_use
 
     used = file_in_use(file)  # Before it is read: it may have faults.

@@ -59,25 +59,12 @@ def doctor(
 
     Of each of the others it says what it lacks, and how to get that.
     """
-    from img2loc.config import doctor as diagnosis
-    from img2loc.config import requirements
-    from img2loc.core.errors import Img2LocError
+    from img2loc.config.doctor import report
 
-    settings = load_config(config)
-    for title, lines in diagnosis.report(settings):
+    for title, lines in report(load_config(config)):
         typer.echo(title)
         for line in lines:
             typer.echo(f"  {line}")
-    typer.echo("locators")
-    for name in settings.names("locator"):
-        try:
-            missing = [need for need in requirements.needs(settings, name) if not need.ready]
-        except Img2LocError as error:
-            typer.echo(f"  {name}: {error}")
-            continue
-        typer.echo(f"  {name}: {'can run now' if not missing else 'lacks'}")
-        for need in missing:
-            typer.echo(f"    {need.what}: {need.remedy}")
 
 
 @config_app.command()

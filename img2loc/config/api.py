@@ -34,7 +34,7 @@ def load(
 
 
 def load_encoder(name: str, *, config: PathLike | None = None) -> Encoder:
-    """The encoder [encoder.NAME]: `encode` for photographs, and `encode_points` or `encode_texts` where it can.
+    """The encoder [encoder.NAME], which has `encode` and may have `encode_points`, `encode_texts`.
 
     `config` is as in `load`. Raises Img2LocError, with what to do, for anything that is not there.
     """

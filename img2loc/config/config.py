@@ -1,4 +1,4 @@
-"""TOML files → tables `[role.name]`: the user's merged over the defaults, each key with its origin."""
+"""TOML files → tables `[role.name]`: the user's over the defaults, each key with its origin."""
 
 import os
 import tomllib
@@ -25,7 +25,7 @@ Table = dict[str, Any]
 
 
 class Config:
-    """The resolved tables, the origin of each of their keys, and the user's `file`, if there is one."""
+    """The resolved tables, the origin of each of their keys, and the user's `file`, if any."""
 
     def __init__(self) -> None:
         self._tables: dict[str, dict[str, Table]] = {role: {} for role in ROLES}
@@ -147,14 +147,13 @@ def _located(folder: Path, key: str, value: Any) -> Any:
     )
     if not is_path:
         return value
-    return value.removesuffix(path) + os.path.abspath(folder / path)
+    return value.removesuffix(path) + os.path.abspath(folder / path)  # noqa: PTH100 - links stay
 
 
 def file_in_use(path: Path | None = None) -> Path | None:
-    """The user's file: `path`, else the one of IMG2LOC_CONFIG, else the one in the user's configuration folder, if any.
+    """The user's file: `path`, else IMG2LOC_CONFIG's, else one in the user's configuration folder.
 
-    Never one that merely lies in the working directory: a folder of photographs may be other
-    people's.
+    Never one that merely lies in the working directory, which may be other people's.
     """
     named = path or os.environ.get("IMG2LOC_CONFIG")
     if named:

@@ -1,29 +1,21 @@
-"""What this machine has: versions, devices, keys (never their values), cached weights, galleries."""
+"""What this machine has: versions, devices, keys (never their values), weights, galleries."""
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 
 from img2loc.config import galleries
 from img2loc.config.config import Config, user_file
-from img2loc.config.requirements import weights_needs
+from img2loc.config.requirements import needs, weights_needs
 from img2loc.core import paths
 from img2loc.core.errors import Img2LocError
 from img2loc.core.images import HEIC_READABLE
 
-_PACKAGES = (
-    "img2loc",
-    "torch",
-    "torchvision",
-    "transformers",
-    "open_clip_torch",
-    "timm",
-    "faiss-cpu",
-    "openai",
-    "geoclip",
-    "numpy",
-    "pillow",
-)
+_MODELS = ("torch", "torchvision", "transformers", "open_clip_torch", "timm", "geoclip")
+_PACKAGES = ("img2loc", *_MODELS, "faiss-cpu", "openai", "langchain", "numpy", "pillow")
+_SHOWN = ("OPENAI_BASE_URL", "HF_HOME", "HF_HUB_OFFLINE", "IMG2LOC_HOME", "IMG2LOC_CONFIG")
 
 
 def report(config: Config) -> list[tuple[str, list[str]]]:
@@ -34,16 +26,28 @@ def report(config: Config) -> list[tuple[str, list[str]]]:
         ("environment", _environment(config)),
         ("encoders", [_encoder(config, name) for name in config.names("encoder")]),
         ("galleries", [_gallery(config, name) for name in galleries.known_galleries(config)]),
+        (
+            "locators",
+            [line for name in config.names("locator") for line in _locator(config, name)],
+        ),
     ]
 
 
-def _versions() -> list[str]:
-    lines = [f"python {platform.python_version()}"]
+def versions() -> dict[str, str]:
+    """The versions of Python and of the installed packages that decide a result."""
+    installed = {"python": platform.python_version()}
     for package in _PACKAGES:
-        try:
-            lines.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            lines.append(f"{package} is not installed")
+        with suppress(PackageNotFoundError):
+            installed[package] = version(package)
+    return installed
+
+
+def _versions() -> list[str]:
+    installed = versions()
+    lines = [
+        f"{package} {installed.get(package, 'is not installed')}"
+        for package in ("python", *_PACKAGES)
+    ]
     lines.append(
         f"HEIC photos: {'readable' if HEIC_READABLE else 'not readable; pip install pillow-heif'}"
     )
@@ -63,41 +67,29 @@ def _machine() -> list[str]:
     from img2loc.core.devices import resolve_device, resolve_dtype
 
     device = resolve_device("auto")
-    lines = [
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores,"
-        f" {torch.get_num_threads()} threads for torch"
+    gpus = [
+        f"cuda:{number} {torch.cuda.get_device_name(number)}"
+        for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
     ]
-    if torch.cuda.is_available():
-        lines += [
-            f"cuda:{number} {torch.cuda.get_device_name(number)}"
-            for number in range(torch.cuda.device_count())
-        ]
-    else:
-        lines.append("mps: Apple's GPU" if device == "mps" else "no GPU")
     return [
-        *lines,
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores,"
+        f" {torch.get_num_threads()} threads for torch",
+        *(gpus or ["mps: Apple's GPU" if device == "mps" else "no GPU"]),
         f"auto means {device}, {str(resolve_dtype('auto', device)).removeprefix('torch.')}",
     ]
 
 
 def _environment(config: Config) -> list[str]:
-    lines = [
-        f"{name} is {'set' if os.environ.get(name) else 'not set'}"
-        for name in ("OPENAI_API_KEY", "HF_TOKEN")
+    expected = user_file() or "in a home folder, which is not known"
+    return [
+        *(
+            f"{name} is {'set' if os.environ.get(name) else 'not set'}"
+            for name in ("OPENAI_API_KEY", "HF_TOKEN")
+        ),
+        *(f"{name} = {os.environ.get(name) or 'not set'}" for name in _SHOWN),
+        f"configuration: {config.file or f'the defaults alone; yours would be {expected}'}",
+        f"galleries are kept in {paths.galleries()}",
     ]
-    lines += [
-        f"{name} = {os.environ.get(name) or 'not set'}"
-        for name in (
-            "OPENAI_BASE_URL",
-            "HF_HOME",
-            "HF_HUB_OFFLINE",
-            "IMG2LOC_HOME",
-            "IMG2LOC_CONFIG",
-        )
-    ]
-    own = user_file() or "in a home folder, which is not known"
-    lines.append(f"configuration: {config.file or f'the defaults alone; yours would be {own}'}")
-    return [*lines, f"galleries are kept in {paths.galleries()}"]
 
 
 def _encoder(config: Config, name: str) -> str:
@@ -122,3 +114,13 @@ def _gallery(config: Config, name: str) -> str:
         f"{name}: {len(gallery):,} rows, {len(gallery.countries)} countries, encoder"
         f" {gallery.encoder_name}"
     )
+
+
+def _locator(config: Config, name: str) -> Iterator[str]:
+    try:
+        missing = [need for need in needs(config, name) if not need.ready]
+    except Img2LocError as error:
+        yield f"{name}: {error}"
+        return
+    yield f"{name}: {'lacks' if missing else 'can run now'}"
+    yield from (f"  {need.what}: {need.remedy}" for need in missing)

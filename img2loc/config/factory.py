@@ -1,4 +1,4 @@
-"""Makes what a configuration names; the only module that knows every backend."""
+"""A Plan → its locator; names in a configuration → encoders and LMMs."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from img2loc.config.galleries import (
     weights_of,
 )
 from img2loc.config.plan import Plan, PlannedLmm
-from img2loc.config.registry import arguments_of, call, class_of, parameters_of
+from img2loc.config.registry import call, parameters_of, resolve
 from img2loc.core.errors import ConfigError, MissingWeights, WrongEncoder
 from img2loc.core.protocols import LMM, Cacheable, Encoder, Locator, files_needed
 from img2loc.gallery.gallery import Gallery
@@ -25,8 +25,8 @@ from img2loc.locators.text_search import TextSearch
 
 GEOCLIP = "gps-100k"
 TEXTS = "geoclip"
-"""The locator that answers to a text where none is named."""
-NOT_IN_A_REPLY = ("timeout", "retries", "concurrency", "price", "key_env", "batch_size")
+"""The locator that answers to a text by default."""
+CACHE_IRRELEVANT_KEYS = ("timeout", "retries", "concurrency", "price", "key_env", "batch_size")
 """Keys of an LMM on which no reply depends."""
 
 
@@ -38,15 +38,14 @@ def locator(
     exclusions: Exclusions | None = None,
     make_encoder: Callable[[], Encoder] | None = None,
 ) -> Locator:
-    """The locator of a plan with its galleries, encoders, prompts and LMM. Raises ConfigError and its like.
+    """The locator of a plan with its galleries, encoders, prompts and LMM.
 
     `cache` is a file that keeps the LMM's replies. With `max_radius_km`, vaguer guesses are
     "unsure". `exclusions` says which rows of the gallery a photograph must not see. `make_encoder`
-    is called in place of loading the encoder.
+    is called in place of loading the encoder. Raises ConfigError and its like.
     """
-    arguments = {**plan.arguments, **plan.prompts}
     opened = {key: Gallery.open(facts.folder) for key, facts in plan.galleries.items()}
-    arguments |= opened
+    arguments = {**plan.arguments, **plan.prompts, **opened}
     if exclusions is not None:
         if "exclusions" not in plan.takes:
             raise ConfigError(
@@ -55,9 +54,7 @@ def locator(
                 " gallery, exclusions), or run with --no-exclude."
             )
         arguments["exclusions"] = exclusions
-    if (
-        plan.lmm is not None
-    ):  # Before the encoder: a missing key is known at once, a model takes seconds to load.
+    if plan.lmm is not None:  # Before the encoder: a key is checked at once, a model loads slowly.
         arguments["lmm"] = lmm(plan.lmm, cache)
     if "encoder" in plan.takes:
         if make_encoder is not None:
@@ -74,8 +71,8 @@ def locator(
                 ) from error
     if "verifier" in plan.encoders:
         arguments["verifier"] = encoder(plan.config, plan.encoders["verifier"])
-    made = cast(Locator, call("locator", plan.locator, plan.make, arguments))
-    return made if max_radius_km is None else MaxRadius(made, max_radius_km)
+    built = cast(Locator, call("locator", plan.locator, plan.make, arguments))
+    return built if max_radius_km is None else MaxRadius(built, max_radius_km)
 
 
 def text_search(plan: Plan) -> TextSearch:
@@ -97,13 +94,13 @@ def text_search(plan: Plan) -> TextSearch:
 
 def lmm(planned: PlannedLmm, cache: Path | None = None) -> LMM:
     """The LMM; its replies kept in `cache` where that is a file."""
-    made = cast(LMM, _made(planned.config, "lmm", planned.name, planned.arguments, planned.make))
+    built = cast(LMM, _built(planned.config, "lmm", planned.name, planned.make, planned.arguments))
     if cache is None or (isinstance(planned.make, Cacheable) and not planned.make.cacheable):
-        return made
-    dependent = {key: value for key, value in planned.settings.items() if key not in NOT_IN_A_REPLY}
-    return Cached(
-        made, {"kind": planned.table["kind"], "endpoint": planned.endpoint, **dependent}, cache
-    )
+        return built
+    identity = {"kind": planned.table["kind"], "endpoint": planned.endpoint, **planned.settings}
+    for key in CACHE_IRRELEVANT_KEYS:
+        identity.pop(key, None)
+    return Cached(built, identity, cache)
 
 
 def encoder(config: Config, name: str, device: str | None = None) -> Encoder:
@@ -115,38 +112,35 @@ def encoder(config: Config, name: str, device: str | None = None) -> Encoder:
 
 
 def encoder_of(config: Config, gallery: Gallery) -> Encoder:
-    """The encoder that built a gallery: as it is configured under its name; where that is not here, as the gallery remembers it.
+    """The encoder that built a gallery: the configured one of its name, else as the gallery has it.
 
-    A gallery is data of anybody's: it may name our own kinds of encoder only. Raises WrongEncoder
-    where the configured one is of the same kind and yet another, such as one with newer weights:
-    the old one would in silence give another model's answers.
+    A gallery is anybody's data: it may name our own kinds of encoder only. Raises WrongEncoder
+    where the configured one is of the same kind but differs, such as one with newer weights: the
+    stamped one would silently give another model's answers.
     """
-    tables = encoder_tables(config, gallery.manifest["encoder"])
+    stamp = gallery.manifest["encoder"]
+    tables = encoder_tables(config, stamp)
     for number, (alias, table) in enumerate(tables, 1):
         try:
-            made = _encoder(config, alias, table)
-            gallery.require(made.name)
-            return made
+            built = _encoder(config, alias, table)
+            gallery.require(built.name)
+            return built
         except MissingWeights:
             if number == len(tables):
                 raise
         except WrongEncoder:
             if number == len(tables) or table.get("kind") == tables[-1][1].get("kind"):
                 raise
-    alias, kind = (
-        gallery.manifest["encoder"].get("alias"),
-        gallery.manifest["encoder"]["table"].get("kind"),
-    )
     raise ConfigError(
-        f"The gallery {gallery.folder} was built by the class {kind!r}. Put it into your"
-        f" configuration as [encoder.{alias}]."
+        f"The gallery {gallery.folder} was built by the class {stamp['table'].get('kind')!r}. Put"
+        f" it into your configuration as [encoder.{stamp.get('alias')}]."
     )
 
 
 def default_locator(
     config: Config, gallery: str | None = None, lmm: str | None = None, k: int | None = None
 ) -> str:
-    """The locator of a plain `ask`, by the rule in the README; what is named (gallery, LMM, number of neighbours) counts."""
+    """The locator of a plain `ask` with these options, by the rule in docs/locators.md."""
     if (named := config.ask["locator"]) != "auto":
         return str(named)
     if lmm is None and OpenAIChat.lacks():
@@ -163,26 +157,28 @@ def plan_for(
     lmm: str | None = None,
     k: int | None = None,
 ) -> Plan:
-    """The Plan of [locator.NAME] with these options over its table; without a name, of a plain `ask`'s."""
+    """The Plan of [locator.NAME], by default a plain `ask`'s, with these options over its table."""
     name = name or default_locator(config, gallery, lmm, k)
     override(config, name, gallery=gallery, lmm=lmm, k=k)
     return Plan(config, name)
 
 
 def override(config: Config, name: str, **options: Any) -> None:
-    """Lay command-line options over [locator.name];
+    """Merge command-line options over [locator.name]; `k` sets its numbers of neighbours.
 
-    `k` sets both ends. Raises ConfigError for what it does not take.
+    Raises ConfigError for an option that it does not take.
     """
     plan = Plan(config, name)
     values = {key: value for key, value in options.items() if value is not None}
     if (k := values.pop("k", None)) is not None:
-        ends = [end for end in ("nearest", "farthest") if end in plan.takes]
-        if not ends:
+        if not {"nearest", "farthest"} & plan.takes:
             raise ConfigError(
                 f"The locator {name!r} searches no gallery, so -k does not apply to it."
             )
-        values.update({end: k for end in ends if end == "nearest" or plan.settings.get(end)})
+        if "nearest" in plan.takes:
+            values["nearest"] = k
+        if plan.settings.get("farthest"):
+            values["farthest"] = k
     for key in values:
         if key not in plan.takes:
             raise ConfigError(
@@ -201,9 +197,8 @@ def _encoder(
     device: str | None = None,
     outermost: str | None = None,
 ) -> Encoder:
-    make = class_of("encoder", name, table)
-    arguments = arguments_of("encoder", name, table, make)
-    weights_of(config, name, table)  # Says so where an encoder names itself.
+    make, arguments = resolve("encoder", name, table)
+    weights_of(config, name, table)  # Raises where an encoder names itself.
     inside = arguments.get("encoder")
     if device is not None and "device" in parameters_of(make):
         arguments["device"], device = device, None
@@ -213,13 +208,13 @@ def _encoder(
         arguments["encoder"] = _encoder(
             config, inside, config.table("encoder", inside), device, outermost or name
         )
-    return cast(Encoder, _made(config, "encoder", name, arguments, make, outermost))
+    return cast(Encoder, _built(config, "encoder", name, make, arguments, outermost))
 
 
-def _made(
-    config: Config, role: str, name: str, arguments: Table, make: Any, outermost: str | None = None
+def _built(
+    config: Config, role: str, name: str, make: Any, arguments: Table, outermost: str | None = None
 ) -> Any:
-    """The object; weights that are not here are named with their size, their license and the command that gets them."""
+    """The object. Raises MissingWeights with their size, license and the command that gets them."""
     try:
         return call(role, name, make, arguments)
     except MissingWeights as error:

@@ -1,4 +1,4 @@
-"""The galleries that a configuration, the user's data folder and the recipes name: where each lies, or how to get it."""
+"""A gallery's name → its folder and manifest, or how to get it; its encoder and weights."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from img2loc.config.config import Config, Table
-from img2loc.config.registry import KINDS, arguments_of, class_of
+from img2loc.config.registry import KINDS, resolve
 from img2loc.core import paths
 from img2loc.core.errors import ConfigError, GalleryError, Img2LocError, UnknownName
 from img2loc.core.hub import HubFiles
@@ -23,7 +23,7 @@ STARTER = "starter"
 
 @dataclass(frozen=True, slots=True)
 class GalleryFacts:
-    """What the manifest says of a gallery that is not opened."""
+    """A gallery's folder and what its manifest says; the gallery is not opened."""
 
     name: str
     folder: Path
@@ -46,10 +46,9 @@ class GalleryFacts:
 
 
 def find_gallery(config: Config, name: str, locator: str | None = None) -> GalleryFacts:
-    """A gallery by name or folder; "auto" is the largest whose encoder can run here, else the starter gallery.
+    """A gallery by name or folder; "auto" is that of `best_gallery`.
 
-    Where it is not built, the error says how to get what [locator.LOCATOR] needs. Raises
-    GalleryError.
+    Raises GalleryError; for one that is not built, with how to get what [locator.LOCATOR] needs.
     """
     name = best_gallery(config) if name == "auto" else name
     folder = gallery_folder(config, name, locator)
@@ -62,36 +61,34 @@ def open_gallery(config: Config, name: str) -> Gallery:
 
 
 def best_gallery(config: Config) -> str:
-    """The name of the largest gallery of the user's whose encoder's weights are on this machine, else "starter"."""
+    """The name of the user's largest gallery whose encoder can run here, else "starter"."""
     sizes: dict[str, int] = {}
     for name in known_galleries(config):
         try:
             facts = find_gallery(config, name)
-            ways = [
+            encoders = [
                 weights_of(config, *table)
                 for table in encoder_tables(config, facts.manifest["encoder"])
             ]
         except Img2LocError:
             continue  # `doctor` says what is wrong with it.
         whole = (facts.folder / VECTORS).exists() and (facts.folder / ROWS).exists()
-        runs = any(all(files.cached() for files in way) for way in ways)
+        runs = any(all(files.cached() for files in downloads) for downloads in encoders)
         if name != STARTER and facts.of != "texts" and whole and runs:
             sizes[name] = facts.rows
-    return max(sizes, key=lambda name: sizes[name], default=STARTER)
+    return max(sizes, key=sizes.__getitem__, default=STARTER)
 
 
 def gallery_folder(config: Config, name: str, locator: str | None = None) -> Path:
-    """The folder of a gallery: [gallery.name] path, a folder of that name, one built by recipe, one that ships."""
-    table = config.table("gallery", name) if config.has("gallery", name) else {}
+    """The folder of a gallery: [gallery.name] path, one built or shipped, or a folder."""
+    table = config.find("gallery", name)
     if "path" in table or (table and "recipe" not in table):
         if not isinstance(path := table.get("path"), str):
             raise ConfigError(f'[gallery.{name}] needs path = "FOLDER", or recipe = "NAME".')
         return Path(path).expanduser()
     # What lies in the working directory may be other people's: a bare name is there only if it is
     # nowhere else.
-    kept: tuple[Path, ...] = (
-        (paths.galleries() / name, paths.folder("index") / name) if Path(name).name == name else ()
-    )
+    kept = [folder / name for folder in _shelves() if Path(name).name == name]
     for folder in (*kept, Path(name)):
         if (folder / MANIFEST).exists() or (folder / PLAN).exists():
             return folder
@@ -108,44 +105,38 @@ def gallery_folder(config: Config, name: str, locator: str | None = None) -> Pat
 def known_galleries(config: Config) -> list[str]:
     """Names of galleries: configured, built by recipe, and shipped."""
     built: set[str] = set()
-    for place in (paths.galleries(), paths.folder("index")):
+    for place in _shelves():
         with suppress(OSError):  # A folder that cannot be read has no galleries for us.
             built |= {manifest.parent.name for manifest in place.glob(f"*/{MANIFEST}")}
-    return sorted(
-        built
-        | {
-            name
-            for name in config.names("gallery")
-            if "recipe" not in config.table("gallery", name)
-        }
-    )
+    tables = {name: config.table("gallery", name) for name in config.names("gallery")}
+    return sorted(built | {name for name, table in tables.items() if "recipe" not in table})
+
+
+def _shelves() -> tuple[Path, Path]:
+    """The folders in which galleries are kept: the user's and the one that ships."""
+    return paths.galleries(), paths.folder("index")
 
 
 def recipe(config: Config, name: str) -> recipes.Recipe:
     """The recipe of [gallery.name], with its encoder; else as `recipes.find` has it."""
-    table = config.table("gallery", name) if config.has("gallery", name) else {}
-    found = recipes.find(table.get("recipe", name))
-    return (
-        replace(found, name=name, encoder=table.get("encoder", found.encoder))
-        if "recipe" in table
-        else found
-    )
+    table = config.find("gallery", name)
+    if "recipe" not in table:
+        return recipes.find(name)
+    base = recipes.find(table["recipe"])
+    return replace(base, name=name, encoder=table.get("encoder", base.encoder))
 
 
 def _unbuilt(config: Config, recipe: recipes.Recipe, locator: str | None) -> GalleryError:
-    missing = [
-        files
-        for files in weights_of(config, recipe.encoder, config.table("encoder", recipe.encoder))
-        if not files.cached()
-    ]
+    table = config.table("encoder", recipe.encoder)
     wanted = "".join(
         f" Its weights {files.repo} ({weights_facts(config, files)}) are not on this machine."
-        for files in missing
+        for files in weights_of(config, recipe.encoder, table)
+        if not files.cached()
     )
     remedy = f"img2loc index build {recipe.name}" if recipe.is_whole else recipe.obtain
     if locator is not None:
         remedy = f"img2loc setup {locator}"
-    elif missing:
+    elif wanted:
         remedy = f"img2loc setup {recipe.encoder}, then: {remedy}"
     return GalleryError(
         f"The gallery {recipe.name} ({recipe.description}) is not built yet.{wanted} Get it:"
@@ -154,29 +145,27 @@ def _unbuilt(config: Config, recipe: recipes.Recipe, locator: str | None) -> Gal
 
 
 def encoder_tables(config: Config, stamp: Mapping[str, Any]) -> list[tuple[str, Table]]:
-    """The names and tables of the encoder that stamped a gallery: the configuration's, and the remembered one."""
-    alias, remembered = str(stamp.get("alias")), stamp["table"]
-    tables = [(alias, config.table("encoder", alias))] if config.has("encoder", alias) else []
-    if remembered.get("kind") in KINDS["encoder"] and (alias, remembered) not in tables:
-        tables.append((alias, remembered))
+    """The names and tables of a gallery's encoder: the configuration's, and the stamped one."""
+    alias, stamped = str(stamp.get("alias")), stamp["table"]
+    tables = [(alias, table)] if (table := config.find("encoder", alias)) else []
+    if stamped.get("kind") in KINDS["encoder"] and (alias, stamped) not in tables:
+        tables.append((alias, stamped))
     return tables
 
 
 def weights_of(config: Config, name: str, table: Mapping[str, Any]) -> list[HubFiles]:
-    """What an encoder takes from a hub, the encoder inside it included; nothing for one whose weights are local."""
-    make = class_of("encoder", name, table)
-    arguments = arguments_of("encoder", name, table, make)
+    """What an encoder, and the encoder inside it, take from a hub; empty where all is local."""
+    make, arguments = resolve("encoder", name, table)
     inside = arguments.get("encoder")
     if inside == name:
         raise ConfigError(f"[encoder.{name}] names itself as its encoder. Name another.")
-    found = weights_of(config, inside, config.table("encoder", inside)) if inside else []
+    downloads = weights_of(config, inside, config.table("encoder", inside)) if inside else []
     files = files_needed(make, arguments)
-    return found if files is None else [*found, files]
+    return downloads if files is None else [*downloads, files]
 
 
 def weights_facts(config: Config, files: HubFiles) -> str:
     """Size and license of a download, as far as the configuration knows them."""
-    facts = config.table("download", files.repo) if config.has("download", files.repo) else {}
-    return (
-        ", ".join(str(facts[key]) for key in ("size", "license") if key in facts) or "size unknown"
-    )
+    facts = config.find("download", files.repo)
+    known = [str(facts[key]) for key in ("size", "license") if key in facts]
+    return ", ".join(known) or "size unknown"

@@ -1,4 +1,4 @@
-"""Names of recipes, encoders and galleries → galleries built, extended or imported: what `index` and `setup` do."""
+"""Names of recipes, encoders and galleries → galleries that are built, extended or imported."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +24,7 @@ def silent(done: int, total: int) -> None:
 
 
 def recipe_of(config: Config, source: str | Path, **options: Any) -> Recipe:
-    """The recipe that a name, file or folder stands for, with the options that are not empty in place of its own."""
+    """The recipe that a name, file or folder stands for; options replace its own if not empty."""
     chosen = {key: value for key, value in options.items() if value}
     return replace(galleries.recipe(config, str(source)), **chosen)
 
@@ -70,8 +70,8 @@ def add(
     """Add a recipe's photographs to a gallery by its own encoder; ids that it has are skipped."""
     if recipe.of != "photos":
         raise GalleryError(
-            f"The recipe {recipe.name!r} is of {recipe.of}, and only photos can be added. Build another"
-            " gallery of them."
+            f"The recipe {recipe.name!r} is of {recipe.of}, and only photos can be added. Build"
+            " another gallery of them."
         )
     source = recipe.source()
     folder = galleries.gallery_folder(config, gallery)
@@ -97,7 +97,7 @@ def import_(
     spec: str = "auto",
     progress: Progress = silent,
 ) -> Gallery:
-    """A gallery from embeddings in clip-retrieval's layout; `photos` of some rows are encoded again to check them."""
+    """A gallery from embeddings in clip-retrieval's layout, checked on the `photos` of some."""
     source = import_embeddings.EmbeddingFolder(embeddings, places)
     advance = _advance(progress, len(source))
     loaded = factory.encoder(config, encoder)

@@ -1,20 +1,19 @@
-"""A locator's name → its Plan: all that it is made of, by name, before anything is opened or loaded.
+"""A locator's name → its Plan: all its parts by name, before anything is opened or loaded.
 
 A locator is a class, ours or anybody's, and its table [locator.NAME] holds the constructor's
 arguments. A parameter with one of the names in `registry.PARTS` gets an object, and the table names
 it:
 
-| parameter | the table names | where it names none | the constructor gets |
+| parameter | the table names | by default | the constructor gets |
 |---|---|---|---|
-| gallery, countries, cities | a gallery, or its folder | the largest that can be searched here | `Gallery` |
+| gallery, countries, cities | a gallery, or its folder | the largest searchable | `Gallery` |
 | encoder | an [encoder.NAME] | the encoder that built the last of these galleries | `Encoder` |
 | verifier | an [encoder.NAME] | its own default | `Verifier` |
 | prompt | a prompt, or its file | nearest-farthest with a `gallery`, else zeroshot | `Template` |
 | zeroshot_prompt | a prompt, or its file | zeroshot | `Template` |
 | lmm | an [lmm.NAME] | gpt | `LMM` |
 
-Whoever needs to know what a locator is made of reads its Plan: the factory, `bench`, `doctor`,
-`setup`, `--local-only`.
+The factory, `bench`, `doctor`, `setup` and `--local-only` read it.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,10 +27,9 @@ from img2loc.config.galleries import GalleryFacts, find_gallery
 from img2loc.config.registry import (
     GALLERIES,
     PARTS,
-    arguments_of,
-    class_of,
     defaults_of,
     parameters_of,
+    resolve,
 )
 from img2loc.core.errors import ConfigError
 from img2loc.core.protocols import HasEndpoint, IgnoresProxies
@@ -41,7 +39,7 @@ from img2loc.lmm.prompts import Template
 
 @dataclass(frozen=True, slots=True)
 class PlannedLmm:
-    """An LMM that is not made: its class and arguments, where it sends photographs, and its price.
+    """An LMM before it is loaded: its class and arguments, where it sends photographs, its price.
 
     `endpoint` is an address, a provider, or None for one that runs in this process. `price` is in
     US dollars per million tokens, empty where it is not known.
@@ -76,21 +74,17 @@ class PlannedLmm:
                 f"--local-only: the LMM {self.name!r} sends photos to {self.endpoint}. Choose"
                 " another with --lmm, or --locator retrieval."
             )
-        proxies = {
-            scheme: proxy
-            for scheme, proxy in getproxies().items()
-            if scheme in ("http", "https", "all")
-        }
+        proxies = sorted({"http", "https", "all"} & set(getproxies()))
         if proxies and not (isinstance(self.make, IgnoresProxies) and self.make.ignores_proxies):
             raise ConfigError(
-                f"--local-only: the environment names a proxy ({', '.join(sorted(proxies))}),"
+                f"--local-only: the environment names a proxy ({', '.join(proxies)}),"
                 f" through which the LMM {self.name!r} might send photos. Unset it for this"
                 " command."
             )
 
 
 class Plan:
-    """What [locator.NAME] is made of, each part looked up when it is first asked for; nothing is opened or loaded.
+    """What [locator.NAME] is made of, each part looked up when first asked for; nothing is opened.
 
     `table` is as configured, `arguments` are the constructor's, checked, and `settings` are these
     with the class's own defaults. `takes` are the constructor's parameters. `names` has the name of
@@ -102,23 +96,26 @@ class Plan:
         self.config = config
         self.locator = locator
         self.table = config.table("locator", locator)
-        self.make = class_of("locator", locator, self.table)
-        self.arguments = arguments_of("locator", locator, self.table, self.make)
+        self.make, self.arguments = resolve("locator", locator, self.table)
         self.settings: Table = {**defaults_of(self.make), **self.arguments}
         self.takes = parameters_of(self.make)
-        usual = PARTS if "gallery" in self.takes else {**PARTS, "prompt": "zeroshot"}
-        chosen = {
-            key: self.arguments.get(key, name) for key, name in usual.items() if key in self.takes
+        default = PARTS if "gallery" in self.takes else {**PARTS, "prompt": "zeroshot"}
+        chosen = {key: self.arguments.get(key, name) for key, name in default.items()}
+        self.names: dict[str, str] = {
+            key: name for key, name in chosen.items() if key in self.takes and name is not None
         }
-        self.names: dict[str, str] = {key: name for key, name in chosen.items() if name is not None}
+
+    @property
+    def gallery_names(self) -> dict[str, str]:
+        """The names of its galleries, by parameter."""
+        return {key: self.names[key] for key in GALLERIES if key in self.names}
 
     @cached_property
     def galleries(self) -> dict[str, GalleryFacts]:
         """Its galleries, by parameter."""
         return {
-            key: find_gallery(self.config, self.names[key], self.locator)
-            for key in GALLERIES
-            if key in self.names
+            key: find_gallery(self.config, name, self.locator)
+            for key, name in self.gallery_names.items()
         }
 
     @property
@@ -149,33 +146,22 @@ class Plan:
 def plan_lmm(config: Config, name: str) -> PlannedLmm:
     """What [lmm.NAME] is, with the price of its model. Raises ConfigError or UnknownName."""
     table = config.table("lmm", name)
-    make = class_of("lmm", name, table)
-    arguments = arguments_of("lmm", name, table, make)
+    make, arguments = resolve("lmm", name, table)
     _require_own_key(config, name, arguments)
     model = str(arguments.get("model", ""))
-    # "provider:model" is LangChain's way of writing it.
-    priced = [
-        config.table("price", key)
-        for key in (model, model.partition(":")[2])
-        if config.has("price", key)
-    ]
-    price: Mapping[str, float] = arguments.get("price") or next(iter(priced), {})
+    published = config.find("price", model) or config.find("price", model.partition(":")[2])
+    price: Mapping[str, float] = arguments.get("price") or published  # LangChain: provider:model
     if price and "price" in parameters_of(make):
         arguments["price"] = price
-    endpoint = (
-        make.endpoint(**arguments)
-        if isinstance(make, HasEndpoint)
-        else "a place that it does not tell"
-    )
+    endpoint = make.endpoint(**arguments) if isinstance(make, HasEndpoint) else "an unknown address"
     return PlannedLmm(config, name, table, make, arguments, endpoint, price)
 
 
 def _require_own_key(config: Config, name: str, table: Table) -> None:
-    """Raise ConfigError where a key of OpenAI's would go to a server that another file's table names."""
-    if {"base_url", "key_env"} <= set(table) and str(table["key_env"]).upper().startswith(
-        "OPENAI_"
-    ):
-        server, key = (config.origin("lmm", name, name_of) for name_of in ("base_url", "key_env"))
+    """Raise ConfigError where OpenAI's key would go to a server of another file's table."""
+    of_openai = str(table.get("key_env", "")).upper().startswith("OPENAI_")
+    if of_openai and "base_url" in table:
+        server, key = (config.origin("lmm", name, entry) for entry in ("base_url", "key_env"))
         if server != key:
             raise ConfigError(
                 f"[lmm.{name}]: key_env = {table['key_env']!r} is from {key}, and base_url from"

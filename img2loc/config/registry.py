@@ -1,8 +1,9 @@
-"""A table of the configuration and the class that its `kind` names → checked arguments, and the object."""
+"""A table → the class that its `kind` names, its arguments checked, and the object."""
 
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, get_type_hints
 
 from img2loc.config.config import Config, Table
@@ -17,7 +18,7 @@ PARTS: dict[str, str | None] = {
     "encoder": None,
     "verifier": None,
 }
-"""Parameters that get an object whose name the table has, and the name where it has none: see config/plan.py."""
+"""Parameters that get an object, and its name where the table has none: see config/plan.py."""
 KINDS: dict[str, dict[str, str]] = {
     "encoder": {
         "geoclip": "img2loc.encoders.geoclip:GeoClip",
@@ -51,7 +52,7 @@ METHODS: dict[str, tuple[str, ...]] = {
     "lmm": ("ask",),
     "locator": ("locate",),
 }
-"""What a class of anybody's must have one of, before it is called. Trainings are ours alone."""
+"""A third party's class must have one of them before it is called. Trainings are ours alone."""
 
 _PLAIN = {
     "gallery": {"path", "recipe", "encoder"},
@@ -62,30 +63,31 @@ _PLAIN = {
 
 
 def check(config: Config) -> None:
-    """Raise ConfigError for a misspelt key or a wrong value in any of the user's tables, but for other people's kinds."""
+    """Raise ConfigError for a misspelt key or a wrong value in the user's tables of our kinds."""
     for role, name in config.user_tables():
         table = config.table(role, name)
         if role in _PLAIN:
-            if unknown := sorted(set(table) - _PLAIN[role]):
-                raise ConfigError(
-                    f"[{role}.{name}] has no key {unknown[0]!r}. Known:"
-                    f" {', '.join(sorted(_PLAIN[role]))}."
-                )
-            kinds = (int, float) if role == "price" else str
+            types, expected = ((int, float), "a number") if role == "price" else (str, "text")
             for key, value in table.items():
-                if not isinstance(value, kinds):
-                    raise ConfigError(
-                        f"[{role}.{name}] {key} = {value!r}: should be"
-                        f" {'a number' if role == 'price' else 'text'}."
-                    )
+                if key not in _PLAIN[role]:
+                    known = ", ".join(sorted(_PLAIN[role]))
+                    raise ConfigError(f"[{role}.{name}] has no key {key!r}. Known: {known}.")
+                if not isinstance(value, types):
+                    raise ConfigError(f"[{role}.{name}] {key} = {value!r}: should be {expected}.")
         elif ":" not in str(table.get("kind")):
-            arguments_of(role, name, table, class_of(role, name, table))
+            resolve(role, name, table)
+
+
+def resolve(role: str, name: str, table: Mapping[str, Any]) -> tuple[Callable[..., Any], Table]:
+    """The class of a table and its checked arguments. Raises ConfigError, or MissingPackage."""
+    make = class_of(role, name, table)
+    return make, arguments_of(role, name, table, make)
 
 
 def class_of(role: str, name: str, table: Mapping[str, Any]) -> Callable[..., Any]:
-    """The class that a table's `kind` names: one of ours, or one that has the role's method. Calls nothing.
+    """The class that a table's `kind` names: one of ours, or one that has the role's method.
 
-    Raises ConfigError, or MissingPackage.
+    Nothing is called. Raises ConfigError, or MissingPackage.
     """
     kind, methods = table.get("kind"), METHODS.get(role)
     known = ", ".join(KINDS[role]) + (', or "package.module:Class"' if methods else "")
@@ -96,7 +98,7 @@ def class_of(role: str, name: str, table: Mapping[str, Any]) -> Callable[..., An
     if not attribute or not module or module.startswith(".") or (path == kind and not methods):
         raise ConfigError(f"[{role}.{name}] has the unknown kind {kind!r}. Known: {known}.")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        named = getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
         raise MissingPackage(
             f"[{role}.{name}] needs the module {error.name}. Install the package that has it."
@@ -105,30 +107,26 @@ def class_of(role: str, name: str, table: Mapping[str, Any]) -> Callable[..., An
         raise ConfigError(
             f"[{role}.{name}]: the module {module} has no {attribute}. Check the kind {kind!r}."
         ) from error
-    if not isinstance(found, type) or (
-        methods and not any(callable(getattr(found, method, None)) for method in methods)
+    if not isinstance(named, type) or (
+        methods and not any(callable(getattr(named, method, None)) for method in methods)
     ):
         raise ConfigError(
             f"[{role}.{name}]: {kind!r} is no class with the method {' or '.join(methods or ())},"
             f" so it was not called. Name a class that is a backend for [{role}]."
         )
-    return found
+    return named
 
 
 def arguments_of(role: str, name: str, table: Mapping[str, Any], make: Callable[..., Any]) -> Table:
-    """The table's arguments, checked against the constructor's signature: the signature is the schema."""
+    """A table's arguments, checked against the constructor's signature, which is the schema."""
     from pydantic import TypeAdapter, ValidationError
 
     parameters = inspect.signature(make).parameters
     arguments = {key: value for key, value in table.items() if key != "kind"}
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    initialiser = make.__init__ if inspect.isclass(make) else make
-    try:
-        hints = get_type_hints(initialiser)
-    except (
-        NameError
-    ):  # Somebody's hints that exist for type checkers only; then the values are not checked.
-        hints = {}
+    hints: dict[str, Any] = {}
+    with suppress(NameError):  # A third party's hints may exist for type checkers only.
+        hints = get_type_hints(make.__init__ if inspect.isclass(make) else make)
     for key, value in arguments.items():
         if key not in parameters and not takes_any:
             raise ConfigError(
@@ -159,21 +157,14 @@ def defaults_of(make: Callable[..., Any]) -> Table:
 
 
 def call(role: str, name: str, make: Callable[..., Any], arguments: Table) -> Any:
-    """The object.
-
-    Raises ConfigError for a key that is lacking, MissingPackage for a package that is not
-    installed.
-    """
-    parameters = inspect.signature(make).parameters.values()
-    missing = [
-        p.name
-        for p in parameters
-        if p.default is p.empty
-        and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-        and p.name not in arguments
-    ]
-    if missing:
-        raise ConfigError(f"[{role}.{name}] lacks the key {missing[0]!r}.")
+    """The object. Raises ConfigError for a missing key, MissingPackage for a missing package."""
+    for parameter in inspect.signature(make).parameters.values():
+        required = parameter.default is parameter.empty and parameter.kind in (
+            parameter.POSITIONAL_OR_KEYWORD,
+            parameter.KEYWORD_ONLY,
+        )
+        if required and parameter.name not in arguments:
+            raise ConfigError(f"[{role}.{name}] lacks the key {parameter.name!r}.")
     try:
         return make(**arguments)
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""`index build --part`, merge, add, import and export as a user meets them; a killed build from tars goes on."""
+"""`index build --part`, merge, add, import and export; a killed build resumes."""
 
 import errno
 import json
@@ -176,7 +176,7 @@ def test_nothing_is_left_of_an_export_that_fails(run: Cli, tmp_path: Path) -> No
 
 
 def test_sigkill_in_the_middle_of_a_tar_and_again(tmp_path: Path) -> None:
-    """A real process on two tars, one torn, really killed: the same gallery as one that was left alone."""
+    """A killed process on two tars, one truncated, resumes to the same gallery."""
     make_pairs(tmp_path / "tars" / "a.tar", range(150))
     torn = make_pairs(tmp_path / "tars" / "b.tar", range(150, 250))
     torn.write_bytes(torn.read_bytes()[: torn.stat().st_size // 2])

@@ -52,7 +52,7 @@ def attacker(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
 
 @pytest.fixture
 def hostile(attacker: ChatServer) -> str:
-    """A configuration that runs a program, sends OpenAI's key elsewhere, and asks with a secret file as the prompt."""
+    """A configuration that runs a program, sends OpenAI's key elsewhere, and prompts a secret."""
     Path("secret.txt").write_text(SECRET)
     return (
         '[ask]\nlocator = "x"\n[locator.x]\nkind = "subprocess:run"\nargs = ["touch",'

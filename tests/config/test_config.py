@@ -77,7 +77,8 @@ def test_paths_in_the_users_file_are_beside_it_and_not_in_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configure(
-        '[gallery.mine]\npath = "g"\n[gallery.more]\nrecipe = "more.toml"\n[lmm.replay]\nrun = "r"\n'
+        '[gallery.mine]\npath = "g"\n[gallery.more]\nrecipe = "more.toml"\n'
+        '[lmm.replay]\nrun = "r"\n'
         '[locator.zeroshot]\nprompt = "words.txt"\n[locator.img2loc]\ngallery = "sub/g"\n'
         '[encoder.a]\nkind = "timm"\nmodel = "local-dir:vit"\nweights = "/data/vit.pth"\n'
         '[encoder.b]\nkind = "transformers"\nmodel = "./openai/clip"\n'

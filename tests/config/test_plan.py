@@ -122,7 +122,7 @@ def test_every_gallery_of_a_locator_is_in_run_json(tmp_path: Path) -> None:
 def test_another_gallery_of_countries_is_another_run_and_an_earlier_versions_run_goes_on(
     tmp_path: Path,
 ) -> None:
-    """The same folder's name, built anew with more rows; and a run.json that notes the last gallery only."""
+    """A gallery rebuilt with more rows; a run.json that notes the last gallery only."""
     places = HIERARCHY.format(
         countries=manifest(tmp_path / "countries", 3), cities=manifest(tmp_path / "cities", 9)
     )

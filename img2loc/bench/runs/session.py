@@ -1,11 +1,8 @@
 """A benchmark and a locator's name → a run folder; one session serves several locators."""
 
 import hashlib
-import platform
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,16 +14,13 @@ from img2loc.bench.runs.predict import Budget, Tally, pending, predict
 from img2loc.bench.runs.run_folder import ABOUT, Run, digest, writing
 from img2loc.config import factory
 from img2loc.config.config import Config
+from img2loc.config.doctor import versions
 from img2loc.config.galleries import GalleryFacts
 from img2loc.config.plan import Plan
 from img2loc.core.errors import ConfigError, SourceError
 from img2loc.core.protocols import Encoder
 from img2loc.gallery.gallery import Gallery
 
-_PACKAGES = (
-    *("img2loc", "torch", "faiss-cpu", "open-clip-torch", "transformers", "timm", "pillow"),
-    *("openai", "langchain"),
-)
 _GALLERY_FACTS = ("rows", "dim", "spec", "source")
 Progress = Callable[[Tally], None]
 
@@ -84,7 +78,7 @@ class Session:
         plan = Plan(config, locator)
         about = self.about(plan, self.leaks(plan))
         names = "-".join(filter(None, (self.benchmark.name, locator, plan.names.get("lmm"))))
-        return Path("runs") / f"{names}-{digest(about, factory.NOT_IN_A_REPLY)[:8]}"
+        return Path("runs") / f"{names}-{digest(about, factory.CACHE_IRRELEVANT_KEYS)[:8]}"
 
     def leaks(self, plan: Plan) -> Leaks | None:
         """The gallery's rows to exclude for each photograph; None without a gallery of photos."""
@@ -137,7 +131,8 @@ class Session:
                 f" [price.{str(model)!r}] with input and output, in US dollars per million tokens."
                 " Or leave --max-cost out."
             )
-        with writing(folder, self.about(plan, leaks), self.truths, factory.NOT_IN_A_REPLY) as run:
+        irrelevant = factory.CACHE_IRRELEVANT_KEYS
+        with writing(folder, self.about(plan, leaks), self.truths, irrelevant) as run:
             remaining = pending(run, self.retry_failed)
             if not remaining:
                 tally = Tally.of(run)
@@ -244,15 +239,6 @@ def parts(plan: Plan) -> dict[str, Any]:
         "prompts": {prompt.name: prompt.text for prompt in plan.prompts.values()},
         "versions": versions(),
     }
-
-
-def versions() -> dict[str, str]:
-    """The versions of what decides a result."""
-    installed = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        with suppress(PackageNotFoundError):
-            installed[package] = version(package)
-    return installed
 
 
 def _facts(gallery: GalleryFacts) -> dict[str, Any]:
