@@ -237,7 +237,8 @@ def test_with_weights_in_a_folder_setup_builds_and_ask_answers(
         Path(f"{name}.toml").write_text(recipe)
     configure(
         f'[encoder.streetclip]\nmodel = "{tiny_clip}"\n'
-        '[gallery.names]\nrecipe = "first.toml"\n[gallery.towns]\nrecipe = "second.toml"\n'
+        f'[gallery.names]\nrecipe = "{Path("first.toml").absolute()}"\n'
+        f'[gallery.towns]\nrecipe = "{Path("second.toml").absolute()}"\n'
         '[locator.mine]\nkind = "hierarchy"\ncountries = "names"\ncities = "towns"\n'
     )
     photo = str(make_photo())
