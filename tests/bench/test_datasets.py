@@ -18,7 +18,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 from pytest_httpserver import HTTPServer
-from werkzeug import Response
+from werkzeug import Request, Response
 
 from img2loc.bench.datasets import benchmark as benchmarks
 from img2loc.bench.datasets.benchmark import Mirror, Truth, rows_sha256
@@ -195,20 +195,63 @@ def test_verify_finds_what_is_missing_extra_corrupt_or_no_photo(tmp_path: Path, 
 CONTENT = bytes(range(256)) * 400
 
 
-def test_a_download_is_whole_or_absent(http: HTTPServer, tmp_path: Path) -> None:
-    http.expect_request("/f").respond_with_data(CONTENT)
+def ranged(request: Request) -> Response:
+    """A file server that knows ranges."""
+    wanted = request.headers.get("Range")
+    if wanted and request.headers.get("If-Range") == '"v1"':
+        start = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        if start > len(CONTENT):
+            return Response(status=416)
+        return Response(CONTENT[start:], 206, {"ETag": '"v1"'})
+    return Response(CONTENT, 200, {"ETag": '"v1"'})
+
+
+def test_a_download_resumes_where_it_was_cut_off(http: HTTPServer, tmp_path: Path) -> None:
+    asked: list[str | None] = []
+
+    def noted(request: Request) -> Response:
+        asked.append(request.headers.get("Range"))
+        return ranged(request)
+
+    http.expect_request("/f").respond_with_handler(noted)
     file = tmp_path / "new" / "f"
     file.parent.mkdir()
-    (tmp_path / "new" / "f.part").write_bytes(b"of a process that died")
+    (tmp_path / "new" / "f.part").write_bytes(CONTENT[:1000])
+    (tmp_path / "new" / "f.part.validator").write_text('"v1"')
     seen: list[tuple[int, int | None]] = []
     checksum = hashlib.sha256(CONTENT).hexdigest()
     fetch(http.url_for("/f"), file, checksum, lambda done, total: seen.append((done, total)))
+    assert asked == ["bytes=1000-"]
     assert file.read_bytes() == CONTENT
     assert seen[-1] == (len(CONTENT), len(CONTENT))
     assert [path.name for path in file.parent.iterdir()] == ["f"]
 
 
-def test_a_broken_connection_leaves_no_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("validator", ['"v0"', None])
+def test_a_part_of_another_version_is_not_joined(
+    http: HTTPServer, tmp_path: Path, validator: str | None
+) -> None:
+    http.expect_request("/f").respond_with_handler(ranged)
+    (tmp_path / "f.part").write_bytes(b"old" * 100)
+    if validator:
+        (tmp_path / "f.part.validator").write_text(validator)
+    fetch(http.url_for("/f"), tmp_path / "f")
+    assert (tmp_path / "f").read_bytes() == CONTENT
+
+
+def test_a_part_that_is_longer_than_the_file_is_fetched_anew(
+    http: HTTPServer, tmp_path: Path
+) -> None:
+    http.expect_request("/f").respond_with_handler(ranged)
+    (tmp_path / "f.part").write_bytes(CONTENT + b"more")
+    (tmp_path / "f.part.validator").write_text('"v1"')
+    with pytest.raises(FetchError, match="Run the command again"):
+        fetch(http.url_for("/f"), tmp_path / "f")
+    fetch(http.url_for("/f"), tmp_path / "f")
+    assert (tmp_path / "f").read_bytes() == CONTENT
+
+
+def test_a_broken_connection_keeps_what_came(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -222,7 +265,7 @@ def test_a_broken_connection_leaves_no_file(tmp_path: Path) -> None:
         with pytest.raises(FetchError, match="broke after 4 of 1,000 bytes"):
             fetch(f"http://127.0.0.1:{server.getsockname()[1]}/f", tmp_path / "f")
         thread.join()
-    assert not list(tmp_path.glob("f*"))
+    assert [path.name for path in tmp_path.glob("f*")] == ["f.part"]  # Of no version: not resumed.
 
 
 def test_wrong_bytes_and_dead_links_are_errors(http: HTTPServer, tmp_path: Path) -> None:

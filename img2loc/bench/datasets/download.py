@@ -12,12 +12,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import BinaryIO
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from img2loc.bench.datasets.benchmark import Benchmark, Mirror, rows_sha256
 from img2loc.core.errors import SourceError, first_line
-from img2loc.core.files import replacing
 
 CHUNK = 1 << 20
 TIMEOUT = 60.0
@@ -47,29 +46,39 @@ class FetchError(SourceError):
 def fetch(
     url: str, file: Path, sha256: str = "", progress: Progress = lambda done, total: None
 ) -> None:
-    """Download a file, whole or not at all.
+    """Download a file; FILE.part keeps what has come, and the next call resumes there.
 
-    `progress` is called with the bytes received and how many there will be. Raises FetchError, also
-    where the bytes do not have the checksum `sha256`.
+    The server's validator (ETag or Last-Modified) lies beside it, so that two versions are never
+    joined. `progress` is called with the bytes received and how many there will be. Raises
+    FetchError, also where the bytes do not have the checksum `sha256`: then they are deleted.
     """
     if not url.startswith(("http://", "https://")):
         raise FetchError(f"{url} is no web address: it must begin with http:// or https://.")
+    part, note = (file.with_name(file.name + end) for end in (".part", ".part.validator"))
+    headers = {"User-Agent": "img2loc"}
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        request = Request(url, headers={"User-Agent": "img2loc"})
-        with replacing(file, ".part") as draft:
-            with urlopen(request, timeout=TIMEOUT) as answer, draft.open("wb") as sink:
-                received = _receive(answer, sink, file.parent, progress)
-            if sha256 not in ("", received):
-                raise FetchError(
-                    f"{url} is not the file that was expected: its SHA-256 is {received}, not"
-                    f" {sha256}. It was deleted."
-                )
+        if part.exists() and note.exists():
+            headers |= {"Range": f"bytes={part.stat().st_size}-", "If-Range": note.read_text()}
+        with urlopen(Request(url, headers=headers), timeout=TIMEOUT) as answer:
+            _receive(answer, part, note, progress)
     except (HTTPException, OSError, ValueError) as error:
+        if isinstance(error, HTTPError) and error.code == 416:  # No such range: of another file.
+            part.unlink(missing_ok=True)
         raise FetchError(
-            f"{url} cannot be downloaded ({first_line(error)}). Run the command again, or try"
-            " another mirror with --from."
+            f"{url} cannot be downloaded ({first_line(error)}). Run the command again, which"
+            " resumes, or try another mirror with --from."
         ) from error
+    with part.open("rb") as stream:
+        received = hashlib.file_digest(stream, "sha256").hexdigest()
+    note.unlink(missing_ok=True)
+    if sha256 not in ("", received):
+        part.unlink()
+        raise FetchError(
+            f"{url} is not the file that was expected: its SHA-256 is {received}, not {sha256}. It"
+            " was deleted."
+        )
+    part.replace(file)
 
 
 def fetch_truth(
@@ -152,23 +161,27 @@ def unpack(archive: Path, folder: Path) -> None:
         ) from error
 
 
-def _receive(answer: HTTPResponse, sink: BinaryIO, folder: Path, progress: Progress) -> str:
-    """Write an answer's body to `sink`; its SHA-256 in hex."""
+def _receive(answer: HTTPResponse, part: Path, note: Path, progress: Progress) -> None:
+    """Write an answer's body to `part`, or append it where the server sends the rest only."""
+    resumed = answer.status == 206
+    done = part.stat().st_size if resumed else 0
     length = answer.headers.get("Content-Length")
-    total = int(length) if length else None
-    digest = hashlib.sha256()
-    done, before, since = 0, 0, time.monotonic()
-    while chunk := answer.read1(CHUNK):
-        sink.write(chunk)
-        digest.update(chunk)
-        done += len(chunk)
-        progress(done, total)
-        if shutil.disk_usage(folder).free < RESERVE:
-            raise OSError(f"the disk has less than {RESERVE:,} bytes free after {done:,} bytes")
-        if time.monotonic() - since > TIMEOUT:
-            if done - before < SLOWEST * TIMEOUT:
-                raise OSError(f"only {done - before:,} bytes came in {TIMEOUT:g} s")
-            before, since = done, time.monotonic()
+    total = done + int(length) if length else None
+    note.unlink(missing_ok=True)
+    validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or "W/"
+    if not validator.startswith("W/"):  # A weak one does not tell versions apart.
+        note.write_text(validator)
+    before, since = done, time.monotonic()
+    with part.open("ab" if resumed else "wb") as sink:
+        while chunk := answer.read1(CHUNK):
+            sink.write(chunk)
+            done += len(chunk)
+            progress(done, total)
+            if shutil.disk_usage(part.parent).free < RESERVE:
+                raise OSError(f"the disk has less than {RESERVE:,} bytes free after {done:,} bytes")
+            if time.monotonic() - since > TIMEOUT:
+                if done - before < SLOWEST * TIMEOUT:
+                    raise OSError(f"only {done - before:,} bytes came in {TIMEOUT:g} s")
+                before, since = done, time.monotonic()
     if total is not None and done < total:
         raise OSError(f"the connection broke after {done:,} of {total:,} bytes")
-    return digest.hexdigest()
