@@ -114,7 +114,7 @@ def _run(debug: bool) -> int:
         return 1
     if code == 130:
         typer.echo(
-            "Interrupted. What was printed stands; a build goes on when the same command is run"
+            "Interrupted. What was printed stands; a build resumes when the same command is run"
             " again.",
             err=True,
         )

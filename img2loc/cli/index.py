@@ -34,7 +34,8 @@ def build(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Where to; by default your data folder, under the recipe's name."
+            metavar="DIR",
+            help="The gallery's folder; by default in your data folder, by the recipe's name.",
         ),
     ] = None,
     encoder: Annotated[
@@ -54,7 +55,7 @@ def build(
     ] = None,
     photos: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where a table's photos lie, if not beside it."),
+        typer.Option(metavar="DIR", help="The folder of a table's photos, if not its own."),
     ] = None,
     of: Annotated[
         str | None,
@@ -84,7 +85,7 @@ def build(
 ) -> None:
     """Make a gallery from photos whose place is known.
 
-    Interrupted or killed, the same command goes on.
+    Run the same command again to resume an interrupted build.
     """
     from img2loc.cli.progress import progress
     from img2loc.config import gallery_builder
@@ -134,7 +135,7 @@ def query(
     gallery: Annotated[str, typer.Argument(metavar="DIR", help="A gallery's folder or name.")],
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="The photo to search with.")],
     k: Annotated[
-        int, typer.Option("-k", metavar="N", min=1, help="How many neighbours at each end.")
+        int, typer.Option("-k", metavar="N", min=1, help="Print the N nearest and the N farthest.")
     ] = 5,
     config: ConfigFile = None,
 ) -> int:

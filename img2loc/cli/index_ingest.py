@@ -21,7 +21,7 @@ def merge(
         list[Path],
         typer.Argument(metavar="DIR", help="The folders that `index build --part` filled."),
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The gallery's folder.")],
 ) -> None:
     """Put the parts of one build together.
 
@@ -40,14 +40,14 @@ def add(
     ] = None,
     photos: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where a table's photos lie, if not beside it."),
+        typer.Option(metavar="DIR", help="The folder of a table's photos, if not its own."),
     ] = None,
     device: Annotated[str | None, _DEVICE] = None,
     config: ConfigFile = None,
 ) -> None:
     """Add photos to a gallery, by its own encoder.
 
-    Ids that it has are passed over. Killed, the same command goes on.
+    Ids that it has are skipped. Run the same command again to resume.
     """
     from img2loc.cli.progress import progress
     from img2loc.config import gallery_builder
@@ -67,7 +67,7 @@ def import_(
     encoder: Annotated[
         str, typer.Option(metavar="NAME", help="The [encoder.NAME] that made them.")
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="The gallery's folder.")],
     photos: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Photos of some rows: a few are encoded again to check."),
@@ -119,7 +119,7 @@ def import_(
 
 def export(
     gallery: Annotated[str, typer.Argument(metavar="DIR", help="A gallery's folder or name.")],
-    out: Annotated[Path, typer.Argument(metavar="FILE.parquet", help="Where to.")],
+    out: Annotated[Path, typer.Argument(metavar="FILE.parquet", help="The file to write.")],
     config: ConfigFile = None,
 ) -> None:
     """Write the rows of a gallery as Parquet.

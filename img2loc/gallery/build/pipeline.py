@@ -1,7 +1,7 @@
 """A source and an encoder → a gallery: embed (costly, resumes at the shard), then index (pure).
 
 The folder holds `img_emb/*.npy` with `metadata/*.parquet` beside them, as clip-retrieval has them,
-and then the gallery itself. Killed at any moment, the same command goes on to the same gallery.
+and then the gallery itself. Killed at any moment, the same command ends at the same gallery.
 """
 
 import csv
