@@ -37,7 +37,7 @@ from img2loc.config.config import Config
 from img2loc.core import images
 from img2loc.core.protocols import Source
 from img2loc.core.types import Item, Photo
-from img2loc.data.open_source import open_source
+from img2loc.data.source_from_path import open_source
 from img2loc.encoders.torch_encoder import TorchEncoder
 from img2loc.gallery.build.embed import embed
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from img2loc.core.types import Embeddings
-from img2loc.gallery import recall
+from img2loc.gallery import index_recall
 from img2loc.gallery.build import pipeline
 from img2loc.gallery.build.shards import Shards
 from img2loc.gallery.index import pruning
 from img2loc.lmm.parse.reply import parse_location
 from tests.conftest import MakePhoto
 from tests.gallery.test_gallery import ENCODER, unit
-from tests.gallery.test_recall import shards
+from tests.gallery.test_index_recall import shards
 
 
 @pytest.mark.slow
@@ -90,7 +90,7 @@ def test_a_hundred_thousand_rows(tmp_path: Path, spec: str, least: float) -> Non
         if again:
             if not spec.startswith("IVF"):
                 break
-            recall.tune(gallery, Shards.of(tmp_path), 0.9, 0.8)
+            index_recall.tune(gallery, Shards.of(tmp_path), 0.9, 0.8)
             gallery = type(gallery).open(tmp_path)
         claimed = gallery.manifest["recall"]
         for keep, excluded in ((anybody, ()), (others, ("a3",))):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from img2loc.cli.config_file import ConfigFile, checked_config
 from img2loc.cli.options import GalleryName, LmmName, LocalOnly, LocatorName
-from img2loc.cli.settings import ConfigFile, checked_config
 from img2loc.cli.stdio import on_terminal, put
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from img2loc.cli import bench_score
+from img2loc.cli.config_file import ConfigFile, checked_config
 from img2loc.cli.options import (
     BenchmarkName,
     BenchmarkPhotos,
@@ -17,7 +18,6 @@ from img2loc.cli.options import (
     TruthFile,
 )
 from img2loc.cli.progress import progress
-from img2loc.cli.settings import ConfigFile, checked_config
 from img2loc.cli.stdio import on_terminal
 
 if TYPE_CHECKING:

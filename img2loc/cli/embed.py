@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from img2loc.cli.config_file import ConfigFile, checked_config
 from img2loc.cli.options import TablePhotos
-from img2loc.cli.settings import ConfigFile, checked_config
 
 
 def embed(
@@ -29,16 +29,16 @@ def embed(
     from img2loc.cli.progress import progress, spinner
     from img2loc.config import factory
     from img2loc.core.errors import SourceError
-    from img2loc.encoders import embed_file
+    from img2loc.encoders import embed_to_file
 
     if out.suffix != ".npy":
         raise SourceError(f"--out {out} should end in .npy.")
     settings = checked_config(config)
-    inputs = embed_file.Inputs(source, photos, of)
+    inputs = embed_to_file.Inputs(source, photos, of)
     with spinner(f"Loading the encoder {encoder} …"):
         model = factory.encoder(settings, encoder)
     with progress(inputs.of, len(inputs)) as advance:
-        skipped = embed_file.embed(inputs, model, out, advance)
+        skipped = embed_to_file.embed(inputs, model, out, advance)
     typer.echo(f"{out}: {len(inputs):,} rows of {model.dim} by {model.name}.", err=True)
     if skipped:
         note = out.with_suffix(".json")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from img2loc.cli import index_ingest, index_tune
-from img2loc.cli.settings import ConfigFile, checked_config, load_config
+from img2loc.cli.config_file import ConfigFile, checked_config, load_config
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -145,7 +145,7 @@ def query(
     """
     from img2loc.config import factory as maker
     from img2loc.config import galleries
-    from img2loc.core.records import neighbour_record
+    from img2loc.core.guess_json import neighbour_record
     from img2loc.core.types import Photo, Rejected
     from img2loc.gallery.retriever import Retriever
 

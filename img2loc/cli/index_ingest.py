@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from img2loc.cli.settings import ConfigFile, checked_config, load_config
+from img2loc.cli.config_file import ConfigFile, checked_config, load_config
 
 if TYPE_CHECKING:
     from img2loc.gallery.gallery import Gallery

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from img2loc.cli.settings import ConfigFile, load_config
+from img2loc.cli.config_file import ConfigFile, load_config
 
 
 def tune(
@@ -29,14 +29,14 @@ def tune(
     By measurement, for either end; the numbers are kept in the gallery.
     """
     from img2loc.config import galleries
-    from img2loc.gallery import recall as tuning
+    from img2loc.gallery import index_recall
+    from img2loc.gallery.build.build_folder import workspace
     from img2loc.gallery.build.shards import Shards
-    from img2loc.gallery.build.workspace import workspace
 
     opened = galleries.open_gallery(load_config(config), gallery)
-    tuning.require_lists(opened)
+    index_recall.require_lists(opened)
     with workspace(opened.folder).locked():
-        measurements = tuning.tune(
+        measurements = index_recall.tune(
             opened, Shards.of(opened.folder, rows=len(opened)), recall, far_recall
         )
     typer.echo(json.dumps(measurements["recall"], indent=1))

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from img2loc.cli.config_file import ConfigFile, checked_config
 from img2loc.cli.options import LocalOnly
-from img2loc.cli.settings import ConfigFile, checked_config
 
 app = typer.Typer(help="Look at the LMMs, and try one.", no_args_is_help=True)
 

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from img2loc.cli.stdio import plain
 from img2loc.config.plan import Plan
 from img2loc.core.geo import COUNTRY_KM
+from img2loc.core.guess_json import guess_record, neighbour_record
 from img2loc.core.places import place_at
-from img2loc.core.records import guess_record, neighbour_record
 from img2loc.core.types import Guess, Location, Neighbour, Place
 from img2loc.locators.text_search import Ranking
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from img2loc.cli.settings import ConfigFile, checked_config, load_config
+from img2loc.cli.config_file import ConfigFile, checked_config, load_config
 from img2loc.cli.stdio import plain
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from img2loc.cli.config_file import ConfigFile, checked_config
 from img2loc.cli.options import TablePhotos
-from img2loc.cli.settings import ConfigFile, checked_config
 
 if TYPE_CHECKING:
     from img2loc.config.config import Config

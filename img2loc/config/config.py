@@ -8,8 +8,8 @@ from typing import Any, Self
 
 from platformdirs import user_config_path
 
+from img2loc.core.american_spelling import american
 from img2loc.core.errors import ConfigError, UnknownName
-from img2loc.core.spelling import american
 
 DEFAULTS = Path(__file__).with_name("defaults.toml")
 USER_FILE = "img2loc.toml"

@@ -33,7 +33,7 @@ from img2loc.config.registry import (
 )
 from img2loc.core.errors import ConfigError
 from img2loc.core.protocols import HasEndpoint, IgnoresProxies
-from img2loc.lmm.endpoint import is_loopback
+from img2loc.lmm.privacy import is_loopback
 from img2loc.lmm.prompts import Template
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from img2loc.core import paths
+from img2loc.core.american_spelling import american
 from img2loc.core.errors import MissingPackage, SourceError, UnknownName
 from img2loc.core.protocols import Source
-from img2loc.core.spelling import american
 from img2loc.data.captions import CaptionSource
 from img2loc.data.concat import Concat
-from img2loc.data.open_source import open_source
 from img2loc.data.points import GridSource, PointsSource
+from img2loc.data.source_from_path import open_source
 
 KINDS = ("photos", "points", "texts")
 """What a gallery's entries can be."""

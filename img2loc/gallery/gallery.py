@@ -17,8 +17,8 @@ from img2loc.core.errors import GalleryError, WrongEncoder, first_line
 from img2loc.core.files import write_json
 from img2loc.core.protocols import VectorIndex
 from img2loc.core.types import Embedding, Embeddings, Hits, Neighbour, Neighbours, RowNumbers
+from img2loc.gallery.index.engines import open_index
 from img2loc.gallery.index.kernels import UNIT_TOLERANCE
-from img2loc.gallery.index.open_index import open_index
 from img2loc.gallery.index.spec import resolve_spec
 from img2loc.gallery.index.writer import FILES, Batches, write
 from img2loc.gallery.manifest import FORMAT, MANIFEST, made_from, read_manifest

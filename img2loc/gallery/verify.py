@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from img2loc.core.errors import GalleryError
-from img2loc.gallery.build.workspace import read_plan
+from img2loc.gallery.build.build_folder import read_plan
 from img2loc.gallery.gallery import Gallery
 from img2loc.gallery.index.kernels import UNIT_TOLERANCE
 from img2loc.gallery.index.spec import is_coarse

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from img2loc.core.errors import ConfigError, UnreadablePhoto
+from img2loc.core.guess_json import reply_from
 from img2loc.core.protocols import LMM
-from img2loc.core.records import reply_from
 from img2loc.core.types import Prompt, Reply
 from img2loc.lmm.concurrent import Concurrent, in_flight, only_reply
 

@@ -16,7 +16,7 @@ from img2loc.core.errors import (
 )
 from img2loc.core.types import Prompt, Reply, ReplyStatus, Usage
 from img2loc.lmm.concurrent import Concurrent
-from img2loc.lmm.endpoint import keep_only_the_key
+from img2loc.lmm.privacy import keep_only_the_key
 from img2loc.lmm.schema import PRICE, SCHEMA, Price, counted
 
 _FATAL = {"AuthenticationError", "NotFoundError"}

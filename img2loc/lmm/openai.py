@@ -10,7 +10,7 @@ from typing import Any, Literal
 from img2loc.core.errors import BackendError, ConfigError, UnreadablePhoto
 from img2loc.core.types import Prompt, Reply, ReplyStatus, Usage
 from img2loc.lmm.concurrent import Concurrent
-from img2loc.lmm.endpoint import is_loopback, keep_only_the_key
+from img2loc.lmm.privacy import is_loopback, keep_only_the_key
 from img2loc.lmm.schema import PRICE, RESPONSE_FORMAT, Price, counted
 
 _PUBLIC = "https://api.openai.com/v1"
@@ -54,7 +54,7 @@ class OpenAIChat(Concurrent):
         super().__init__(concurrency)
         from openai import OpenAI
 
-        from img2loc.lmm.bounded import BoundedClient
+        from img2loc.lmm.http_limits import BoundedClient
 
         if image_side < 1 or not timeout > 0 or retries < 0:
             raise ConfigError(

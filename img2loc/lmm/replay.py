@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from img2loc.core.errors import ConfigError, UnreadablePhoto
-from img2loc.core.records import reply_from
+from img2loc.core.guess_json import reply_from
 from img2loc.core.types import Prompt, Reply
 
 

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from img2loc.core.american_spelling import american
 from img2loc.core.errors import ConfigError, first_line
 from img2loc.core.files import replacing, write_bytes
-from img2loc.core.spelling import american
 from img2loc.core.workspace import Workspace, plain
 
 CHECKPOINT = "training.pt"

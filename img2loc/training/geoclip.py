@@ -18,7 +18,7 @@ from img2loc.core.devices import resolve_device
 from img2loc.core.errors import ConfigError
 from img2loc.core.protocols import Encoder, Source
 from img2loc.core.types import Photo
-from img2loc.data.open_source import open_source
+from img2loc.data.source_from_path import open_source
 from img2loc.encoders import geoclip_towers
 from img2loc.encoders.geoclip import image_tower
 from img2loc.encoders.geoclip_towers import SIGMAS

@@ -10,8 +10,8 @@ import pytest
 from filelock import FileLock
 
 from img2loc.core import paths
-from img2loc.data.open_source import open_source
-from img2loc.gallery import recall, verify
+from img2loc.data.source_from_path import open_source
+from img2loc.gallery import index_recall, verify
 from img2loc.gallery.build import pipeline
 from tests.archives import make_mp16, make_pairs
 from tests.conftest import Cli, configure, kill_when
@@ -139,7 +139,7 @@ def test_a_gallery_that_cannot_be_written_is_tuned_with_a_sentence(
         raise OSError(errno.EROFS, "Read-only file system")
 
     with monkeypatch.context() as patch:
-        patch.setattr(recall, "write_json", read_only)
+        patch.setattr(index_recall, "write_json", read_only)
         code, _, err = run("index", "tune", tmp_path / "g")
     assert (code, "cannot be written (Read-only file system)" in err) == (1, True), err
     with FileLock(tmp_path / "g" / ".lock"):
@@ -183,7 +183,7 @@ def test_sigkill_in_the_middle_of_a_tar_and_again(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path\n"
         "from tests.toys import HaltingEncoder; from img2loc.gallery.build import pipeline\n"
-        "from img2loc.data.open_source import open_source\n"
+        "from img2loc.data.source_from_path import open_source\n"
         f"pipeline.build(open_source(Path({str(tmp_path / 'tars')!r})),"
         f" HaltingEncoder(), Path(sys.argv[1]), alias='toy', table={TABLE})"
     )

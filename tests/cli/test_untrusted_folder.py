@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pytest_httpserver import HTTPServer
 
-from img2loc.cli import settings
+from img2loc.cli import config_file
 from img2loc.config import factory, galleries
 from img2loc.config.config import Config
 from img2loc.config.plan import plan_lmm
@@ -197,8 +197,10 @@ def test_every_command_says_that_the_file_is_not_used(run: Cli) -> None:
     ):
         code, _, err = run(*words)
         assert (code, err.count(NOTICE)) == (0, 1), words
-    commands = Path(settings.__file__).parent.glob("*.py")
-    assert {path.name for path in commands if "Config.load(" in path.read_text()} == {"settings.py"}
+    commands = Path(config_file.__file__).parent.glob("*.py")
+    assert {path.name for path in commands if "Config.load(" in path.read_text()} == {
+        "config_file.py"
+    }
 
 
 def test_python_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,7 +48,7 @@ from pathlib import Path
 from img2loc.gallery.build import pipeline
 from img2loc.core.memory import return_large_blocks
 from img2loc.data.points import GridSource
-from tests.encoders.test_embed_file import Compass
+from tests.encoders.test_embed_to_file import Compass
 pipeline.build(GridSource(5), Compass(), Path(sys.argv[1]), alias="toy", table={}, of="points")
 print(return_large_blocks.cache_info().currsize)
 """

@@ -12,7 +12,7 @@ import pytest
 from img2loc.core.errors import ConfigError, GalleryError, RunError
 from img2loc.core.files import replacing, write_bytes, write_json
 from img2loc.core.workspace import Workspace
-from img2loc.gallery.build.workspace import begin, read_plan
+from img2loc.gallery.build.build_folder import begin, read_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,7 +8,7 @@ from PIL import Image
 from img2loc.core.errors import SourceError
 from img2loc.core.types import Item, Rejected
 from img2loc.data.folder import FolderSource
-from img2loc.data.open_source import open_source
+from img2loc.data.source_from_path import open_source
 from tests.conftest import MakePhoto
 
 

@@ -14,7 +14,7 @@ from img2loc.data.csv_source import CsvSource
 from img2loc.data.points import PointsSource
 from img2loc.data.recipes import Recipe
 from img2loc.data.tables import open_table
-from img2loc.encoders.embed_file import Inputs
+from img2loc.encoders.embed_to_file import Inputs
 from img2loc.gallery.build.pipeline import commonest_reasons
 from img2loc.training.place_names import PlacedPhoto, placed_photos
 from tests.archives import write_table

@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 from img2loc.core.types import Item, Location, Rejected
-from img2loc.data.open_source import open_source
+from img2loc.data.source_from_path import open_source
 from img2loc.data.webdataset import WebDatasetSource
 from tests.archives import (
     make_pairs,

@@ -10,8 +10,8 @@ import pytest
 from img2loc.core.errors import GalleryError
 from img2loc.core.types import Embeddings, Location
 from img2loc.data.csv_source import CsvSource
-from img2loc.data.open_source import open_source
 from img2loc.data.points import GridSource
+from img2loc.data.source_from_path import open_source
 from img2loc.gallery.build import append, pipeline
 from img2loc.gallery.build.export import export
 from img2loc.gallery.gallery import Gallery

@@ -12,7 +12,7 @@ from img2loc.gallery.build import pipeline
 from img2loc.gallery.gallery import Gallery
 from img2loc.gallery.index import pruning
 from tests.gallery.test_gallery import ENCODER, Batches, items, vectors
-from tests.gallery.test_recall import clustered, run, shards
+from tests.gallery.test_index_recall import clustered, run, shards
 
 
 @pytest.fixture(params=["Flat", "SQfp16", "SQ8", "IVF16,SQfp16"])

@@ -22,7 +22,7 @@ from img2loc.core.errors import ConfigError, Img2LocError, SourceError
 from img2loc.core.geo import EARTH_RADIUS_KM, distance_km, distances_km
 from img2loc.core.types import Location
 from img2loc.data.csv_source import CsvSource
-from img2loc.data.open_source import open_source
+from img2loc.data.source_from_path import open_source
 from img2loc.encoders import geoclip_towers
 from img2loc.encoders.lite0 import Lite0
 from img2loc.encoders.transformers import TransformersClip

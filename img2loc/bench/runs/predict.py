@@ -12,8 +12,8 @@ from img2loc.bench.datasets.photo_folder import PhotoFolder
 from img2loc.bench.runs.run_folder import Run, Writer
 from img2loc.core.errors import BackendError, RunError
 from img2loc.core.geo import distance_km
+from img2loc.core.guess_json import guess_record
 from img2loc.core.protocols import Locator
-from img2loc.core.records import guess_record
 from img2loc.core.types import Guess, Location, Photo
 
 CITY_KM = 25.0

@@ -15,8 +15,8 @@ from img2loc.core.errors import ConfigError
 from img2loc.core.files import shard_size, write_json
 from img2loc.core.protocols import Encoder, Source, views_of
 from img2loc.core.types import Embedding, Item, Rejected
+from img2loc.gallery.build.build_folder import begin, workspace
 from img2loc.gallery.build.shards import Encoded, is_whole, shard_paths, write_shard
-from img2loc.gallery.build.workspace import begin, workspace
 from img2loc.gallery.index.spec import resolve_spec
 
 Progress = Callable[[int], None]

@@ -9,10 +9,10 @@ from typing import Any
 from img2loc.core.errors import GalleryError
 from img2loc.core.files import replacing
 from img2loc.data.photo_names import SeenIds
+from img2loc.gallery.build.build_folder import begin, read_plan, workspace
 from img2loc.gallery.build.embed import PART
 from img2loc.gallery.build.pipeline import index
 from img2loc.gallery.build.shards import Shards, shard_paths
-from img2loc.gallery.build.workspace import begin, read_plan, workspace
 from img2loc.gallery.gallery import Gallery
 from img2loc.gallery.manifest import PLAN
 

@@ -14,13 +14,13 @@ from typing import Any
 from img2loc.core.errors import GalleryError
 from img2loc.core.places import country_codes
 from img2loc.core.protocols import Encoder, Source
+from img2loc.gallery.build.build_folder import begin, workspace
 from img2loc.gallery.build.embed import Progress, embed, plan_of, require_tower
 from img2loc.gallery.build.shards import Shards
-from img2loc.gallery.build.workspace import begin, workspace
 from img2loc.gallery.gallery import Gallery
 from img2loc.gallery.index.spec import resolve_spec
+from img2loc.gallery.index_recall import measure, same_coordinates
 from img2loc.gallery.manifest import MANIFEST
-from img2loc.gallery.recall import measure, same_coordinates
 from img2loc.gallery.verify import checksums
 
 

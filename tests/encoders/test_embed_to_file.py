@@ -9,7 +9,7 @@ import pytest
 
 from img2loc.core.errors import ConfigError, SourceError
 from img2loc.core.types import Embeddings, Location, Photo
-from img2loc.encoders.embed_file import Inputs, embed
+from img2loc.encoders.embed_to_file import Inputs, embed
 from tests.conftest import Cli, MakePhoto
 from tests.toys import PixelEncoder
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from img2loc.core.errors import SourceError
-from img2loc.data.open_source import open_source
+from img2loc.data.source_from_path import open_source
 from tests.archives import (
     photo_bytes,
     write_tar,

@@ -13,7 +13,7 @@ import pytest
 from img2loc.cli import _run
 from img2loc.core.errors import GalleryError
 from img2loc.core.types import Embeddings
-from img2loc.gallery import recall
+from img2loc.gallery import index_recall
 from img2loc.gallery.build import pipeline
 from img2loc.gallery.build.shards import Shards
 from img2loc.gallery.gallery import Gallery
@@ -91,7 +91,7 @@ def test_probe_counts_give_the_recall_that_was_asked_for(inverted: Gallery) -> N
 def test_the_reference_is_brute_force_without_the_row_itself() -> None:
     rows = clustered(500)
     batches = [(part, table_of([])) for part in (rows[:200], rows[200:])]
-    truth = recall.reference(batches, 500, k=7, queries=20)
+    truth = index_recall.reference(batches, 500, k=7, queries=20)
     for number, row in enumerate(truth.queries):
         keep = np.arange(500) != row
         for end, sign in ((0, 1), (1, -1)):
@@ -107,7 +107,7 @@ def test_an_exact_index_finds_all(tmp_path: Path) -> None:
         ROWS > 3000
     )  # Coordinates repeat after 3,000 rows.
     with pytest.raises(GalleryError, match="nothing to tune"):
-        recall.tune(gallery, Shards.of(gallery.folder), 0.9, 0.9)
+        index_recall.tune(gallery, Shards.of(gallery.folder), 0.9, 0.9)
 
 
 def test_tuning_by_command_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from img2loc.core.records import guess_record, reply_from
+from img2loc.core.guess_json import guess_record, reply_from
 from img2loc.core.types import Guess, Location, Neighbour, Neighbours, Photo, Reply, Usage
 
 
