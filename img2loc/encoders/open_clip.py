@@ -64,15 +64,18 @@ class OpenClip(TorchEncoder, TextTower):
         folder = model.removeprefix("local-dir:")
         if folder != model and not Path(folder).is_dir():
             raise ConfigError(f"There is no folder {folder}.")
-        if folder != model or Path(pretrained).is_file():
+        if folder != model:
             return None
         import open_clip
 
+        # A tag first: a file of that name in the working directory may be other people's.
+        tag = open_clip.get_pretrained_cfg(model, pretrained)
+        if not tag and Path(pretrained).is_file():
+            return None
         if open_clip.get_model_config(model) is None:
             raise ConfigError(
                 f"open_clip knows no model {model!r}. `open_clip.list_models()` names them."
             )
-        tag = open_clip.get_pretrained_cfg(model, pretrained)
         if not tag:
             tags = ", ".join(open_clip.list_pretrained_tags_by_model(model)) or "none"
             raise ConfigError(

@@ -470,3 +470,11 @@ def test_siglip_reads_a_text_the_same_in_any_company(tiny_clip: Path, tmp_path: 
     encoder = TransformersClip(str(folder), device="cpu", dtype="float32")
     together = encoder.encode_texts(["Paris", "a much longer text than that one"])
     assert encoder.encode_texts(["Paris"])[0] == pytest.approx(together[0], abs=1e-5)
+
+
+def test_a_file_here_does_not_take_the_place_of_a_known_tag() -> None:
+    Path("openai").write_bytes(b"weights of a stranger")
+    needed = OpenClip.needs("ViT-L-14-quickgelu", "openai")
+    assert needed is not None
+    assert needed.repo == "timm/vit_large_patch14_clip_224.openai"
+    assert OpenClip.needs("ViT-L-14-quickgelu", str(Path("openai").absolute())) is None
