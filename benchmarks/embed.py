@@ -39,7 +39,7 @@ from img2loc.core.protocols import Source
 from img2loc.core.types import Item, Photo
 from img2loc.data.source_from_path import open_source
 from img2loc.encoders.torch_encoder import TorchEncoder
-from img2loc.gallery.build.embed import embed
+from img2loc.gallery.build.embed_parts import embed
 
 _IN_A_TAR = 500
 _WAYS = ("model", "decode", "loop", "build")

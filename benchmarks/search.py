@@ -29,7 +29,7 @@ from img2loc.core.memory import return_large_blocks
 from img2loc.core.types import Embeddings
 from img2loc.gallery.build import pipeline
 from img2loc.gallery.build.build_folder import begin
-from img2loc.gallery.build.embed import embed
+from img2loc.gallery.build.embed_parts import embed
 from img2loc.gallery.build.shards import Shards
 from img2loc.gallery.gallery import Gallery
 

@@ -147,7 +147,7 @@ def query(
     from img2loc.config import galleries
     from img2loc.core.guess_json import neighbour_record
     from img2loc.core.types import Photo, Rejected
-    from img2loc.gallery.retriever import Retriever
+    from img2loc.gallery.neighbours import Retriever
 
     settings = checked_config(config)
     opened = galleries.open_gallery(settings, gallery)

@@ -17,7 +17,7 @@ from img2loc.config.registry import call, parameters_of, resolve
 from img2loc.core.errors import ConfigError, MissingWeights, WrongEncoder
 from img2loc.core.protocols import LMM, Cacheable, Encoder, Locator, files_needed
 from img2loc.gallery.gallery import Gallery
-from img2loc.gallery.retriever import Exclusions
+from img2loc.gallery.neighbours import Exclusions
 from img2loc.lmm.cache import Cached
 from img2loc.lmm.openai import OpenAIChat
 from img2loc.locators.max_radius import MaxRadius

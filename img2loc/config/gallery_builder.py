@@ -12,7 +12,7 @@ from img2loc.core.errors import ConfigError, GalleryError
 from img2loc.core.protocols import Encoder, Source
 from img2loc.data.recipes import Recipe
 from img2loc.gallery.build import append, import_embeddings, pipeline
-from img2loc.gallery.build.embed import Part, embed_part
+from img2loc.gallery.build.embed_parts import Part, embed_part
 from img2loc.gallery.gallery import Gallery
 
 Progress = Callable[[int, int], None]

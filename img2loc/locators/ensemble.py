@@ -20,7 +20,7 @@ from img2loc.core.types import (
     as_photos,
 )
 from img2loc.gallery.gallery import Gallery
-from img2loc.gallery.retriever import Exclusions, Retriever
+from img2loc.gallery.neighbours import Exclusions, Retriever
 from img2loc.lmm.prompts import Template
 from img2loc.locators.lmm_stream import Question, Stream, location_in, outcome, stream_guesses
 from img2loc.locators.radius import radius_km, weights

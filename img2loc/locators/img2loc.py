@@ -6,7 +6,7 @@ from img2loc.core.errors import ConfigError
 from img2loc.core.protocols import LMM, Encoder
 from img2loc.core.types import Guess, Neighbours, PhotoLike, Rejected, as_photos
 from img2loc.gallery.gallery import Gallery
-from img2loc.gallery.retriever import Exclusions, Retriever
+from img2loc.gallery.neighbours import Exclusions, Retriever
 from img2loc.lmm.prompts import Template
 from img2loc.locators.lmm_stream import Question, Stream, single_reply, stream_guesses
 from img2loc.locators.radius import NEIGHBOURS

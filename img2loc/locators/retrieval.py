@@ -8,7 +8,7 @@ from img2loc.core.geo import degrees, densest
 from img2loc.core.protocols import Encoder
 from img2loc.core.types import Guess, Neighbour, Neighbours, Photo, PhotoLike, Rejected, as_photos
 from img2loc.gallery.gallery import Gallery
-from img2loc.gallery.retriever import Exclusions, Retriever
+from img2loc.gallery.neighbours import Exclusions, Retriever
 from img2loc.locators.radius import NEIGHBOURS, neighbours_radius_km, weights
 
 

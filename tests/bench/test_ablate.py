@@ -16,7 +16,7 @@ from img2loc.core.protocols import views_of
 from img2loc.core.types import Embedding, Item, Location, Neighbours, Photo, Rejected
 from img2loc.gallery.gallery import Gallery
 from img2loc.gallery.metadata import table_of
-from img2loc.gallery.retriever import Retriever
+from img2loc.gallery.neighbours import Retriever
 from tests.bench_toys import benchmark
 from tests.conftest import Cli, MakePhoto
 from tests.server import ChatServer

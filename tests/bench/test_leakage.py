@@ -16,7 +16,7 @@ from img2loc.core.types import Guess, Item, Location, Neighbours, Photo, PhotoLi
 from img2loc.data.photo_names import author_in, flickr_id, key
 from img2loc.gallery.gallery import Gallery
 from img2loc.gallery.metadata import table_of
-from img2loc.gallery.retriever import Retriever
+from img2loc.gallery.neighbours import Retriever
 from tests.conftest import MakePhoto
 from tests.toys import PixelEncoder
 

@@ -10,7 +10,7 @@ from img2loc.core.errors import ConfigError, GalleryError
 from img2loc.core.protocols import Source
 from img2loc.data.source_from_path import open_source
 from img2loc.gallery.build import merge, pipeline
-from img2loc.gallery.build.embed import Part, embed_part
+from img2loc.gallery.build.embed_parts import Part, embed_part
 from tests.archives import make_pairs
 from tests.gallery.test_pipeline import TABLE, contents
 from tests.toys import PixelEncoder

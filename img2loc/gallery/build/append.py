@@ -9,7 +9,7 @@ from img2loc.core.files import write_json
 from img2loc.core.protocols import Encoder, Source, views_of
 from img2loc.data.concat import Concat
 from img2loc.gallery.build.build_folder import read_plan, workspace
-from img2loc.gallery.build.embed import Extent, Progress, embed
+from img2loc.gallery.build.embed_parts import Extent, Progress, embed
 from img2loc.gallery.build.pipeline import index
 from img2loc.gallery.build.shards import Shards, shard_count
 from img2loc.gallery.gallery import Gallery

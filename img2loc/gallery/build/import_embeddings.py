@@ -22,7 +22,7 @@ from img2loc.data.photo_names import SeenIds, ending, hashed, key
 from img2loc.data.photo_store import DEEPEST, Store
 from img2loc.data.tables import COLUMN_NAMES, PHOTO_ROLES, open_table
 from img2loc.gallery.build.build_folder import begin, workspace
-from img2loc.gallery.build.embed import Progress
+from img2loc.gallery.build.embed_parts import Progress
 from img2loc.gallery.build.pipeline import index
 from img2loc.gallery.build.shards import Encoded, is_whole, shard_paths, write_shard
 from img2loc.gallery.gallery import Gallery

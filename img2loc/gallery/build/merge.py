@@ -10,7 +10,7 @@ from img2loc.core.errors import GalleryError
 from img2loc.core.files import replacing
 from img2loc.data.photo_names import SeenIds
 from img2loc.gallery.build.build_folder import begin, read_plan, workspace
-from img2loc.gallery.build.embed import PART
+from img2loc.gallery.build.embed_parts import PART
 from img2loc.gallery.build.pipeline import index
 from img2loc.gallery.build.shards import Shards, shard_paths
 from img2loc.gallery.gallery import Gallery

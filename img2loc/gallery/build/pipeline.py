@@ -15,7 +15,7 @@ from img2loc.core.errors import GalleryError
 from img2loc.core.places import country_codes
 from img2loc.core.protocols import Encoder, Source
 from img2loc.gallery.build.build_folder import begin, workspace
-from img2loc.gallery.build.embed import Progress, embed, plan_of, require_tower
+from img2loc.gallery.build.embed_parts import Progress, embed, plan_of, require_tower
 from img2loc.gallery.build.shards import Shards
 from img2loc.gallery.gallery import Gallery
 from img2loc.gallery.index.spec import resolve_spec

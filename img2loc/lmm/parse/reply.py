@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from itertools import zip_longest
 
 from img2loc.core.types import Location
-from img2loc.lmm.parse.angle_pair import angle_pairs
-from img2loc.lmm.parse.candidate import Candidate
-from img2loc.lmm.parse.json_object import json_objects
-from img2loc.lmm.parse.map_link import map_links
 from img2loc.lmm.parse.normalize import normalize
+from img2loc.lmm.parse.notations.angle_pair import angle_pairs
+from img2loc.lmm.parse.notations.candidate import Candidate
+from img2loc.lmm.parse.notations.json_object import json_objects
+from img2loc.lmm.parse.notations.map_link import map_links
 
 NOTATIONS = (map_links, json_objects, angle_pairs)
 """In this order: what one notation reads is blank for those after it."""

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from img2loc.lmm.parse.candidate import Candidate, point
+from img2loc.lmm.parse.notations.candidate import Candidate, point
 
 _LINK = re.compile(r"(?:https?://|geo:|www\.)[^\s<>\"'\])}]+", re.IGNORECASE)
 _NUMBER = r"([+-]?\d{1,3}(?:\.\d+)?)"

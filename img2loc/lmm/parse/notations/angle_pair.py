@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from img2loc.lmm.parse.angle import Angle, angles
-from img2loc.lmm.parse.candidate import Candidate, point
+from img2loc.lmm.parse.notations.angle import Angle, angles
+from img2loc.lmm.parse.notations.candidate import Candidate, point
 
 _GAP = re.compile(r"""['"]?[ ]*[,;/|]\s*['"]?[~≈]?|[ ]+|[ ]+and[ ]+|[ ]*\n""")
 _ANNOUNCED = re.compile(

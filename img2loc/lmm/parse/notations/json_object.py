@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from img2loc.core.types import Location
-from img2loc.lmm.parse.angle import angle
-from img2loc.lmm.parse.angle_pair import angle_pairs
-from img2loc.lmm.parse.candidate import Candidate, point
 from img2loc.lmm.parse.normalize import normalize
+from img2loc.lmm.parse.notations.angle import angle
+from img2loc.lmm.parse.notations.angle_pair import angle_pairs
+from img2loc.lmm.parse.notations.candidate import Candidate, point
 
 _AXIS_KEYS = {"lat": ("latitude", "lat"), "lon": ("longitude", "lon", "lng", "long")}
 _QUALIFIERS = {
