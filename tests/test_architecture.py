@@ -68,7 +68,7 @@ def package(module: str) -> str:
 
 
 def test_the_graph_sees_the_imports() -> None:
-    assert {"core.types", "gallery.retriever"} <= GRAPH["locators.img2loc"]
+    assert {"core.types", "gallery.neighbours"} <= GRAPH["locators.img2loc"]
     assert {"config.api", "gallery.gallery"} <= GRAPH["img2loc"]  # Only for type checkers.
     assert GRAPH["__main__"] == {"cli"}
     assert len(GRAPH) > 100
