@@ -17,12 +17,12 @@ from img2loc.core.errors import GalleryError, WrongEncoder, first_line
 from img2loc.core.files import write_json
 from img2loc.core.protocols import VectorIndex
 from img2loc.core.types import Embedding, Embeddings, Hits, Neighbour, Neighbours, RowNumbers
-from img2loc.gallery.index.engines import open_index
 from img2loc.gallery.index.kernels import UNIT_TOLERANCE
 from img2loc.gallery.index.spec import resolve_spec
 from img2loc.gallery.index.writer import FILES, Batches, write
 from img2loc.gallery.manifest import FORMAT, MANIFEST, made_from, read_manifest
 from img2loc.gallery.metadata import ROWS, Metadata
+from img2loc.gallery.search_engines import open_index
 
 _DRAFT = "new"
 """Folder of a gallery's files until all of them are whole."""
