@@ -51,7 +51,7 @@ def score(
     from img2loc.core.files import write_json
 
     if (run is None) == (predictions is None) or (predictions is None) != (truth is None):
-        raise typer.BadParameter("name a RUN, or --predictions FILE and --truth FILE")
+        raise typer.BadParameter("Name a RUN, or --predictions FILE and --truth FILE.")
     notes: list[str] = []
     if run is not None:
         (outcomes,) = _opened([run], [""])
@@ -121,8 +121,11 @@ def report(
     """
     from img2loc.bench.reports import report as reporting
     from img2loc.bench.runs.run_folder import Run
+    from img2loc.core.errors import RunError
 
     target = out or (Path("report.html") if form == "html" else None)
+    if target and target.suffix != f".{form}":
+        raise RunError(f"--out {target} should end in .{form}, for --format {form}.")
     named = list(zip(_names(runs), map(Run.open, runs), strict=True))
     text = reporting.render(named, form, distance, photos, target.parent if target else Path())
     if target is None:

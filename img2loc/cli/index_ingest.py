@@ -127,8 +127,11 @@ def export(
     Its columns: id, lat, lon, label, author, license, source.
     """
     from img2loc.config import galleries
+    from img2loc.core.errors import SourceError
     from img2loc.gallery.build import export as exporting
 
+    if out.suffix != ".parquet":
+        raise SourceError(f"FILE.parquet is {out}: it should end in .parquet.")
     opened = galleries.open_gallery(load_config(config), gallery)
     typer.echo(f"{out}: {exporting.export(opened, out):,} rows.", err=True)
 

@@ -65,6 +65,8 @@ def build_gallery(
     `device` is where the encoder computes. `progress` is called with the entries done and their
     total. `config` is as in `load`. Raises Img2LocError, with what to do.
     """
+    if isinstance(licenses, str):
+        raise TypeError(f"licenses come as a list or another iterable: [{licenses!r}]")
     settings = _settings(config)
     recipe = gallery_builder.recipe_of(
         settings,

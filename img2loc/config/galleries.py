@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from img2loc.config.config import Config, Table
-from img2loc.config.registry import KINDS, resolve
+from img2loc.config.registry import KINDS, require_all, resolve
 from img2loc.core import paths
 from img2loc.core.errors import ConfigError, GalleryError, Img2LocError, UnknownName
 from img2loc.core.hub import HubFiles
@@ -86,16 +86,16 @@ def gallery_folder(config: Config, name: str, locator: str | None = None) -> Pat
         if not isinstance(path := table.get("path"), str):
             raise ConfigError(f'[gallery.{name}] needs path = "FOLDER", or recipe = "NAME".')
         return Path(path).expanduser()
-    # What lies in the working directory may be other people's: a bare name is there only if it is
-    # nowhere else.
     kept = [folder / name for folder in _shelves() if Path(name).name == name]
-    for folder in (*kept, Path(name)):
+    has_recipe = "recipe" in table or name in recipes.known()
+    # What lies in the working directory may be other people's: it does not take a recipe's name.
+    for folder in kept if has_recipe else (*kept, Path(name)):
         if (folder / MANIFEST).exists() or (folder / PLAN).exists():
             return folder
+    if has_recipe:
+        raise _unbuilt(config, recipe(config, name), locator)
     if Path(name).exists() or "/" in name:
         return Path(name)
-    if "recipe" in table or name in recipes.known():
-        raise _unbuilt(config, recipe(config, name), locator)
     try:
         raise UnknownName("gallery", name, known_galleries(config))
     except UnknownName as error:
@@ -138,8 +138,11 @@ def _unbuilt(config: Config, recipe: recipes.Recipe, locator: str | None) -> Gal
         remedy = f"img2loc setup {locator}"
     elif wanted:
         remedy = f"img2loc setup {recipe.encoder}, then: {remedy}"
+    here = (
+        f" The folder of that name here is ./{recipe.name}." if Path(recipe.name).exists() else ""
+    )
     return GalleryError(
-        f"The gallery {recipe.name} ({recipe.description}) is not built yet.{wanted} Get it:"
+        f"The gallery {recipe.name} ({recipe.description}) is not built yet.{wanted}{here} Get it:"
         f" {remedy}"
     )
 
@@ -148,7 +151,7 @@ def encoder_tables(config: Config, stamp: Mapping[str, Any]) -> list[tuple[str, 
     """The names and tables of a gallery's encoder: the configuration's, and the stamped one."""
     alias, stamped = str(stamp.get("alias")), stamp["table"]
     tables = [(alias, table)] if (table := config.find("encoder", alias)) else []
-    if stamped.get("kind") in KINDS["encoder"] and (alias, stamped) not in tables:
+    if str(stamped.get("kind")) in KINDS["encoder"] and (alias, stamped) not in tables:
         tables.append((alias, stamped))
     return tables
 
@@ -156,6 +159,7 @@ def encoder_tables(config: Config, stamp: Mapping[str, Any]) -> list[tuple[str, 
 def weights_of(config: Config, name: str, table: Mapping[str, Any]) -> list[HubFiles]:
     """What an encoder, and the encoder inside it, take from a hub; empty where all is local."""
     make, arguments = resolve("encoder", name, table)
+    require_all("encoder", name, make, arguments)
     inside = arguments.get("encoder")
     if inside == name:
         raise ConfigError(f"[encoder.{name}] names itself as its encoder. Name another.")

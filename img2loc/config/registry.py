@@ -156,8 +156,8 @@ def defaults_of(make: Callable[..., Any]) -> Table:
     }
 
 
-def call(role: str, name: str, make: Callable[..., Any], arguments: Table) -> Any:
-    """The object. Raises ConfigError for a missing key, MissingPackage for a missing package."""
+def require_all(role: str, name: str, make: Callable[..., Any], arguments: Table) -> None:
+    """Raise ConfigError where an argument that has no default is missing."""
     for parameter in inspect.signature(make).parameters.values():
         required = parameter.default is parameter.empty and parameter.kind in (
             parameter.POSITIONAL_OR_KEYWORD,
@@ -165,6 +165,11 @@ def call(role: str, name: str, make: Callable[..., Any], arguments: Table) -> An
         )
         if required and parameter.name not in arguments:
             raise ConfigError(f"[{role}.{name}] lacks the key {parameter.name!r}.")
+
+
+def call(role: str, name: str, make: Callable[..., Any], arguments: Table) -> Any:
+    """The object. Raises ConfigError for a missing key, MissingPackage for a missing package."""
+    require_all(role, name, make, arguments)
     try:
         return make(**arguments)
     except ModuleNotFoundError as error:

@@ -30,8 +30,9 @@ class UnknownName(ConfigError):
 
     def __init__(self, role: str, name: str, known: Iterable[str]) -> None:
         self.role, self.name, self.known = role, name, sorted(known)
+        shown = "LMM" if role == "lmm" else role
         super().__init__(
-            f"There is no {role} named {name!r}. Known: {', '.join(self.known) or 'none'}."
+            f"There is no {shown} named {name!r}. Known: {', '.join(self.known) or 'none'}."
         )
 
 

@@ -51,6 +51,9 @@ class Photo:
     data: bytes | Callable[[], bytes] | None = field(default=None, repr=False)
     _digest: str = field(default="", init=False, repr=False, compare=False)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))  # It may have been given as a str.
+
     def image(self, side: int | None = None, *, shorter: int | None = None) -> Image:
         """Decode it: upright, RGB, 8 bits, no metadata. Raises UnreadablePhoto.
 

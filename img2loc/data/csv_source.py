@@ -41,6 +41,7 @@ class CsvSource:
     ) -> None:
         self.path = path
         self._photos = photos or path.parent
+        self._license_phrases = tuple(licenses)
         self._licenses = [_whole_words(phrase) for phrase in licenses]
         roles = {
             **PHOTO_ROLES,
@@ -66,7 +67,7 @@ class CsvSource:
 
         Raises SourceError.
         """
-        seen = SeenIds()
+        seen, any_taken = SeenIds(), False
         rows = iter(self._table)
         while block := list(islice(rows, BLOCK)):
             entries = [
@@ -86,7 +87,11 @@ class CsvSource:
                     else:
                         entry = replace(entry, photo=photo)
                 if entry is not None:
+                    any_taken = True
                     yield entry
+        if self._license_phrases and not any_taken:
+            phrases = " or ".join(map(repr, self._license_phrases))
+            yield Rejected(str(self.path), f"no row has a license with {phrases}")
         if self._store:
             yield from self._store.truncated()
 

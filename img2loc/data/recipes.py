@@ -108,6 +108,8 @@ _OF_A_SOURCE = ("path", "photos", "table", "archives", "columns", "licenses")
 
 def find(name: str) -> Recipe:
     """The recipe of a name, a TOML file, a CSV or a folder. Raises SourceError or UnknownName."""
+    if not name:  # Path("") is the working directory.
+        raise SourceError("The name of the source is empty. Name a file, a folder or a recipe.")
     path = Path(name)
     if path.suffix == ".toml":
         return _read(path)

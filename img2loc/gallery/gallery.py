@@ -113,8 +113,9 @@ class Gallery:
         return cls.open(folder)
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
+    def open(cls, folder: str | Path) -> Self:
         """Open a gallery, memory-mapped. Raises GalleryError for a missing or damaged one."""
+        folder = Path(folder)
         return cls._open(folder, read_manifest(folder))
 
     @classmethod

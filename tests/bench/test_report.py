@@ -341,9 +341,10 @@ def test_runs_without_an_answer_and_of_two_benchmarks(form: str, tmp_path: Path)
         {"0.jpg": away(-41.3, 174.8, 9000, 90)},
         benchmark="yfcc4k",
     )
+    target = tmp_path / f"r.{form}"
     text = (
-        report(empty, run_folder(tmp_path / "full"), one, "--format", form, "--out", tmp_path / "r")
-        or (tmp_path / "r").read_text()
+        report(empty, run_folder(tmp_path / "full"), one, "--format", form, "--out", target)
+        or target.read_text()
     )
     for name in ("empty", "full", "one"):
         assert name in text

@@ -168,6 +168,18 @@ def test_a_file_that_ends_early_is_no_interruption(
 
 
 @pytest.mark.usefixtures("toy")
+def test_files_of_another_kind_are_not_overwritten(run: Cli, tmp_path: Path) -> None:
+    precious = tmp_path / "thesis.tex"
+    precious.write_text("my thesis")
+    for words in (
+        ("index", "export", "starter", precious),
+        ("bench", "report", "R", "--out", precious),
+    ):
+        code, _, err = run(*words)
+        assert (code, "should end in" in err) == (1, True), err
+    assert precious.read_text() == "my thesis"
+
+
 def test_nothing_is_left_of_an_export_that_fails(run: Cli, tmp_path: Path) -> None:
     (tmp_path / "rows.parquet").mkdir()
     code, _, err = run("index", "export", "starter", tmp_path / "rows.parquet")

@@ -16,7 +16,7 @@ from img2loc.config import factory, galleries
 from img2loc.config.config import Config
 from img2loc.config.plan import plan_lmm
 from img2loc.config.registry import KINDS, class_of
-from img2loc.core.errors import ConfigError, MissingWeights
+from img2loc.core.errors import ConfigError, GalleryError, MissingWeights
 from img2loc.core.types import Photo, Prompt
 from img2loc.data import recipes
 from img2loc.encoders.transformers import TransformersClip
@@ -216,9 +216,9 @@ def test_a_gallery_or_folder_that_lies_here_does_not_take_a_known_name(gallery: 
     shutil.copytree(gallery.folder, "mp16")
     assert len(galleries.open_gallery(Config.load(), "auto")) != len(gallery)
     assert len(galleries.open_gallery(Config.load(), "./starter")) == len(gallery)
-    assert len(galleries.open_gallery(Config.load(), "mp16")) == len(
-        gallery
-    )  # Not built elsewhere.
+    with pytest.raises(GalleryError, match=r"not built yet.* here is \./mp16\."):
+        galleries.open_gallery(Config.load(), "mp16")
+    assert len(galleries.open_gallery(Config.load(), "./mp16")) == len(gallery)
     assert recipes.find("mp16").path is None
     assert recipes.find("./mp16").path == Path("mp16")
 

@@ -195,7 +195,7 @@ def test_lmm_list_and_check(
     code, out, _ = run(monkeypatch, capsys, "lmm", "check", "scripted")
     assert (code, "structured  not offered by this backend" in out) == (0, True)
     code, _, err = run(monkeypatch, capsys, "lmm", "check", "nonsense")
-    assert (code, "no lmm named 'nonsense'" in err) == (1, True)
+    assert (code, "no LMM named 'nonsense'" in err) == (1, True)
 
 
 def test_max_radius_and_cache_on_the_command_line(
