@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any, get_type_hints
 
 from img2loc.config.config import Config, Table
+from img2loc.core import extras
 from img2loc.core.errors import ConfigError, MissingPackage
 
 GALLERIES = ("gallery", "countries", "cities")
@@ -47,6 +48,15 @@ KINDS: dict[str, dict[str, str]] = {
     },
 }
 
+PACKAGES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("geoclip", "streetclip"), ("torch",)),
+    "open_clip": ("torch", "open_clip"),
+    "timm": ("torch", "timm"),
+    **dict.fromkeys(("transformers", "llava"), ("torch", "transformers")),
+    "langchain": ("langchain",),
+}
+"""What our kinds import that the base installation does not have."""
+
 METHODS: dict[str, tuple[str, ...]] = {
     "encoder": ("encode", "encode_points", "encode_texts"),
     "lmm": ("ask",),
@@ -75,7 +85,8 @@ def check(config: Config) -> None:
                 if not isinstance(value, types):
                     raise ConfigError(f"[{role}.{name}] {key} = {value!r}: should be {expected}.")
         elif ":" not in str(table.get("kind")):
-            resolve(role, name, table)
+            with suppress(MissingPackage):  # It may not be what is asked for now.
+                resolve(role, name, table)
 
 
 def resolve(role: str, name: str, table: Mapping[str, Any]) -> tuple[Callable[..., Any], Table]:
@@ -93,6 +104,7 @@ def class_of(role: str, name: str, table: Mapping[str, Any]) -> Callable[..., An
     known = ", ".join(KINDS[role]) + (', or "package.module:Class"' if methods else "")
     if not isinstance(kind, str):
         raise ConfigError(f"[{role}.{name}] has no kind. Known: {known}.")
+    extras.require(f"[{role}.{name}]", *PACKAGES.get(kind, ()))
     path = KINDS[role].get(kind, kind)
     module, _, attribute = path.partition(":")
     if not attribute or not module or module.startswith(".") or (path == kind and not methods):
@@ -100,9 +112,7 @@ def class_of(role: str, name: str, table: Mapping[str, Any]) -> Callable[..., An
     try:
         named = getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
-        raise MissingPackage(
-            f"[{role}.{name}] needs the module {error.name}. Install the package that has it."
-        ) from error
+        raise extras.missing(f"[{role}.{name}]", error.name or module) from error
     except AttributeError as error:
         raise ConfigError(
             f"[{role}.{name}]: the module {module} has no {attribute}. Check the kind {kind!r}."
@@ -173,6 +183,4 @@ def call(role: str, name: str, make: Callable[..., Any], arguments: Table) -> An
     try:
         return make(**arguments)
     except ModuleNotFoundError as error:
-        raise MissingPackage(
-            f"[{role}.{name}] needs the package {error.name}: pip install {error.name}"
-        ) from error
+        raise extras.missing(f"[{role}.{name}]", error.name or "a package") from error

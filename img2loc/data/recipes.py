@@ -7,9 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from img2loc.core import paths
+from img2loc.core import extras, paths
 from img2loc.core.american_spelling import american
-from img2loc.core.errors import MissingPackage, SourceError, UnknownName
+from img2loc.core.errors import SourceError, UnknownName
 from img2loc.core.protocols import Source
 from img2loc.data.captions import CaptionSource
 from img2loc.data.concat import Concat
@@ -198,7 +198,5 @@ def _located(recipe: Path, name: str) -> Path:
         return recipe.parent / name
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise MissingPackage(
-            f"The recipe {recipe} needs the package {package}: pip install {package}"
-        )
+        raise extras.missing(f"The recipe {recipe.stem}", package)
     return Path(spec.submodule_search_locations[0]) / inside
