@@ -53,18 +53,24 @@ def setup(
 
 
 def doctor(
+    everything: Annotated[
+        bool, typer.Option("--all", help="Versions, machine, environment, and each part by name.")
+    ] = False,
     config: ConfigFile = None,
 ) -> None:
-    """Say what is installed, and which locators can run now.
+    """Say which locators can run now, and what each of the others lacks.
 
-    Of each of the others it says what it lacks, and how to get that.
+    It says how to get that.
     """
-    from img2loc.config.doctor import report
+    from img2loc.config.doctor import report, summary
 
-    for title, lines in report(load_config(config)):
+    settings = load_config(config)
+    for title, lines in report(settings) if everything else summary(settings):
         typer.echo(title)
         for line in lines:
             typer.echo(f"  {line}")
+    if not everything:
+        typer.echo("More: img2loc doctor --all", err=True)
 
 
 @config_app.command()

@@ -56,7 +56,6 @@ def geoclip(
     from img2loc.cli.progress import progress, spinner
     from img2loc.cli.system import toml
     from img2loc.config import factory
-    from img2loc.training import geoclip as training
 
     options: dict[str, Any] = {
         "encoder": encoder,
@@ -66,6 +65,8 @@ def geoclip(
     }
     options |= {"validation": _share(validation)}
     tables, settings = _settings("geoclip", options, values, config)
+    from img2loc.training import geoclip as training  # After the check that its packages are here.
+
     entries = _recipe(source, photos).source()
     with spinner(f"Loading the encoder {settings.encoder} …"):
         tower = factory.encoder(tables, settings.encoder)
@@ -116,11 +117,12 @@ def streetclip(
     from img2loc.cli.progress import progress
     from img2loc.cli.system import toml
     from img2loc.core.errors import SourceError
-    from img2loc.training import place_names
-    from img2loc.training import streetclip as training
 
     options: dict[str, Any] = {"model": model, "epochs": epochs, "seed": seed}
     _, settings = _settings("streetclip", options, values, config)
+    from img2loc.training import place_names  # After the check that its packages are here.
+    from img2loc.training import streetclip as training
+
     recipe = _recipe(source, photos)
     if recipe.path is None or recipe.path.is_dir():
         raise SourceError(

@@ -10,16 +10,44 @@ from img2loc.config import galleries
 from img2loc.config.config import Config, user_file
 from img2loc.config.requirements import needs, weights_needs
 from img2loc.core import paths
-from img2loc.core.errors import Img2LocError
+from img2loc.core.errors import Img2LocError, MissingPackage, first_line
 from img2loc.core.images import HEIC_READABLE
 
 _MODELS = ("torch", "torchvision", "transformers", "open_clip_torch", "timm", "geoclip")
-_PACKAGES = ("img2loc", *_MODELS, "faiss-cpu", "openai", "langchain", "numpy", "pillow")
+_BASE = ("faiss-cpu", "onnxruntime", "openai", "numpy", "pillow")
+_PACKAGES = ("img2loc", *_MODELS, "langchain", *_BASE)
 _SHOWN = ("OPENAI_BASE_URL", "HF_HOME", "HF_HUB_OFFLINE", "IMG2LOC_HOME", "IMG2LOC_CONFIG")
 
 
-def report(config: Config) -> list[tuple[str, list[str]]]:
-    """Sections of a title and its lines."""
+Sections = list[tuple[str, list[str]]]
+"""Titles, each with its lines."""
+
+
+def summary(config: Config) -> Sections:
+    """What can run now, then each thing that is lacking with the locators that wait for it."""
+    ready: list[str] = []
+    waiting: dict[str, list[str]] = {}
+    for name in config.names("locator"):
+        try:
+            remedies = [need.remedy for need in needs(config, name) if not need.ready]
+        except MissingPackage as error:
+            remedies = [error.remedy]
+        except Img2LocError as error:
+            remedies = [str(error)]
+        if not remedies:
+            ready.append(name)
+        for remedy in remedies[:1]:  # The rest can be got after it.
+            waiting.setdefault(remedy, []).append(name)
+    opened = (_gallery(config, name) for name in galleries.known_galleries(config))
+    lacking = [f"{', '.join(names)}: {remedy}" for remedy, names in waiting.items()]
+    return [
+        ("works now", [f"locators: {', '.join(ready) or 'none'}", *opened]),
+        ("lacking", lacking or ["nothing"]),
+    ]
+
+
+def report(config: Config) -> Sections:
+    """All of it: versions, the machine, the environment, and each part by name."""
     return [
         ("versions", _versions()),
         ("machine", _machine()),
@@ -51,18 +79,23 @@ def _versions() -> list[str]:
     lines.append(
         f"HEIC photos: {'readable' if HEIC_READABLE else 'not readable; pip install pillow-heif'}"
     )
-    try:
-        import torchvision  # noqa: F401
-    except (ImportError, RuntimeError) as error:
-        lines.append(
-            f"torchvision does not fit torch ({str(error).splitlines()[0]}). Reinstall both from"
-            " one index: pip install --force-reinstall torch torchvision"
-        )
+    if {"torch", "torchvision"} <= installed.keys():
+        try:
+            import torchvision  # noqa: F401
+        except (ImportError, RuntimeError) as error:
+            lines.append(
+                f"torchvision does not fit torch ({first_line(error)}). Reinstall both from one"
+                " index: pip install --force-reinstall torch torchvision"
+            )
     return lines
 
 
 def _machine() -> list[str]:
-    import torch
+    system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return [f"{system}; without torch, models run on the processor by onnxruntime"]
 
     from img2loc.core.devices import resolve_device, resolve_dtype
 
@@ -72,8 +105,7 @@ def _machine() -> list[str]:
         for number in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
     ]
     return [
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores,"
-        f" {torch.get_num_threads()} threads for torch",
+        f"{system}, {torch.get_num_threads()} threads for torch",
         *(gpus or ["mps: Apple's GPU" if device == "mps" else "no GPU"]),
         f"auto means {device}, {str(resolve_dtype('auto', device)).removeprefix('torch.')}",
     ]

@@ -37,7 +37,11 @@ class UnknownName(ConfigError):
 
 
 class MissingPackage(Img2LocError):
-    """An optional package is not installed."""
+    """An optional package is not installed; `remedy` is the command that installs it."""
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        self.remedy = remedy
+        super().__init__(f"{message}: {remedy}" if remedy else message)
 
 
 class MissingWeights(Img2LocError):

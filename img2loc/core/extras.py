@@ -26,4 +26,4 @@ def missing(what: str, module: str) -> MissingPackage:
     """The error for a module that `what` needs, with the command that installs it."""
     top = module.partition(".")[0]
     package = f"'img2loc[{_EXTRAS[top]}]'" if top in _EXTRAS else top.replace("_", "-")
-    return MissingPackage(f"{what} needs {top}, which is not installed: pip install {package}")
+    return MissingPackage(f"{what} needs {top}, which is not installed", f"pip install {package}")

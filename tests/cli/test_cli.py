@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -333,6 +334,13 @@ def test_index_info_and_query(run: Cli, toy: tuple[Path, Path], tmp_path: Path) 
 
 def test_doctor_config_and_setup(run: Cli, tmp_path: Path) -> None:
     code, out, _ = run("doctor")
+    assert code == 0
+    assert out.startswith("works now\n  locators: retrieval, retrieval-mode\n  starter: ")
+    assert "\nlacking\n" in out
+    assert re.search("\n  ensemble, img2loc, .*zeroshot: export OPENAI_API_KEY", out)
+    assert "geoclip, geoclip-ten-crop: img2loc setup geoclip" in out
+    assert len(out.splitlines()) <= 24 - 2  # A terminal's screen, with the prompt.
+    code, out, _ = run("doctor", "--all")
     assert code == 0
     assert "clip-l14: weights not here (1.7 GB, MIT): img2loc setup clip-l14" in out
     assert "retrieval: can run now" in out

@@ -92,7 +92,7 @@ def test_values_of_a_configuration(shows: Cli, make_photo: MakePhoto) -> None:
         f'[lmm.evil]\nkind = "openai"\nmodel = {value}\nbase_url = {value}\n[locator.{value}]\nkind'
         ' = "retrieval"\n'
     )
-    for words in (("config", "show"), ("lmm", "list"), ("doctor",)):
+    for words in (("config", "show"), ("lmm", "list"), ("doctor",), ("doctor", "--all")):
         shows(*words, "--config", config)
     config.write_text(f"[locator.{value}]\nkind = 1\n")
     shows("ask", make_photo(), "--config", config)

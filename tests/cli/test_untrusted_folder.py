@@ -169,7 +169,12 @@ def test_what_is_no_class_of_the_role_is_not_called(
     }
     code, _, err = run(*commands[role])
     assert (code, f"[{role}.geoclip]" in err, repr(kind) in err) == (1, True, True), err
-    for command in (("doctor",), ("lmm", "list"), ("ask", make_photo(), "--locator", "retrieval")):
+    for command in (
+        ("doctor",),
+        ("doctor", "--all"),
+        ("lmm", "list"),
+        ("ask", make_photo(), "--locator", "retrieval"),
+    ):
         run(*command)
     assert not TOUCHED.exists()
 

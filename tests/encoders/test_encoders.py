@@ -361,7 +361,7 @@ def test_auto_is_apples_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert resolve_device("auto") == "mps"
     assert resolve_dtype("auto", "mps") == torch.float32
-    _, out, _ = run("doctor")
+    _, out, _ = run("doctor", "--all")
     assert "mps: Apple's GPU" in out
     assert "auto means mps, float32" in out
 
