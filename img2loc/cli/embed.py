@@ -29,6 +29,7 @@ def embed(
     from img2loc.cli.progress import progress, spinner
     from img2loc.config import factory
     from img2loc.core.errors import SourceError
+    from img2loc.core.protocols import name_for
     from img2loc.encoders import embed_to_file
 
     if out.suffix != ".npy":
@@ -36,10 +37,11 @@ def embed(
     settings = checked_config(config)
     inputs = embed_to_file.Inputs(source, photos, of)
     with spinner(f"Loading the encoder {encoder} …"):
-        model = factory.encoder(settings, encoder)
+        model = factory.encoder(settings, encoder, deferred=inputs.of == "points")
     with progress(inputs.of, len(inputs)) as advance:
         skipped = embed_to_file.embed(inputs, model, out, advance)
-    typer.echo(f"{out}: {len(inputs):,} rows of {model.dim} by {model.name}.", err=True)
+    name = name_for(model, inputs.of)
+    typer.echo(f"{out}: {len(inputs):,} rows of {model.dim} by {name}.", err=True)
     if skipped:
         note = out.with_suffix(".json")
         typer.echo(f"{len(skipped):,} rows are NaN; {note} says which and why:", err=True)

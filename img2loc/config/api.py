@@ -36,9 +36,10 @@ def load(
 def load_encoder(name: str, *, config: PathLike | None = None) -> Encoder:
     """The encoder [encoder.NAME], which has `encode` and may have `encode_points`, `encode_texts`.
 
-    `config` is as in `load`. Raises Img2LocError, with what to do, for anything that is not there.
+    `config` is as in `load`. Raises Img2LocError, with what to do, for anything that is not there;
+    where `encode_points` needs no image tower, its weights are wanted at the first `encode` only.
     """
-    return factory.encoder(_settings(config), name)
+    return factory.encoder(_settings(config), name, deferred=True)
 
 
 def build_gallery(

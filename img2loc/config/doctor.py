@@ -127,6 +127,7 @@ def _environment(config: Config) -> list[str]:
 def _encoder(config: Config, name: str) -> str:
     try:
         missing = [need for need in weights_needs(config, name) if not need.ready]
+        points = all(need.ready for need in weights_needs(config, name, "points"))
     except Img2LocError as error:
         return f"{name}: {error}"
     if not missing:
@@ -134,7 +135,8 @@ def _encoder(config: Config, name: str) -> str:
     facts = "; ".join(
         ", ".join(filter(None, (need.size, need.license))) or "size unknown" for need in missing
     )
-    return f"{name}: weights not here ({facts}): {missing[0].remedy}"
+    able = "can embed points now; for photos, " if points else ""
+    return f"{name}: {able}weights not here ({facts}): {missing[0].remedy}"
 
 
 def _gallery(config: Config, name: str) -> str:

@@ -1,6 +1,7 @@
 """A Plan → its locator; names in a configuration → encoders and LMMs."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +16,16 @@ from img2loc.config.galleries import (
 from img2loc.config.plan import Plan, PlannedLmm
 from img2loc.config.registry import call, parameters_of, resolve
 from img2loc.core.errors import ConfigError, MissingWeights, WrongEncoder
-from img2loc.core.protocols import LMM, Cacheable, Encoder, Locator, files_needed
+from img2loc.core.protocols import (
+    LMM,
+    Cacheable,
+    Deferred,
+    Encoder,
+    LocationAlone,
+    Locator,
+    files_needed,
+    names_of,
+)
 from img2loc.gallery.gallery import Gallery
 from img2loc.gallery.neighbours import Exclusions
 from img2loc.lmm.cache import Cached
@@ -103,12 +113,16 @@ def lmm(planned: PlannedLmm, cache: Path | None = None) -> LMM:
     return Cached(built, identity, cache)
 
 
-def encoder(config: Config, name: str, device: str | None = None) -> Encoder:
+def encoder(
+    config: Config, name: str, device: str | None = None, *, deferred: bool = False
+) -> Encoder:
     """The encoder [encoder.name], on `device` in place of its table's.
 
-    Raises MissingWeights with their size and the command that gets them.
+    With `deferred`, one that needs its image tower for photographs and not for points loads it when
+    the first photograph comes. Raises MissingWeights with their size and the command that gets
+    them.
     """
-    return _encoder(config, name, config.table("encoder", name), device)
+    return _encoder(config, name, config.table("encoder", name), device, deferred=deferred)
 
 
 def encoder_of(config: Config, gallery: Gallery) -> Encoder:
@@ -123,7 +137,7 @@ def encoder_of(config: Config, gallery: Gallery) -> Encoder:
     for number, (alias, table) in enumerate(tables, 1):
         try:
             built = _encoder(config, alias, table)
-            gallery.require(built.name)
+            gallery.require(*names_of(built))
             return built
         except MissingWeights:
             if number == len(tables):
@@ -196,6 +210,7 @@ def _encoder(
     table: Mapping[str, Any],
     device: str | None = None,
     outermost: str | None = None,
+    deferred: bool = False,
 ) -> Encoder:
     make, arguments = resolve("encoder", name, table)
     weights_of(config, name, table)  # Raises where an encoder names itself.
@@ -205,9 +220,11 @@ def _encoder(
     elif device is not None and inside is None:
         raise ConfigError(f"The encoder {name!r} takes no device. Leave --device out.")
     if inside is not None:
-        arguments["encoder"] = _encoder(
-            config, inside, config.table("encoder", inside), device, outermost or name
-        )
+        its = config.table("encoder", inside)
+        load = partial(_encoder, config, inside, its, device, outermost or name)
+        apart = deferred and isinstance(make, LocationAlone)
+        where = device or its.get("device", "auto")
+        arguments["encoder"] = Deferred(load, where) if apart else load()
     return cast(Encoder, _built(config, "encoder", name, make, arguments, outermost))
 
 

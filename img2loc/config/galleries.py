@@ -11,7 +11,7 @@ from img2loc.config.registry import KINDS, require_all, resolve
 from img2loc.core import paths
 from img2loc.core.errors import ConfigError, GalleryError, Img2LocError, UnknownName
 from img2loc.core.hub import HubFiles
-from img2loc.core.protocols import files_needed
+from img2loc.core.protocols import LocationAlone, files_needed
 from img2loc.data import recipes
 from img2loc.gallery.gallery import Gallery
 from img2loc.gallery.index.faiss_files import VECTORS
@@ -128,9 +128,10 @@ def recipe(config: Config, name: str) -> recipes.Recipe:
 
 def _unbuilt(config: Config, recipe: recipes.Recipe, locator: str | None) -> GalleryError:
     table = config.table("encoder", recipe.encoder)
+    of = recipe.of if locator is None else "photos"  # A locator's queries are photographs.
     wanted = "".join(
         f" Its weights {files.repo} ({weights_facts(config, files)}) are not on this machine."
-        for files in weights_of(config, recipe.encoder, table)
+        for files in weights_of(config, recipe.encoder, table, of)
         if not files.cached()
     )
     remedy = f"img2loc index build {recipe.name}" if recipe.is_whole else recipe.obtain
@@ -156,13 +157,20 @@ def encoder_tables(config: Config, stamp: Mapping[str, Any]) -> list[tuple[str, 
     return tables
 
 
-def weights_of(config: Config, name: str, table: Mapping[str, Any]) -> list[HubFiles]:
-    """What an encoder, and the encoder inside it, take from a hub; empty where all is local."""
+def weights_of(
+    config: Config, name: str, table: Mapping[str, Any], of: str = "photos"
+) -> list[HubFiles]:
+    """What an encoder, and the encoder inside it, take from a hub; empty where all is local.
+
+    `of` is what it embeds: for "points" an image tower's may not be needed.
+    """
     make, arguments = resolve("encoder", name, table)
     require_all("encoder", name, make, arguments)
     inside = arguments.get("encoder")
     if inside == name:
         raise ConfigError(f"[encoder.{name}] names itself as its encoder. Name another.")
+    if of == "points" and isinstance(make, LocationAlone):
+        inside = None
     downloads = weights_of(config, inside, config.table("encoder", inside)) if inside else []
     files = files_needed(make, arguments)
     return downloads if files is None else [*downloads, files]

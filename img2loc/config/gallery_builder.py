@@ -121,7 +121,8 @@ def _inputs(
         "about": {"description": recipe.description, "terms": recipe.terms},
         "progress": advance,
     }
-    return source, factory.encoder(config, recipe.encoder, device), options
+    encoder = factory.encoder(config, recipe.encoder, device, deferred=recipe.of == "points")
+    return source, encoder, options
 
 
 def _advance(progress: Progress, total: int) -> Callable[[int], None]:

@@ -63,11 +63,11 @@ def buildable(config: Config, name: str) -> list[recipes.Recipe]:
     return [galleries.recipe(config, need.gallery) for need in required if need.gallery]
 
 
-def weights_needs(config: Config, name: str) -> list[Need]:
-    """The weights of [encoder.NAME]: its downloads, or what is here already."""
+def weights_needs(config: Config, name: str, of: str = "photos") -> list[Need]:
+    """The weights with which [encoder.NAME] embeds `of`: its downloads, or what is here already."""
     downloads = [
         _files_need(config, "encoder", name, files)
-        for files in galleries.weights_of(config, name, config.table("encoder", name))
+        for files in galleries.weights_of(config, name, config.table("encoder", name), of)
     ]
     return downloads or [Need(f"encoder {name}: weights on this machine", True)]
 

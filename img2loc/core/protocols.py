@@ -5,7 +5,8 @@ TextEncoder, Verifier), VectorIndex, LMM, Locator; then what a class may have be
 that takes many photographs is a stream that keeps its order: one result for each, lazily.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -143,6 +144,41 @@ def scale_of(encoder: object) -> float | None:
 def views_of(encoder: object) -> str:
     """An encoder's `views`: "single" (the default), or how else a photograph becomes a vector."""
     return str(getattr(encoder, "views", "single"))
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """An encoder that is loaded when it is first needed, and the device it will compute on."""
+
+    load: Callable[[], Encoder]
+    device: str = "auto"
+
+
+@runtime_checkable
+class LocationAlone(Protocol):
+    """An encoder whose location tower works without the image tower, and needs none of its weights.
+
+    The image tower is its class's parameter `encoder`, which takes a Deferred one too.
+    """
+
+    location_name: str
+    """One line, stamped on galleries of points: changes with the location tower alone."""
+
+
+def name_for(encoder: Encoder, of: str) -> str:
+    """The name stamped on a gallery of "photos", "points" or "texts" that an encoder builds."""
+    if of == "points" and isinstance(encoder, LocationAlone):
+        return encoder.location_name
+    return encoder.name
+
+
+def names_of(encoder: Encoder) -> list[str]:
+    """The names of the galleries that an encoder's queries may search: its own comes first.
+
+    One with a location tower of its own name has also built galleries of points by its whole name.
+    """
+    alone = [encoder.location_name] if isinstance(encoder, LocationAlone) else []
+    return [encoder.name, *alone]
 
 
 @runtime_checkable

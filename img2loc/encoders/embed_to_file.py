@@ -12,7 +12,7 @@ import numpy as np
 from img2loc.core import images
 from img2loc.core.errors import ConfigError, SourceError
 from img2loc.core.files import write_json
-from img2loc.core.protocols import views_of
+from img2loc.core.protocols import name_for, views_of
 from img2loc.core.types import Embedding, Location, Photo, Rejected
 from img2loc.core.workspace import Workspace
 from img2loc.data.folder import photo_files
@@ -106,7 +106,7 @@ def embed(
     plan = {
         "source": inputs.fingerprint,
         "of": inputs.of,
-        "encoder": encoder.name,
+        "encoder": name_for(encoder, inputs.of),
         "rows": len(inputs),
         "dim": encoder.dim,
     }

@@ -131,14 +131,14 @@ class Gallery:
             ) from error
         return cls(folder, manifest, index, metadata)
 
-    def require(self, encoder_name: str) -> None:
-        """Raise WrongEncoder unless this encoder built the gallery."""
-        if encoder_name != self.encoder_name:
+    def require(self, *encoder_names: str) -> None:
+        """Raise WrongEncoder unless the encoder of these names (`names_of`) built the gallery."""
+        if self.encoder_name not in encoder_names:
             alias = self.manifest["encoder"].get("alias")
             known = f" ([encoder.{alias}])" if alias else ""
             raise WrongEncoder(
                 f"The gallery {self.folder} was built by the encoder {self.encoder_name!r}{known},"
-                f" and the query comes from {encoder_name!r}: their vectors do not compare. Use"
+                f" and the query comes from {encoder_names[0]!r}: their vectors do not compare. Use"
                 " that encoder, or build a gallery with this one."
             )
 

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
-from img2loc.core.protocols import Encoder, scale_of
+from img2loc.core.protocols import Encoder, names_of, scale_of
 from img2loc.core.types import Neighbours, Photo, Rejected, RowNumbers
 from img2loc.gallery.gallery import Gallery
 
@@ -20,7 +20,7 @@ class Retriever:
     def __init__(
         self, encoder: Encoder, gallery: Gallery, exclusions: Exclusions | None = None
     ) -> None:
-        gallery.require(encoder.name)
+        gallery.require(*names_of(encoder))
         self._encoder = encoder
         self._gallery = gallery
         self._exclusions = exclusions

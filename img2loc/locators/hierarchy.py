@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2loc.core.errors import ConfigError, GalleryError
-from img2loc.core.protocols import Encoder, scale_of
+from img2loc.core.protocols import Encoder, names_of, scale_of
 from img2loc.core.types import Embedding, Guess, Neighbours, Photo, PhotoLike, Rejected, as_photos
 from img2loc.gallery.gallery import Gallery
 from img2loc.locators.radius import TEMPERATURE, radius_km
@@ -39,7 +39,7 @@ class Hierarchy:
         if nearest < 1:
             raise ConfigError(f"nearest is {nearest}; it must be 1 or more.")
         for gallery in (countries, cities):
-            gallery.require(encoder.name)
+            gallery.require(*names_of(encoder))
             gallery.require_exact()
         self._encoder = encoder
         self._countries = countries

@@ -8,7 +8,7 @@ import numpy as np
 
 from img2loc.core.errors import ConfigError
 from img2loc.core.geo import Array
-from img2loc.core.protocols import Encoder, TextEncoder, scale_of
+from img2loc.core.protocols import Encoder, TextEncoder, names_of, scale_of
 from img2loc.core.types import Embeddings, Neighbour
 from img2loc.gallery.gallery import Gallery
 
@@ -41,7 +41,7 @@ class TextSearch:
             raise ConfigError(
                 f"{encoder.name!r} has no text tower. Choose a gallery by geoclip or a CLIP model."
             )
-        gallery.require(encoder.name)
+        gallery.require(*names_of(encoder))
         self._encoder = cast(TextEncoder, encoder)
         self._gallery = gallery
         self._scale = scale_of(encoder)

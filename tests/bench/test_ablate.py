@@ -166,13 +166,14 @@ def test_photographs_are_encoded_once(toy_photos: list[Path]) -> None:
 class Trained(PixelEncoder):
     scale = 14.0
     views = "ten-crop"
+    location_name = "location/108d"
 
 
 def test_what_an_encoder_offers_besides_is_kept(toy_photos: list[Path], tmp_path: Path) -> None:
     """Over a gallery of points, neighbours have the same probabilities as without an ablation."""
     (vector,) = PixelEncoder().encode([Photo(toy_photos[0])])
     assert not isinstance(vector, Rejected)
-    stamp = {"name": PixelEncoder().name, "alias": "toy", "table": {}}
+    stamp = {"name": Trained.location_name, "alias": "toy", "table": {}}
     rows = table_of([Item("0", Location(1, 2))])
     points = Gallery.build(
         tmp_path / "p", [(vector[None], rows)], encoder=stamp, rows=1, about={"of": "points"}

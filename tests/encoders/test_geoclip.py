@@ -11,6 +11,7 @@ import torch
 from torch.nn.functional import normalize
 
 from img2loc.core.errors import ConfigError, MissingWeights
+from img2loc.core.protocols import Deferred, Encoder, name_for, names_of
 from img2loc.core.types import Embeddings, Location, Photo
 from img2loc.data.points import PointsSource
 from img2loc.data.recipes import find
@@ -290,6 +291,34 @@ def test_towers_that_do_not_fit_are_refused(
         GeoClip(TransformersClip(str(clip_768), device="cpu"), weights=str(tmp_path / "w"))
     with pytest.raises(ConfigError, match="neither a folder nor a hub id"):
         geoclip_towers.load("nowhere")
+
+
+def test_a_deferred_image_tower_is_loaded_by_the_first_photo(
+    clip_768: Path, ours: GeoClip, make_photo: MakePhoto
+) -> None:
+    loaded: list[Encoder] = []
+
+    def load() -> Encoder:
+        loaded.append(
+            TransformersClip(str(clip_768), device="cpu", dtype="float32", processor="torchvision")
+        )
+        return loaded[-1]
+
+    encoder = GeoClip(Deferred(load, "cpu"))
+    at, photo = [Location(48.8584, 2.2945)], Photo(make_photo())
+    assert (encoder.encode_points(at) == ours.encode_points(at)).all()
+    assert (encoder.dim, encoder.scale, encoder.device) == (512, ours.scale, "cpu")
+    assert name_for(encoder, "points") == name_for(ours, "points")
+    assert not loaded
+    (row,), (expected,) = encoder.encode([photo]), ours.encode([photo])
+    assert isinstance(row, np.ndarray)
+    assert (row == expected).all()
+    assert (name_for(encoder, "photos"), encoder.size) == (ours.name, 64)
+    assert names_of(encoder) == [ours.name, ours.location_name]
+    assert len(loaded) == 1
+    wrong = GeoClip(Deferred(lambda: Lite0(device="cpu")))
+    with pytest.raises(ConfigError, match=r"768 features.*1280"):
+        wrong.encode([photo])
 
 
 def test_texts_go_through_the_same_head(tiny_clip: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from img2loc.bench.runs.run_folder import ABOUT, Run
 from img2loc.bench.runs.session import CostEstimate, Progress, Session
 from img2loc.config import factory, galleries
 from img2loc.config.config import Config
-from img2loc.core.protocols import Encoder, scale_of, views_of
+from img2loc.core.protocols import Encoder
 from img2loc.core.types import Embedding, Photo, Rejected
 
 COUNTS = (4, 8, 16, 32)
@@ -98,9 +98,12 @@ class CachingEncoder:
 
     def __init__(self, encoder: Encoder) -> None:
         self.name, self.dim = encoder.name, encoder.dim
-        self.scale, self.views = scale_of(encoder), views_of(encoder)
         self._encoder = encoder
         self._cache: dict[str, Embedding | Rejected] = {}
+
+    def __getattr__(self, attribute: str) -> Any:
+        """What an encoder may have besides, such as a scale."""
+        return getattr(self._encoder, attribute)
 
     def encode(self, photos: Iterable[Photo]) -> Iterator[Embedding | Rejected]:
         """One row for each photo, in order."""

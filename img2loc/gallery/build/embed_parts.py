@@ -13,7 +13,7 @@ import numpy as np
 
 from img2loc.core.errors import ConfigError
 from img2loc.core.files import shard_size, write_json
-from img2loc.core.protocols import Encoder, Source, views_of
+from img2loc.core.protocols import Encoder, Source, name_for, views_of
 from img2loc.core.types import Embedding, Item, Rejected
 from img2loc.gallery.build.build_folder import begin, workspace
 from img2loc.gallery.build.shards import Encoded, is_whole, shard_paths, write_shard
@@ -87,7 +87,7 @@ def embed_part(
             "entries": extent.entries,
             "dim": encoder.dim,
             "spec": spec,
-            "encoder": {"name": encoder.name, "alias": alias, "table": dict(table)},
+            "encoder": {"name": name_for(encoder, of), "alias": alias, "table": dict(table)},
             "about": {"source": source.path.name, "of": of, **(about or {})},
         }
         write_json(folder / PART, note)
@@ -123,7 +123,7 @@ def embed(
 
 def plan_of(source: Source, encoder: Encoder, of: str) -> dict[str, Any]:
     """What is noted in a folder before anything is built there."""
-    plan = {"source": source.fingerprint, "encoder": encoder.name}
+    plan = {"source": source.fingerprint, "encoder": name_for(encoder, of)}
     if of != "photos":
         plan["of"] = of
     elif (views := views_of(encoder)) != "single":

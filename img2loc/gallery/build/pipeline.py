@@ -13,7 +13,7 @@ from typing import Any
 
 from img2loc.core.errors import GalleryError
 from img2loc.core.places import country_codes
-from img2loc.core.protocols import Encoder, Source
+from img2loc.core.protocols import Encoder, Source, name_for
 from img2loc.gallery.build.build_folder import begin, workspace
 from img2loc.gallery.build.embed_parts import Progress, embed, plan_of, require_tower
 from img2loc.gallery.build.shards import Shards
@@ -57,7 +57,7 @@ def build(
             except GalleryError:
                 pass  # Damaged, and built again from its embeddings.
         embed(source, encoder, folder, of, progress)
-        stamp = {"name": encoder.name, "alias": alias, "table": dict(table)}
+        stamp = {"name": name_for(encoder, of), "alias": alias, "table": dict(table)}
         return index(folder, stamp, spec, {"source": source.path.name, "of": of, **(about or {})})
 
 
