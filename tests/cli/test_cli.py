@@ -75,7 +75,7 @@ def test_ask_answers_out_of_the_box(run: Cli, make_photo: MakePhoto) -> None:
     assert code == 0
     assert out.startswith(f"{photo}\n")
     assert "https://www.openstreetmap.org/?mlat=" in out
-    assert err.splitlines()[0].startswith("Searching the starter gallery: only 124 photos")
+    assert err.splitlines()[0].startswith("Searching the starter gallery: only 123 photos")
     assert "img2loc setup" in err.splitlines()[1]
     assert len(err.splitlines()) == 2
 

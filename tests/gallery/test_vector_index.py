@@ -152,6 +152,6 @@ def test_a_gallery_without_an_engine_in_its_manifest_opens() -> None:
     """As every gallery of version 0.1.0."""
     gallery = Gallery.open(STARTER)
     assert "engine" not in gallery.manifest
-    assert len(gallery) == sum(len(part) for part in gallery.index.vectors()) == 124
+    assert len(gallery) == sum(len(part) for part in gallery.index.vectors()) == 123
     vector = next(gallery.index.vectors())[5].astype(np.float32)
     assert gallery.search(vector, 1).nearest[0].id == gallery.metadata.ids()[5]
