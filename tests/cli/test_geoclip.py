@@ -120,7 +120,7 @@ def test_photos_without_the_image_tower_fail_before_any_work(
     # The gallery is no default: no photograph can search it here.
     code, _, err = run("ask", photo)
     assert (code, "starter gallery" in err) == (0, True)
-    _, out, _ = run("doctor")
+    _, out, _ = run("doctor", "--all")
     assert (
         "  geoclip: can embed points now; for photos, weights not here (1.7 GB, MIT): img2loc setup"
         " geoclip\n" in out
