@@ -117,4 +117,5 @@ def mcnemar(lost: int, gained: int) -> float:
     """
     n = lost + gained
     tail = sum(math.comb(n, k) for k in range(min(lost, gained) + 1))
-    return min(1.0, 2 * tail / 2**n)
+    p: float = 2 * tail / 2**n
+    return min(1.0, p)
