@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import threading
+import traceback
 import warnings
 from contextlib import suppress
 from typing import Annotated
@@ -92,7 +93,7 @@ def _quieten() -> None:
 
 @gated()
 def _run(debug: bool) -> int:
-    """The exit code. All that is printed passes the gate, but for the traceback of --debug."""
+    """The exit code. All that is printed passes the gate, the traceback of --debug too."""
     from img2loc.core.errors import Img2LocError
 
     logging.basicConfig(level=logging.ERROR)  # It keeps the stream that is there now.
@@ -123,7 +124,8 @@ def _run(debug: bool) -> int:
 
 def _fault(fault: BaseException, raised: BaseException, debug: bool) -> int:
     if debug:
-        raise raised
+        traceback.print_exception(raised)
+        return 1
     typer.echo(
         f"Error: {type(fault).__name__}: {fault}. This is a fault of img2loc; --debug shows where.",
         err=True,

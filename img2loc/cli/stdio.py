@@ -11,6 +11,7 @@ _CONTROLS = (
     *range(0x7F, 0xA0),  # DEL and C1, whose \x9b is \x1b[ in one
     *range(0x2028, 0x202F),  # line separators; text shown in another order than it is in
     *range(0x2066, 0x206A),
+    *(0x061C, 0x200E, 0x200F),  # marks that reorder what is beside them
 )
 _ESCAPES = {code: f"\\u{code:04x}" for code in _CONTROLS}
 _GATE = {code: escape for code, escape in _ESCAPES.items() if chr(code) not in "\t\n"}

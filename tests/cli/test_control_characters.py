@@ -1,6 +1,8 @@
 """No command prints a control character of other people's data, except newline and tab."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,13 +13,13 @@ from tests.cli.test_progress import on_a_terminal
 from tests.conftest import ChatServer, Cli, MakePhoto
 from tests.server import fails, says
 
-EVIL = "\x1b[2J\x1b]52;c;AAAA\x07\x9b2J\u202egpj\u2066\x7f\x08\r"
+EVIL = "\x1b[2J\x1b]52;c;AAAA\x07\x9b2J\u202egpj\u2066\u200f\u200e\u061c\x7f\x08\r"
 """Clears the screen, writes the clipboard, reverses the reading order, overwrites the line."""
 SHOWN = "52;c;AAAA"
 CONTROLS = {
     *map(chr, range(0x20)),
     *map(chr, range(0x7F, 0xA0)),
-    *"\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068",
+    *"\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c",
 }
 
 
@@ -125,6 +127,15 @@ def test_the_exception_itself(shows: Cli, monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr("img2loc.config.config.Config.load", fault)
     assert shows("doctor")[0] == 1
+
+
+def test_the_traceback_of_debug() -> None:
+    command = [sys.executable, "-m", "img2loc", "index", "info", EVIL, "--debug"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, capture_output=True, env=environment)
+    shown = done.stderr.decode()
+    assert (done.returncode, "Traceback" in shown, SHOWN in shown) == (1, True, True)
+    assert not {*shown} & (CONTROLS - {"\n", "\t"}), shown
 
 
 def test_answers_go_where_they_should_while_a_bar_is_drawn(make_photo: MakePhoto) -> None:
