@@ -3,6 +3,7 @@
 import base64
 import json
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -65,9 +66,9 @@ class ChatServer:
         self.headers: list[Mapping[str, str]] = []
         self._script: list[Answer] = [says("48.8584, 2.2945")]
         self._one_at_a_time = threading.Lock()
-        http.expect_request("/v1/chat/completions", method="POST").respond_with_handler(
-            self._handle
-        )
+        # Azure has the name of a deployment in the path.
+        path = re.compile(r"/v1/(openai/)?(deployments/[^/]+/)?chat/completions")
+        http.expect_request(path, method="POST").respond_with_handler(self._handle)
         self.url = http.url_for("/v1")
 
     def script(self, *answers: Answer) -> None:

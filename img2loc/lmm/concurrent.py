@@ -1,6 +1,8 @@
 """Many requests in flight, replies in order: the base of every LMM behind a network."""
 
+import contextvars
 import os
+import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -43,6 +45,25 @@ def only_reply(lmm: LMM, prompt: Prompt) -> Reply:
             " must give one."
         )
     return replies[0]
+
+
+def within(seconds: float, call: Callable[[], Any]) -> Any:
+    """What `call` returns. TimeoutError after `seconds`: its thread is left to itself."""
+    outcome: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            outcome.set_result(call())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    context = contextvars.copy_context()
+    thread = threading.Thread(target=context.run, args=(run,), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if not outcome.done():
+        raise TimeoutError(f"no complete answer within {seconds:g} s")
+    return outcome.result()
 
 
 def in_flight(

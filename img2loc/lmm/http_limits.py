@@ -16,7 +16,7 @@ _CHUNK = 16 << 10
 
 
 class ReplyTooLong(OpenAIError):
-    """A reply of more than MAX_BYTES; being OpenAI's kind of error, it is not retried."""
+    """A reply of more bytes than are read; being OpenAI's kind of error, it is not retried."""
 
 
 class BoundedClient(DefaultHttpxClient):
@@ -24,14 +24,15 @@ class BoundedClient(DefaultHttpxClient):
 
     httpx restarts its timeout at each read, so that a byte a second is read for ever, and reads
     bodies of any length. Here one request, from its first byte to its reply's last, takes at most
-    `seconds`, and a reply has at most MAX_BYTES; else APITimeoutError or ReplyTooLong. Redirects
+    `seconds`, and a reply has at most `max_bytes`; else APITimeoutError or ReplyTooLong. Redirects
     are not followed: the photograph goes where the user said. Name resolution and connecting have
     the timeouts of httpx alone.
     """
 
-    def __init__(self, seconds: float, **options: Any) -> None:
+    def __init__(self, seconds: float, max_bytes: int = MAX_BYTES, **options: Any) -> None:
         super().__init__(follow_redirects=False, **options)
         self._seconds = seconds
+        self._max_bytes = max_bytes
         self._attempt = threading.local()  # A request is sent and read in the thread that asks.
 
     def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
@@ -43,8 +44,8 @@ class BoundedClient(DefaultHttpxClient):
             with closing(super().send(request, stream=True, **options)) as response:
                 for chunk in response.iter_bytes():  # httpx decompresses at most a MiB at a time.
                     body += chunk
-                    if len(body) > MAX_BYTES:
-                        raise ReplyTooLong(f"it is longer than {MAX_BYTES:,} bytes")
+                    if len(body) > self._max_bytes:
+                        raise ReplyTooLong(f"it is longer than {self._max_bytes:,} bytes")
         except TimeoutError as error:
             raise APITimeoutError(request=request) from error
         headers = response.headers.copy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ from img2loc.core.errors import (
     first_line,
 )
 from img2loc.core.types import Prompt, Reply, ReplyStatus, Usage
-from img2loc.lmm.concurrent import Concurrent
+from img2loc.lmm.concurrent import Concurrent, within
 from img2loc.lmm.privacy import keep_only_the_key
 from img2loc.lmm.schema import PRICE, SCHEMA, Price, counted
 
@@ -23,7 +24,7 @@ _FATAL = {"AuthenticationError", "NotFoundError"}
 # Errors that have nothing to do with the schema.
 _NOT_THE_SCHEMA = _FATAL | {
     *("PermissionDeniedError", "RateLimitError", "InternalServerError", "APIConnectionError"),
-    *("ConnectionError", "TimeoutError"),
+    *("ConnectionError", "TimeoutError", "ReplyTooLong"),
     *("LengthFinishReasonError", "ContentFilterFinishReasonError"),
 }
 _FILTERED = ("content_filter", "content_policy_violation")
@@ -39,9 +40,21 @@ _SAME_SERVER = {
     *("seed", "top_p"),
 }
 """Options that, `base_url` aside, do not change where photographs go."""
+_MAX_BYTES = 1 << 17
+"""Of one reply: what OpenAI's package makes of it can take hundreds of times as much."""
 _ADDRESSES = ("://", "base_url", "api_base", "endpoint")
+_SERVERS: dict[str, tuple[str, ...]] = {
+    "openai": (),
+    "azure_openai": ("AZURE_OPENAI_AD_TOKEN",),
+    "anthropic": ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_CUSTOM_HEADERS"),
+    "ollama": ("OLLAMA_API_KEY",),
+    "bedrock": ("AWS_BEARER_TOKEN_BEDROCK",),
+    "bedrock_converse": ("AWS_BEARER_TOKEN_BEDROCK",),
+}
+"""Providers whose options may name a server: secrets of the environment that their packages send
+there, whatever `api_key` is. Other packages are not known; some ignore an `api_key`."""
 _WITHOUT_KEY = ("ollama", "bedrock", "bedrock_converse")
-"""Providers whose packages send no key to the server that the options name."""
+"""Providers whose packages need no key, or send no more than a signature."""
 
 
 def _names(error: Exception) -> set[str]:
@@ -59,8 +72,10 @@ class LangChain(Concurrent):
     to the model as they are (temperature, base_url, timeout …); a server that they name gets no key
     but the `api_key` among them. With `structured`, a JSON schema is sent; a model that
     refuses it is asked without from then on. Tracing to third parties is off unless
-    LANGSMITH_TRACING is set. The requests are the provider's package's, with its own limits: a
-    reply is not bounded here. Raises MissingPackage or ConfigError.
+    LANGSMITH_TRACING is set. Where requests are made by OpenAI's package (`openai`, `azure_openai`
+    and others), `http_limits.py` limits a reply's length, and an attempt to the `timeout` of the
+    options (60 s). Other packages limit no reply's length; a call of theirs counts as failed after
+    (`max_retries` + 1) · `timeout`, but goes on unheard. Raises MissingPackage or ConfigError.
     """
 
     def __init__(
@@ -76,10 +91,15 @@ class LangChain(Concurrent):
         super().__init__(concurrency)
         options = options or {}
         elsewhere = _names_a_server(model, options)
+        seconds, retries = options.get("timeout", 60.0), options.get("max_retries", 2)
+        if not (isinstance(seconds, int | float) and seconds > 0):
+            raise ConfigError(f"The timeout of {model!r} is {seconds!r}, not seconds above 0.")
+        if not (isinstance(retries, int) and retries >= 0):
+            raise ConfigError(f"The max_retries of {model!r} is {retries!r}; it must be 0 or more.")
         try:
             from langchain.chat_models import init_chat_model
 
-            self._chat: Any = init_chat_model(model, **options)
+            self._chat: Any = init_chat_model(model, **_without_redirects(model, options))
         except ImportError as error:
             raise MissingPackage(
                 f"The LMM {model!r} needs {error.name or 'a package of LangChain'}: pip install"
@@ -90,13 +110,26 @@ class LangChain(Concurrent):
             raise ConfigError(
                 f"LangChain cannot make {model!r}: {first_line(error)}. Write it as provider:model."
             ) from error
-        client = getattr(self._chat, "root_client", None)  # of OpenAI's package
-        if elsewhere and client:
-            keep_only_the_key(client, options)
+        self._seconds: float | None = (retries + 1) * seconds
+        if getattr(self._chat, "root_client", None):  # of OpenAI's package
+            self._bound(seconds, options if elsewhere else None)
         self._model = model
         self._side = image_side
         self._price = price
         self.structured = structured
+
+    def _bound(self, seconds: float, given: Mapping[str, Any] | None) -> None:
+        """Limit each attempt and reply; for a server of the options, keep what is `given` only."""
+        from img2loc.lmm.http_limits import BoundedClient
+
+        proxy = getattr(self._chat, "openai_proxy", None)
+        http = BoundedClient(seconds, _MAX_BYTES, proxy=proxy)
+        client = self._chat.root_client.with_options(http_client=http, timeout=seconds)
+        if given is not None:
+            keep_only_the_key(client, given)
+        self._chat.root_client, self._chat.client = client, client.chat.completions
+        self._seconds = None
+        weakref.finalize(self, client.close)
 
     @classmethod
     def endpoint(cls, model: str, options: Mapping[str, Any] | None = None, **_: object) -> str:
@@ -147,18 +180,24 @@ class LangChain(Concurrent):
         )
         with tracing_context(enabled=wanted):
             if not self.structured:
-                return self._chat.invoke(messages)
+                return self._call(self._chat, messages)
             try:
                 bound = self._chat.with_structured_output(
                     SCHEMA, method="json_schema", include_raw=True
                 )
-                return bound.invoke(messages)["raw"]
+                return self._call(bound, messages)["raw"]
             except Exception as error:
                 if _names(error) & _NOT_THE_SCHEMA or _is_filtered(error):
                     raise
-                message = self._chat.invoke(messages)  # If it fails too, the schema is not why.
+                # If it fails too, the schema is not why.
+                message = self._call(self._chat, messages)
                 self.structured = False
                 return message
+
+    def _call(self, chat: Any, messages: list[dict[str, Any]]) -> Any:
+        if self._seconds is None:
+            return chat.invoke(messages)
+        return within(self._seconds, lambda: chat.invoke(messages))
 
     def _read(self, message: Any) -> Reply:
         facts = message.response_metadata or {}
@@ -194,6 +233,16 @@ class LangChain(Concurrent):
         return Reply(text, self._model, status, usage, detail)
 
 
+def _without_redirects(model: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Ollama's package follows them by itself: a local server could send a photograph elsewhere."""
+    if not model.startswith("ollama:"):
+        return options
+    return {
+        **options,
+        "client_kwargs": {"follow_redirects": False} | options.get("client_kwargs", {}),
+    }
+
+
 def _names_a_server(model: str, options: Mapping[str, Any]) -> bool:
     """Whether the options name a server. Raises ConfigError if it would get the provider's key."""
     provider = model.partition(":")[0]
@@ -203,12 +252,24 @@ def _names_a_server(model: str, options: Mapping[str, Any]) -> bool:
         )
     if not any(word in str(options) for word in _ADDRESSES):
         return False
-    if provider not in _WITHOUT_KEY and not (
-        options.get("api_key") or options.get(f"{provider}_api_key")
-    ):
+    if provider not in _SERVERS:
+        raise ConfigError(
+            f"The options of {model!r} name a server, which might be sent the provider's key of the"
+            ' environment. Use kind = "openai" with base_url and key_env, or name the server in the'
+            " environment too, where the provider's package looks for it."
+        )
+    if provider == "azure_openai" and options.get("azure_ad_token"):
+        return True  # Sent instead of any other key.
+    if provider not in _WITHOUT_KEY and not options.get("api_key"):
         raise ConfigError(
             f"The options of {model!r} name a server and no api_key, so it would be sent the"
             ' provider\'s key of the environment. Set api_key among them ("none" if the server'
             ' wants none), or use kind = "openai" with base_url and key_env.'
+        )
+    if found := next(filter(os.environ.get, _SERVERS[provider]), None):
+        raise ConfigError(
+            f"The options of {model!r} name a server, which would be sent {found} of the"
+            " environment. Unset it, or name the server in the environment too, where the"
+            " provider's package looks for it."
         )
     return True

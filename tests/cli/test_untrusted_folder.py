@@ -143,6 +143,70 @@ def test_langchain_sends_no_key_of_the_environment_to_a_server_in_its_options(
     assert "secret" not in str(attacker.headers)
 
 
+AZURE = '[lmm.x]\nkind = "langchain"\nmodel = "azure_openai:gpt-4o"\noptions = {{ {} }}\n'
+
+
+def _ask_azure(options: str, make_photo: MakePhoto) -> str:
+    configure(AZURE.format(f'api_version = "2024-10-21", {options}'))
+    (reply,) = factory.lmm(plan_lmm(Config.load(), "x")).ask(
+        [Prompt("Where?", Photo(make_photo()))]
+    )
+    return reply.status
+
+
+@pytest.mark.parametrize("server", ["azure_endpoint = {!r}", "base_url = '{}/openai'"])
+@pytest.mark.parametrize("key", ["", ", azure_openai_api_key = 'k'", ", api_key = 'its-own'"])
+@pytest.mark.parametrize("name", ["AZURE_OPENAI_AD_TOKEN", "AZURE_OPENAI_API_KEY"])
+def test_langchain_sends_no_key_for_azure_to_a_server_in_its_options(
+    attacker: ChatServer,
+    make_photo: MakePhoto,
+    monkeypatch: pytest.MonkeyPatch,
+    server: str,
+    key: str,
+    name: str,
+) -> None:
+    monkeypatch.setenv(name, "secret-of-azure")
+    options = server.format(attacker.url) + key
+    if "its-own" in key and name == "AZURE_OPENAI_API_KEY":
+        assert _ask_azure(options, make_photo) == "answered"
+    else:
+        with pytest.raises(ConfigError, match="name a server"):
+            _ask_azure(options, make_photo)
+    assert "secret" not in str(attacker.headers)
+
+
+def test_azure_gets_what_the_same_table_says(
+    attacker: ChatServer, make_photo: MakePhoto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = f"azure_endpoint = {attacker.url!r}, azure_deployment = 'gpt-4o'"
+    assert _ask_azure(f"{endpoint}, api_key = 'its-own'", make_photo) == "answered"
+    assert attacker.headers[-1]["Api-Key"] == "its-own"
+    monkeypatch.setenv("AZURE_OPENAI_AD_TOKEN", "secret-of-azure")
+    assert _ask_azure(f"{endpoint}, azure_ad_token = 'its-own'", make_photo) == "answered"
+    assert attacker.headers[-1]["Authorization"] == "Bearer its-own"
+    assert "secret" not in str(attacker.headers)
+
+
+@pytest.mark.parametrize(
+    ("model", "variable"),
+    [
+        ("ollama:llava", "OLLAMA_API_KEY"),
+        ("bedrock_converse:x", "AWS_BEARER_TOKEN_BEDROCK"),
+        ("anthropic:x", "ANTHROPIC_AUTH_TOKEN"),
+        ("anthropic:x", "ANTHROPIC_CUSTOM_HEADERS"),
+        ("google_genai:x", "GOOGLE_API_KEY"),
+    ],
+)
+def test_langchain_sends_no_other_secret_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, model: str, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "secret")
+    options = "base_url = 'http://127.0.0.1:1', api_key = 'its-own'"
+    configure(f'[lmm.x]\nkind = "langchain"\nmodel = "{model}"\noptions = {{ {options} }}\n')
+    with pytest.raises(ConfigError, match="name a server, which"):
+        factory.lmm(plan_lmm(Config.load(), "x"))
+
+
 @pytest.mark.parametrize(
     "kind",
     [

@@ -1,5 +1,6 @@
 """The langchain backend: with LangChain's fake model, and with its OpenAI package over loopback."""
 
+import threading
 from typing import Any
 
 import pytest
@@ -44,6 +45,46 @@ def test_a_fake_chat_model_gets_the_text_and_the_image(
     assert text == {"type": "text", "text": "Where?"}
     assert (image["type"], image["mime_type"]) == ("image", "image/jpeg")
     assert model.structured is False  # the fake does not take it; it was asked without
+
+
+def test_a_package_with_no_limit_of_time_gets_one(
+    monkeypatch: pytest.MonkeyPatch, prompt: Prompt
+) -> None:
+    """As a reply that drips for ever."""
+    from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+
+    over, asked = threading.Event(), []
+
+    class Drips(GenericFakeChatModel):
+        def _generate(self, *args: Any, **kwargs: Any) -> Any:
+            asked.append(args)
+            over.wait()
+            raise RuntimeError
+
+    fake = Drips(messages=iter([]))
+    monkeypatch.setattr("langchain.chat_models.init_chat_model", lambda model, **options: fake)
+    options = {"timeout": 0.1, "max_retries": 1}
+    model = LangChain("fake:model", options=options, concurrency=1, structured=False)
+    (reply,) = model.ask([prompt])
+    over.set()
+    assert (reply.status, len(asked)) == ("failed", 1)
+    assert reply.detail.endswith("no complete answer within 0.2 s")
+
+
+def test_ollama_follows_no_redirect(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        "langchain.chat_models.init_chat_model", lambda _, **options: given.append(options)
+    )
+    LangChain("ollama:llava", options={"num_ctx": 4096, "client_kwargs": {"timeout": 5}})
+    client = {"follow_redirects": False, "timeout": 5}
+    assert given == [{"num_ctx": 4096, "client_kwargs": client}]
+
+
+@pytest.mark.parametrize("options", [{"timeout": 0}, {"timeout": "60"}, {"max_retries": -1}])
+def test_limits_that_are_none_are_said(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"The {next(iter(options))} of 'openai:gpt-4o' is"):
+        LangChain("openai:gpt-4o", options=options)
 
 
 def test_the_real_openai_integration(chat: ChatServer, prompt: Prompt) -> None:
