@@ -196,8 +196,7 @@ def override(config: Config, name: str, **options: Any) -> None:
     for key in values:
         if key not in plan.takes:
             raise ConfigError(
-                f"The locator {name!r} takes no {key}: leave --{key} out, or choose another"
-                " locator."
+                f"The locator {name!r} takes no --{key}: leave it out, or choose another locator."
             )
     if "gallery" in values and "encoder" in plan.table:
         config.remove("locator", name, "encoder")  # A gallery brings its own.

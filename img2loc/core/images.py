@@ -119,9 +119,9 @@ def _open(source: Path | bytes) -> Image.Image:
             raise UnreadablePhoto("no such file") from error
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise UnreadablePhoto(f"cannot be read: {reason}") from error
+            raise UnreadablePhoto(str(reason)) from error
         if not stat.S_ISREG(facts.st_mode):
-            raise UnreadablePhoto("cannot be read: it is not a regular file")
+            raise UnreadablePhoto("not a regular file")
         if not facts.st_size:
             raise UnreadablePhoto("the file is empty (0 bytes)")
         if facts.st_size > _MOST_BYTES:
@@ -136,7 +136,7 @@ def _open(source: Path | bytes) -> Image.Image:
             raise UnreadablePhoto("HEIC needs pillow-heif: pip install 'img2loc[heic]'") from error
         raise UnreadablePhoto("not an image, or in a format that is not supported") from error
     except OSError as error:
-        raise UnreadablePhoto(f"cannot be read: {error.strerror or error}") from error
+        raise UnreadablePhoto(error.strerror or str(error)) from error
 
 
 @cache

@@ -28,7 +28,7 @@ class OpenAIChat(Concurrent):
     (reasoning models refuse it). `timeout` is in seconds for one whole attempt, even if bytes still
     come; `retries` more are made after 429, 5xx, timeouts and connection errors, honouring
     Retry-After. So a server keeps a photograph for (retries + 1) · timeout at most, and the waits
-    between. `bounded.py` limits a reply's length. `price` is in US dollars per million tokens.
+    between. `http_limits.py` limits a reply's length. `price` is in US dollars per million tokens.
     Raises BackendError without a key.
     """
 

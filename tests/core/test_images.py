@@ -78,7 +78,7 @@ def test_broken_files_have_a_reason(tmp_path: Path, content: bytes, reason: str)
 def test_a_missing_file_and_a_folder_have_a_reason(tmp_path: Path) -> None:
     with pytest.raises(UnreadablePhoto, match="no such file"):
         Photo(tmp_path / "absent.jpg").image()
-    with pytest.raises(UnreadablePhoto, match="cannot be read"):
+    with pytest.raises(UnreadablePhoto, match="not a regular file"):
         Photo(tmp_path).image()
 
 
@@ -124,7 +124,7 @@ def test_other_files_are_not_opened(tmp_path: Path) -> None:
     import os
 
     os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(UnreadablePhoto, match="not a regular file"):
+    with pytest.raises(UnreadablePhoto, match=r"^not a regular file"):
         Photo(tmp_path / "pipe.jpg").image()
     with (tmp_path / "sparse.jpg").open("wb") as file:
         file.truncate(5_000_000_000)
