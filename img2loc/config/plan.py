@@ -20,7 +20,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
-from urllib.request import getproxies
 
 from img2loc.config.config import Config, Table
 from img2loc.config.galleries import GalleryFacts, find_gallery
@@ -74,6 +73,8 @@ class PlannedLmm:
                 f"--local-only: the LMM {self.name!r} sends photos to {self.endpoint}. Choose"
                 " another with --lmm, or --locator retrieval."
             )
+        from urllib.request import getproxies
+
         proxies = sorted({"http", "https", "all"} & set(getproxies()))
         if proxies and not (isinstance(self.make, IgnoresProxies) and self.make.ignores_proxies):
             raise ConfigError(

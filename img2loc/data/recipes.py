@@ -11,10 +11,6 @@ from img2loc.core import extras, paths
 from img2loc.core.american_spelling import american
 from img2loc.core.errors import SourceError, UnknownName
 from img2loc.core.protocols import Source
-from img2loc.data.captions import CaptionSource
-from img2loc.data.concat import Concat
-from img2loc.data.points import GridSource, PointsSource
-from img2loc.data.source_from_path import open_source
 
 KINDS = ("photos", "points", "texts")
 """What a gallery's entries can be."""
@@ -71,6 +67,12 @@ class Recipe:
 
     def source(self) -> Source:
         """Its entries. Raises SourceError, with what to obtain where, if it has no path."""
+        # Here, because a plain `ask` looks at recipes, and reads no source.
+        from img2loc.data.captions import CaptionSource
+        from img2loc.data.concat import Concat
+        from img2loc.data.points import GridSource, PointsSource
+        from img2loc.data.source_from_path import open_source
+
         if self.grid is not None:
             return GridSource(self.grid)
         if self.sources:
