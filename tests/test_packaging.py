@@ -43,7 +43,8 @@ def test_the_data_folders_ship_in_the_wheel(wheel: list[str]) -> None:
         "eval/README.md",
     ):
         assert f"img2loc/_assets/{name}" in wheel
-    assert "img2loc/config/defaults.toml" in wheel
+    for name in ("config/defaults.toml", "encoders/lite0/model.onnx", "encoders/lite0/LICENSE"):
+        assert f"img2loc/{name}" in wheel
     assert not [
         name
         for name in wheel

@@ -24,6 +24,7 @@ KINDS: dict[str, dict[str, str]] = {
     "encoder": {
         "geoclip": "img2loc.encoders.geoclip:GeoClip",
         "lite0": "img2loc.encoders.lite0:Lite0",
+        "onnx": "img2loc.encoders.onnx:OnnxEncoder",
         "open_clip": "img2loc.encoders.open_clip:OpenClip",
         "timm": "img2loc.encoders.timm:Timm",
         "transformers": "img2loc.encoders.transformers:TransformersClip",

@@ -165,6 +165,22 @@ class LocationAlone(Protocol):
     """One line, stamped on galleries of points: changes with the location tower alone."""
 
 
+LEAST_COSINE = 0.999
+"""Between the vectors of an encoder and of the one that it stands in for, of any photograph."""
+
+
+@runtime_checkable
+class StandsIn(Protocol):
+    """An encoder that was made from another, such as an exported one, for its galleries' queries.
+
+    `of` has the names of the other's galleries (`names_of`), `worst_cosine` is the least that was
+    found between their vectors of one photograph.
+    """
+
+    of: tuple[str, ...]
+    worst_cosine: float
+
+
 def name_for(encoder: Encoder, of: str) -> str:
     """The name stamped on a gallery of "photos", "points" or "texts" that an encoder builds."""
     if of == "points" and isinstance(encoder, LocationAlone):
@@ -176,9 +192,13 @@ def names_of(encoder: Encoder) -> list[str]:
     """The names of the galleries that an encoder's queries may search: its own comes first.
 
     One with a location tower of its own name has also built galleries of points by its whole name.
+    One that stands in for another searches that one's, if their vectors agree to LEAST_COSINE.
     """
     alone = [encoder.location_name] if isinstance(encoder, LocationAlone) else []
-    return [encoder.name, *alone]
+    original: tuple[str, ...] = ()
+    if isinstance(encoder, StandsIn) and encoder.worst_cosine >= LEAST_COSINE:
+        original = encoder.of
+    return [encoder.name, *alone, *original]
 
 
 @runtime_checkable

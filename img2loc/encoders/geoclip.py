@@ -16,6 +16,9 @@ from img2loc.core.protocols import Deferred
 from img2loc.core.types import Embedding, Embeddings, Location, Photo, Rejected
 from img2loc.encoders import geoclip_towers
 from img2loc.encoders.geoclip_towers import GeoClipParts
+from img2loc.encoders.onnx import OnnxEncoder
+from img2loc.encoders.onnx_tower import OnnxTower
+from img2loc.encoders.preprocessing import Preprocessing
 from img2loc.encoders.torch_encoder import TextTower, TorchEncoder, fingerprint, unit_rows
 
 if TYPE_CHECKING:
@@ -101,6 +104,20 @@ class GeoClip(TorchEncoder, TextTower):
         self._tower = tower
         return tower
 
+    @property
+    def networks(self) -> list[torch.nn.Module]:
+        """The tower's model, and the head."""
+        return [*self.tower().networks, self._parts]
+
+    def preprocessing(self) -> Preprocessing:
+        """The tower's. Raises ConfigError for ten crops."""
+        if self.views != "single":
+            raise ConfigError(
+                f"{self.name!r} takes {self.views} of a photograph, and an ONNX encoder takes one"
+                ' view. Export the encoder with views = "single".'
+            )
+        return self.tower().preprocessing()
+
     def encode(self, photos: Iterable[Photo]) -> Iterator[Embedding | Rejected]:
         """As every encoder's. Raises as `tower` does, before the first photo is read."""
         self.tower()
@@ -126,7 +143,7 @@ class GeoClip(TorchEncoder, TextTower):
         tower = self.tower()
         return self._parts.head(tower.features(pixels.to(tower.dtype)).float())
 
-    def _rows(self, inputs: list[torch.Tensor]) -> Iterable[Embedding] | torch.Tensor:
+    def _rows(self, inputs: list[torch.Tensor]) -> Iterable[Embedding]:
         import torch
 
         if self.views == "single":
@@ -166,6 +183,8 @@ def image_tower(encoder: Encoder) -> TorchEncoder:
     """The encoder, if it can be GeoCLIP's image tower. Raises ConfigError."""
     if isinstance(encoder, TorchEncoder):
         return encoder
+    if isinstance(encoder, OnnxEncoder):
+        return OnnxTower(encoder)
     raise ConfigError(
         f"{encoder.name!r} cannot be the image tower of GeoCLIP: it has no features before"
         " normalization to unit length."

@@ -18,7 +18,7 @@ from torch import nn
 from img2loc.core.errors import MissingPackage, MissingWeights
 from img2loc.core.files import replacing, write_json
 from img2loc.core.hub import HubFiles, folder_or_hub
-from img2loc.encoders.torch_encoder import loading
+from img2loc.encoders.batched_encoder import loading
 
 SIGMAS = (1.0, 16.0, 256.0)
 """Frequencies of the three capsules, 2⁰, 2⁴ and 2⁸, from the coarsest to the finest."""

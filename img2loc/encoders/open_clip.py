@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from img2loc.core.errors import ConfigError
 from img2loc.core.hub import HubFiles
-from img2loc.encoders.torch_encoder import TextTower, TorchEncoder, loading
+from img2loc.encoders.batched_encoder import loading
+from img2loc.encoders.preprocessing import Preprocessing
+from img2loc.encoders.preprocessing_of import transform_steps
+from img2loc.encoders.torch_encoder import TextTower, TorchEncoder
 
 if TYPE_CHECKING:
     import torch
@@ -89,6 +92,10 @@ class OpenClip(TorchEncoder, TextTower):
         """One image → the model's input."""
         pixels: torch.Tensor = self._transform(image)
         return pixels
+
+    def preprocessing(self) -> Preprocessing:
+        """What the transform does."""
+        return transform_steps(self._transform)
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         """A batch of inputs → features."""

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from img2loc.core.errors import ConfigError, MissingWeights
 from img2loc.core.hub import HubFiles, folder_or_hub
-from img2loc.encoders.torch_encoder import TextTower, TorchEncoder, loading
+from img2loc.encoders.batched_encoder import loading
+from img2loc.encoders.preprocessing import Preprocessing
+from img2loc.encoders.preprocessing_of import processor_steps
+from img2loc.encoders.torch_encoder import TextTower, TorchEncoder
 
 if TYPE_CHECKING:
     import torch
@@ -82,6 +85,10 @@ class TransformersClip(TorchEncoder, TextTower):
         """One image → the model's input."""
         pixels: torch.Tensor = self._processor(images=image, return_tensors="pt")["pixel_values"][0]
         return pixels
+
+    def preprocessing(self) -> Preprocessing:
+        """What the processor does in its Pillow form; that of "torchvision" differs slightly."""
+        return processor_steps(self._processor)
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         """A batch of inputs → features."""

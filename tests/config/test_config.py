@@ -136,11 +136,11 @@ def test_without_a_home_the_working_directory_is_no_configuration_folder(
         ("[locator.retrieval]\ndecide = 'best'", r"decide = 'best'"),
         (
             "[encoder.lite0]\nbatchsize = 3",
-            r"no key 'batchsize'. Known: kind, device, dtype, batch_size",
+            r"no key 'batchsize'. Known: kind, device, batch_size",
         ),
         (
             "[encoder.mine]\nkind = 'nonsense'",
-            r"unknown kind 'nonsense'. Known: geoclip, lite0, open_clip",
+            r"unknown kind 'nonsense'. Known: geoclip, lite0, onnx, open_clip",
         ),
         ("[encoder.mine]\nmodel = 'x'", r"has no kind"),
         ("[lmms.gpt]\nmodel = 'x'", r"no role \[lmms\]"),

@@ -18,7 +18,6 @@ from img2loc.data.recipes import find
 from img2loc.encoders import geoclip_towers
 from img2loc.encoders.geoclip import GeoClip
 from img2loc.encoders.lite0 import Lite0
-from img2loc.encoders.torch_encoder import TorchEncoder
 from img2loc.encoders.transformers import TransformersClip
 from img2loc.gallery.build.pipeline import build
 from tests.conftest import MakePhoto
@@ -363,7 +362,7 @@ def test_any_csv_of_coordinates_is_a_gallery(ours: GeoClip, tmp_path: Path) -> N
 
 def test_every_encoder_of_ours_may_be_a_tower(tmp_path: Path, make_photo: MakePhoto) -> None:
     geoclip_towers.save(geoclip_towers.GeoClipParts(width=1280), tmp_path / "w", {})
-    tower: TorchEncoder = Lite0(device="cpu")
+    tower = Lite0(device="cpu")
     (row,) = GeoClip(tower, weights=str(tmp_path / "w")).encode([Photo(make_photo())])
     assert isinstance(row, np.ndarray)
     assert row.shape == (512,)

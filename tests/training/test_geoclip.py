@@ -24,6 +24,7 @@ from img2loc.core.types import Location
 from img2loc.data.csv_source import CsvSource
 from img2loc.data.source_from_path import open_source
 from img2loc.encoders import geoclip_towers
+from img2loc.encoders.geoclip import image_tower
 from img2loc.encoders.lite0 import Lite0
 from img2loc.encoders.transformers import TransformersClip
 from img2loc.training.accuracy import Accuracy
@@ -395,7 +396,7 @@ def test_features_are_the_towers_own_and_are_taken_once(
     path = toy_csv(tmp_path, make_photo)
     (tmp_path / "p4.png").write_bytes(b"no photograph")
     source = CsvSource(path)
-    found = extract(source, lite0)
+    found = extract(source, image_tower(lite0))
     assert [entry.id for entry in found.skipped] == ["p4.png"]
     kept = [number for number in range(12) if number != 4]
     assert found.points == pytest.approx(some_points(12).numpy()[kept])
@@ -405,13 +406,13 @@ def test_features_are_the_towers_own_and_are_taken_once(
     rows = np.array([10, 0, 5])
     with torch.inference_mode():
         alone = [
-            lite0.features(lite0.prepare(found.photos(source)[row].image())[None])[0].numpy()
+            lite0.features(lite0.prepare(found.photos(source)[row].image())[None])[0]
             for row in rows
         ]
     assert found[rows] == pytest.approx(np.stack(alone), abs=1e-4)
     for number in kept:
         (tmp_path / f"p{number}.png").unlink()
-    assert np.array_equal(extract(source, lite0)[rows], found[rows])
+    assert np.array_equal(extract(source, image_tower(lite0))[rows], found[rows])
 
 
 @pytest.mark.usefixtures("narrow")
@@ -595,15 +596,18 @@ def test_features_follow_the_files(tmp_path: Path, make_photo: MakePhoto, lite0:
     source = CsvSource(toy_csv(tmp_path, make_photo))
     (tmp_path / "p4.png").rename(tmp_path / "away.png")
     (tmp_path / "p5.png").write_bytes(b"torn")
-    assert [entry.id for entry in extract(source, lite0).skipped] == ["p4.png", "p5.png"]
+    assert [entry.id for entry in extract(source, image_tower(lite0)).skipped] == [
+        "p4.png",
+        "p5.png",
+    ]
     (tmp_path / "away.png").rename(tmp_path / "p4.png")
     make_photo("p5.png", 5)
-    whole = extract(source, lite0)
+    whole = extract(source, image_tower(lite0))
     assert whole.skipped == []
     assert len(whole) == 12
     before = whole[np.arange(12)]
     make_photo("p0.png", 77)  # Other contents under an old name.
-    changed = extract(source, lite0)[np.arange(12)]
+    changed = extract(source, image_tower(lite0))[np.arange(12)]
     assert [np.array_equal(*pair) for pair in zip(changed, before, strict=True)] == [False] + [
         True
     ] * 11
