@@ -126,24 +126,48 @@ def test_public_names_are_those_of_all() -> None:
 
 
 HEAVY = ["torch", "faiss", "transformers", "openai", "numpy", "scipy", "pyarrow", "pydantic"]
+MODELS = ["torch", "torchvision", "timm", "transformers", "open_clip", "geoclip", "langchain"]
+UNUSED = [
+    *MODELS,
+    "scipy",
+    "openai",
+    "huggingface_hub",
+    "matplotlib",
+    "jinja2",
+    "sklearn",
+    "pandas",
+]
+DEMO = Path(__file__).parents[1] / "docs" / "demo" / "red-pyramid.jpg"
 
 
 @pytest.mark.parametrize(
-    ("statements", "heavy"),
+    ("words", "absent"),
     [
-        ("import img2loc", [*HEAVY, "PIL", "rich"]),
+        ((), [*HEAVY, "PIL", "rich"]),  # `import img2loc` alone.
+        (("--help",), [*HEAVY, *UNUSED, "PIL", "onnxruntime"]),
+        (("ask", DEMO, "--locator", "retrieval", "--gallery", "starter"), UNUSED),
         (
-            """from img2loc.cli import main
-sys.argv = ["img2loc", "--help"]
-try: main()
-except SystemExit: pass""",
-            HEAVY,
+            ("ask", DEMO, "--locator", "zeroshot", "--lmm", "scripted"),
+            [*UNUSED, "faiss", "onnxruntime"],
+        ),
+        (
+            ("bench", "score", "--predictions", "p.csv", "--truth", "t.csv"),
+            [*UNUSED, "faiss", "onnxruntime"],
         ),
     ],
-    ids=["import", "help"],
+    ids=["import", "help", "ask", "ask-lmm", "score"],
 )
-def test_what_costs_nothing_heavy(statements: str, heavy: list[str]) -> None:
-    script = f"import sys\n{statements}\nprint([name for name in {heavy} if name in sys.modules])"
+def test_what_is_not_imported(words: tuple[object, ...], absent: list[str]) -> None:
+    Path("p.csv").write_text("id,lat,lon\na,48.9,2.3\n")
+    Path("t.csv").write_text("id,lat,lon\na,48.8584,2.2945\n")
+    script = f"""import sys
+import img2loc
+sys.argv = {["img2loc", *map(str, words)]}
+if sys.argv[1:]:
+    from img2loc.cli import main
+    try: main()
+    except SystemExit as ended: assert not ended.code, ended.code
+print([name for name in {absent} if name in sys.modules])"""
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )

@@ -31,8 +31,8 @@ def place_at(location: Location) -> Place | None:
 def country_codes(points: Array) -> list[str]:
     """ISO country codes of the nearest towns to rows of (lat, lon) degrees; "??" over 100 km."""
     rows, _ = _nearest(points)
-    codes = _towns().table["country_code"].combine_chunks()
-    names, numbers = [*codes.dictionary.to_pylist(), "??"], codes.indices.to_numpy()
+    codes = _towns().table["country_code"].chunk(0)
+    names, numbers = [*codes.dictionary.to_pylist(), "??"], _numbers(codes.indices)
     return [names[number] for number in np.where(rows < 0, len(names) - 1, numbers[rows])]
 
 
@@ -68,7 +68,7 @@ class _Towns:
 
         file = paths.folder("index") / "places" / "towns.arrow"
         self.table: Any = pa.ipc.open_file(pa.memory_map(str(file))).read_all()
-        columns = [self.table[name].to_numpy() for name in ("lat_e5", "lon_e5")]
+        columns = [_numbers(self.table[name].chunk(0)) for name in ("lat_e5", "lon_e5")]
         self.degrees: Array = np.stack(columns, axis=1) / 1e5
         bands = np.floor(self.degrees[:, 0])
         self._starts = np.searchsorted(bands, np.arange(-90, 92))
@@ -92,6 +92,11 @@ class _Towns:
                 near |= (lon >= west - width + turn) & (lon <= east + width + turn)
             bands.append(begin + np.flatnonzero(near))
         return np.concatenate(bands)
+
+
+def _numbers(column: Any) -> NDArray[np.int32]:
+    """A column of int32 without nulls, not copied; its own `to_numpy` imports pandas."""
+    return np.frombuffer(column.buffers()[1], np.int32, len(column), 4 * column.offset)
 
 
 @cache
