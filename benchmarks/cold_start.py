@@ -19,6 +19,9 @@ from typing import NamedTuple
 
 _DEMO = Path(__file__).resolve().parents[1] / "docs" / "demo" / "red-pyramid.jpg"
 _CLI = "from img2loc.cli import main; main()"
+_ENCODE = """import sys; from pathlib import Path
+from img2loc.core.types import Photo; from img2loc.encoders.lite0 import Lite0
+(row,) = Lite0().encode([Photo(Path(sys.argv[1]))]); assert row.shape == (1280,)"""
 _RETRIEVAL = ("--locator", "retrieval", "--gallery", "starter")
 _LMM = ("--locator", "zeroshot", "--lmm", "scripted")
 
@@ -41,6 +44,7 @@ def main() -> None:
     commands = {
         "imports": ["import numpy, onnxruntime, faiss, PIL"],
         "--help": [_CLI, "--help"],
+        "one vector by lite0": [_ENCODE, photo],
         "ask, starter gallery": [_CLI, "ask", photo, *_RETRIEVAL],
         "ask --lmm scripted": [_CLI, "ask", photo, *_LMM],
         "index info": [_CLI, "index", "info", "starter"],

@@ -1,6 +1,7 @@
 """`index build` from tar files: photographs a second, against the bare model and a plain loop.
 
-Run: python benchmarks/embed.py PHOTOS [--encoder lite0] [--count 1000] [--rounds 3] [--json FILE].
+Run: python benchmarks/embed.py PHOTOS [--encoder lite0] [--torch] [--count 1000] [--rounds 3]
+[--json FILE].
 PHOTOS is a folder of JPEGs, which are repeated under other names until there are `count`, in tars
 of WebDataset's pairs below a temporary folder.
 
@@ -12,6 +13,9 @@ photograph after the other; `build` is the first half of `index build`, with its
 Where the model itself uses every core, nothing can be faster than 1 / (1 / model + 1 / decode):
 that is the `ideal`. The same ratios in processor time say what each way costs, however busy the
 machine is.
+
+With `--torch`, which needs the extra `dev`, every round also builds with lite0 and with the torch
+model that it was made from, both in batches of several sizes.
 """
 
 import argparse
@@ -24,12 +28,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
 from PIL import Image
 
 from img2loc.config import factory
@@ -38,11 +42,12 @@ from img2loc.core import images
 from img2loc.core.protocols import Source
 from img2loc.core.types import Item, Photo
 from img2loc.data.source_from_path import open_source
-from img2loc.encoders.torch_encoder import TorchEncoder
+from img2loc.encoders.batched_encoder import BatchedEncoder
 from img2loc.gallery.build.embed_parts import embed
 
 _IN_A_TAR = 500
 _WAYS = ("model", "decode", "loop", "build")
+_BATCHES = (4, 8, 16, 32)
 
 
 def main() -> None:
@@ -52,22 +57,24 @@ def main() -> None:
     )
     parser.add_argument("photos", type=Path)
     parser.add_argument("--encoder", default="lite0")
+    parser.add_argument("--torch", action="store_true")
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     encoder = factory.encoder(Config.load(), options.encoder)
-    if not isinstance(encoder, TorchEncoder):
+    if not isinstance(encoder, BatchedEncoder):
         raise SystemExit(
             f"The encoder {options.encoder} is not one of ours, so its model cannot be run alone."
         )
     with tempfile.TemporaryDirectory() as folder:
         size = _write_tars(options.photos, Path(folder) / "tars", options.count)
         source = open_source(Path(folder) / "tars")
-        rounds = [
-            _round(encoder, source, Path(folder) / f"round{number}")
-            for number in range(options.rounds)
-        ]
+        rounds, compared = [], []
+        for number in range(options.rounds):
+            rounds.append(_round(encoder, source, Path(folder) / f"round{number}"))
+            if options.torch:
+                compared.append(_compare(source, Path(folder) / f"compared{number}"))
     rates = {way: median(options.count / seconds[way] for seconds, _ in rounds) for way in _WAYS}
     result: dict[str, Any] = {
         "encoder": encoder.name,
@@ -77,13 +84,13 @@ def main() -> None:
         "device": encoder.device,
         "cores": os.cpu_count(),
         "machine": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
         "photos a second": {
             **{way: round(rate, 2) for way, rate in rates.items()},
             "ideal": round(_ideal(rates), 2),
         },
         "ratios": _ratios([seconds for seconds, _ in rounds]),
         "ratios in processor time": _ratios([processor for _, processor in rounds]),
+        "against torch": _against_torch(compared, options.count) if compared else {},
         "rounds, in seconds": [seconds for seconds, _ in rounds],
         "rounds, in seconds of a processor": [processor for _, processor in rounds],
     }
@@ -96,6 +103,8 @@ def main() -> None:
     print(f"  {'':26} {'time':>6} {'processor time':>15}")
     for ratio, value in result["ratios"].items():
         print(f"  {ratio:26} {value:6.3f} {result['ratios in processor time'][ratio]:15.3f}")
+    for way, value in result["against torch"].items():
+        print(f"  {way:44} {value:8.3f}")
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
@@ -112,12 +121,12 @@ def _ratios(rounds: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def _round(
-    encoder: TorchEncoder, source: Source, folder: Path
+    encoder: BatchedEncoder[Any], source: Source, folder: Path
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Seconds, and seconds of a processor, of each way over the whole source."""
     photos = [entry.photo for entry in source if isinstance(entry, Item)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        prepared: list[torch.Tensor] = []
+        prepared: list[Any] = []
         decode = _timed(lambda: prepared.extend(pool.map(encoder._decode, photos)))
     batches = [
         prepared[start : start + encoder.batch_size]
@@ -135,7 +144,45 @@ def _round(
     return {way: found[way][0] for way in _WAYS}, {way: found[way][1] for way in _WAYS}
 
 
-def _run(encoder: TorchEncoder, batches: Iterable[list[torch.Tensor]]) -> None:
+def _compare(source: Source, folder: Path) -> dict[str, tuple[float, float]]:
+    """Seconds, and seconds of a processor, of builds by onnxruntime and by torch."""
+    from img2loc.encoders.lite0 import Lite0
+    from img2loc.encoders.lite0.make import TorchLite0
+
+    found = {}
+    for batch in _BATCHES:
+        encoders: dict[str, BatchedEncoder[Any]] = {"onnx": Lite0("cpu"), "torch": TorchLite0()}
+        for name, encoder in encoders.items():
+            encoder.batch_size = batch
+            out = folder / f"{name}{batch}"
+            out.mkdir(parents=True)
+            found[f"{name} {batch}"] = _timed(partial(embed, source, encoder, out))
+    return found
+
+
+def _against_torch(
+    rounds: Sequence[dict[str, tuple[float, float]]], count: int
+) -> dict[str, float]:
+    """Photos a second of each build, and onnxruntime's over torch's: medians of the rounds."""
+    result: dict[str, float] = {}
+    for way in rounds[0]:
+        result[f"{way}, photos/s"] = median(count / found[way][0] for found in rounds)
+        result[f"{way}, ms of a processor"] = (
+            median(found[way][1] / count for found in rounds) * 1e3
+        )
+    for title, which in (("time", 0), ("processor time", 1)):
+        eight = [found["torch 8"][which] / found["onnx 8"][which] for found in rounds]
+        best = [_best(found, "torch", which) / _best(found, "onnx", which) for found in rounds]
+        result[f"onnx / torch, batches of 8, {title}"] = median(eight)
+        result[f"onnx / torch, best batch of each, {title}"] = median(best)
+    return {name: round(value, 3) for name, value in result.items()}
+
+
+def _best(found: dict[str, tuple[float, float]], name: str, which: int) -> float:
+    return min(costs[which] for way, costs in found.items() if way.startswith(name))
+
+
+def _run(encoder: BatchedEncoder[Any], batches: Iterable[list[Any]]) -> None:
     """Run batches, each until its rows are in memory."""
     for batch in batches:
         float(next(iter(encoder._rows(batch)))[0])
