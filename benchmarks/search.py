@@ -1,4 +1,4 @@
-"""Nearest and farthest search: ours, the paper's (IndexFlatIP twice), and other FAISS indexes.
+"""Nearest and farthest search: ours, the paper's (IndexFlatIP twice), a product, and FAISS's.
 
 Run: python benchmarks/search.py FOLDER [--rows 300000] [--dim 768] [--queries 50] [--json FILE].
 FOLDER takes the embeddings and the galleries (about 7 bytes a row and dimension) and is left for
@@ -7,8 +7,9 @@ another run, which measures the galleries that are there.
 The vectors are those of `synthetic.py`, made from GeoCLIP's location tower; queries are made in the
 same way and are in no gallery. "The paper's way" keeps single precision, so where rows × dim × 4
 bytes is beyond `--flat-gb` it is measured on as many rows as fit and scaled up, and the table says
-so. Memory is what a new process has resident, beyond what imports take, after opening and one
-query.
+so. The half-precision product gives the scores of both sides and no neighbours; it is there where
+torch is, and alternates with ours, query by query. Memory is what a new process has resident,
+beyond what imports take, after opening and one query.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -36,12 +38,10 @@ from img2loc.gallery.gallery import Gallery
 _K = 16
 _STAMP = {"name": "synthetic", "alias": "synthetic", "table": {"kind": "synthetic"}}
 _CHILD = """
-import sys, time, numpy, torch, faiss, pyarrow.ipc, pyarrow.compute
+import sys, time, numpy, faiss, pyarrow.ipc, pyarrow.compute
 from pathlib import Path
 from img2loc.gallery.gallery import Gallery
-from img2loc.gallery.index import pruning
 memory = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096
-pruning._int8_products_are_exact()
 before, begun = memory(), time.perf_counter()
 gallery = Gallery.open(Path(sys.argv[1]))
 opened = time.perf_counter() - begun
@@ -66,6 +66,7 @@ def main() -> None:
     shards = options.folder / "shards"
     queries = embedded(shards, options.rows, options.dim, options.base, options.queries)
     lists = options.lists or 2 ** round(np.log2(2 * options.rows**0.5))
+    print(f"The processor has {instructions()}.")
     print(
         f"{options.rows:,} × {options.dim}, near and far {_K} of {options.queries} queries; medians"
     )
@@ -96,9 +97,19 @@ def measured(
     """One line of the table after the other, the paper's way first."""
     truth = brute_force(shards, queries)
     yield flat(shards, queries, rows, most_gb)
-    for name, spec in (("exact", "SQfp16"), ("inverted", f"IVF{lists},SQfp16")):
-        yield ours(name, spec, folder, shards, queries, truth)
+    yield ours("exact", "SQfp16", folder, shards, queries, truth)
+    if find_spec("torch"):
+        yield product(folder / "exact", queries)
+    yield ours("inverted", f"IVF{lists},SQfp16", folder, shards, queries, truth)
     yield from theirs(folder / "inverted", shards, queries, truth)
+
+
+def instructions() -> str:
+    """The instruction sets of this processor that matter, as far as Linux tells."""
+    cpu = Path("/proc/cpuinfo")
+    flags = set(cpu.read_text().split()) if cpu.exists() else set()
+    sets = {"AVX2": "avx2", "AVX-512": "avx512f", "VNNI": "avx512_vnni", "bf16": "avx512_bf16"}
+    return ", ".join(name if flag in flags else f"no {name}" for name, flag in sets.items())
 
 
 def embedded(shards: Path, rows: int, dim: int, base: int, queries: int) -> Embeddings:
@@ -153,7 +164,7 @@ def flat(shards: Path, queries: Embeddings, rows: int, most_gb: float) -> dict[s
 
     share = rows / fit
     result = {"index": "IndexFlatIP, twice", "near": 1.0, "far": 1.0, "mb": rows * dim * 4 / 1e6}
-    result |= {"ms": share * timed(search, queries), "batch_ms": share * batch(search, queries)}
+    result |= {"ms": share * timed(queries, search)[0], "batch_ms": share * batch(search, queries)}
     return (
         result
         if fit == rows
@@ -176,7 +187,11 @@ def ours(
         begun = time.perf_counter()
         gallery = pipeline.index(target, _STAMP, spec, {"of": "photos"})
         note = f"indexed in {time.perf_counter() - begun:.0f} s"
-    results = gallery.index.search(queries, _K, _K, [np.empty(0, dtype=np.int64)] * len(queries))
+
+    def together(batch: Embeddings) -> Any:
+        return gallery.index.search(batch, _K, _K, [np.empty(0, dtype=np.int64)] * len(batch))
+
+    results = together(queries)
     shares = [
         np.mean(
             [
@@ -192,7 +207,7 @@ def ours(
         for one in query:
             gallery.search(one, _K, _K)
 
-    ms = timed(search, queries)
+    (ms,) = timed(queries, search)
     command = [sys.executable, "-c", _CHILD, str(target), str(shards / "queries.npy")]
     opened, first, resident = map(
         float, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
@@ -212,7 +227,7 @@ def ours(
     result = {
         "index": f"ours, {spec}",
         "ms": ms,
-        "batch_ms": batch(search, queries),
+        "batch_ms": batch(together, queries),
         "near": shares[0],
         "far": shares[1],
     }
@@ -223,6 +238,23 @@ def ours(
         "resident_mb": resident / 1e6,
         "note": note,
     }
+
+
+def product(folder: Path, queries: Embeddings) -> dict[str, Any]:
+    """A half-precision product of the whole matrix and a query, beside ours."""
+    import torch
+
+    gallery = Gallery.open(folder)
+    matrix = torch.from_numpy(gallery.index._matrix)  # type: ignore[attr-defined]
+    columns = torch.from_numpy(queries).half().T
+
+    def one(query: Embeddings) -> Any:
+        return matrix @ torch.from_numpy(query[0]).half()
+
+    ms, exact = timed(queries, one, lambda query: gallery.search(query[0], _K, _K))
+    together = batch(lambda _: matrix @ columns, queries)
+    note = f"ours meanwhile {exact:.2f} ms: {ms / exact:.1f} times faster"
+    return {"index": "fp16 product", "ms": ms, "batch_ms": together, "note": note}
 
 
 def theirs(
@@ -258,26 +290,29 @@ def preset(name: str, index: Any, queries: Embeddings, truth: tuple[Any, Any]) -
         for side in (0, 1)
     ]
     size = index.ntotal * index.code_size / 1e6
-    result = {"index": name, "ms": timed(search, queries), "batch_ms": batch(search, queries)}
+    result = {"index": name, "ms": timed(queries, search)[0], "batch_ms": batch(search, queries)}
     return {**result, "near": shares[0], "far": shares[1], "mb": size}
 
 
-def timed(search: Callable[[Embeddings], Any], queries: Embeddings) -> float:
-    """Milliseconds of one query alone, median."""
-    search(queries[:1])
-    spent = []
-    for row in range(len(queries)):
-        begun = time.perf_counter()
-        search(queries[row : row + 1])
-        spent.append(time.perf_counter() - begun)
-    return 1000 * median(spent)
+def timed(queries: Embeddings, *searches: Callable[[Embeddings], Any]) -> list[float]:
+    """Milliseconds of one query alone, the median of each; they take turns."""
+    spent: list[list[float]] = [[] for _ in searches]
+    for row in (0, *range(len(queries))):
+        for search, times in zip(searches, spent, strict=True):
+            begun = time.perf_counter()
+            search(queries[row : row + 1])
+            times.append(1000 * (time.perf_counter() - begun))
+    return [median(times[1:]) for times in spent]
 
 
 def batch(search: Callable[[Embeddings], Any], queries: Embeddings) -> float:
-    """Milliseconds a query, of all at once."""
-    begun = time.perf_counter()
-    search(queries)
-    return 1000 * (time.perf_counter() - begun) / len(queries)
+    """Milliseconds a query, of all at once; median of three."""
+    spent = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        search(queries)
+        spent.append(time.perf_counter() - begun)
+    return 1000 * median(spent) / len(queries)
 
 
 if __name__ == "__main__":

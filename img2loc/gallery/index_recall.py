@@ -25,6 +25,7 @@ _QUERIES = 200
 _EXACT_STEP = 10  # An exact index is searched for one of so many queries: it misses nothing.
 _NEAR_DUPLICATE = 0.99  # Similarity from which two rows count as near-duplicates.
 _TIE = 1e-6
+_FIRST = 4096
 _SPREAD_WEIGHTS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 _HEADROOM = 0.25  # Share of the misses allowed that is held back: other queries miss more.
 
@@ -180,15 +181,19 @@ class _Best:
 
     def add(self, scores: Embeddings, start: int) -> None:
         """Take in the scores of more rows, shape (queries, rows), the first of which is `start`."""
-        import torch
-
-        k, largest = min(self._k, scores.shape[1]), self.sign > 0
-        best = torch.topk(torch.from_numpy(scores), k, dim=1, largest=largest, sorted=False)
-        joined = np.concatenate((self.scores, best.values.numpy()), axis=1)
-        rows = np.concatenate((self.rows, best.indices.numpy() + start), axis=1)
-        order = np.lexsort((rows, -self.sign * joined), axis=1)[:, : self._k]
-        self.scores = np.take_along_axis(joined, order, axis=1)
-        self.rows = np.take_along_axis(rows, order, axis=1)
+        k = min(self._k, self.rows.shape[1] + scores.shape[1])
+        best_rows, best_scores = np.empty((len(scores), k), np.int64), np.empty((len(scores), k))
+        for query, new in enumerate(scores):
+            signed = self.sign * new
+            # Most rows are out by what the first few score, for which the rest need no sorting.
+            known = np.concatenate((self.sign * self.scores[query], signed[:_FIRST]))
+            least = np.partition(known, -k)[-k] if len(known) >= k else -np.inf
+            chosen = np.flatnonzero(signed >= least)
+            joined = np.concatenate((self.scores[query], new[chosen]))
+            rows = np.concatenate((self.rows[query], chosen + start))
+            order = np.lexsort((rows, -self.sign * joined))[:k]
+            best_rows[query], best_scores[query] = rows[order], joined[order]
+        self.rows, self.scores = best_rows, best_scores.astype(np.float32)
 
 
 def _numbered(

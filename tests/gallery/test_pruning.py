@@ -1,5 +1,7 @@
 """Pruning keeps every row that may be among the nearest or farthest, on any data."""
 
+import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from img2loc.core.errors import GalleryError
 from img2loc.core.geo import Array
 from img2loc.core.types import Embeddings
 from img2loc.gallery.gallery import Gallery
-from img2loc.gallery.index import pruning
+from img2loc.gallery.index import onnx_products, pruning, pruning_batch
 from img2loc.gallery.index.pruning import PruningBounds
 from img2loc.gallery.index.pruning_writer import PruningWriter
 from tests.gallery.test_gallery import ENCODER, Batches, brute_force, items, unit
@@ -132,10 +134,12 @@ def test_the_bound_holds_for_every_row(tmp_path: Path) -> None:
     rows = np.concatenate([decaying(ROWS // 2), even(500, seed=5)])
     bounds = written(tmp_path, rows)
     for query in np.concatenate([even(3, seed=8), decaying(3, seed=9)]):
-        column = bounds.columns(query)[0]
-        estimates = pruning._int8_products(bounds.coarse, column.codes)
-        off = np.abs(estimates * column.unit - rows @ query)
-        assert (off <= column.rounding + column.outside * bounds.outside[0] + pruning._SLACK).all()
+        for side in (bounds.near, bounds.far):
+            coded = side.coded(query, pruning.LARGEST_CODE)
+            products = (side.codes.astype(np.int32) - pruning.ZERO) @ coded.codes.astype(np.int32)
+            off = np.abs(products * coded.unit - rows @ query)
+            off[side.exceptions] = 0
+            assert (off <= coded.error).all()
 
 
 def test_the_switch(tmp_path: Path, gallery: Gallery, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,3 +193,83 @@ def test_a_truncated_file_of_pruning_bounds_is_a_message(
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:200])
     with pytest.raises(GalleryError, match="Build it again"):
         Gallery.open(tmp_path)
+
+
+def test_a_batch_has_the_results_of_each_query_alone(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ties and exclusions too, in several groups; `even` leaves too many rows to prune."""
+    stored = decaying(ROWS)[:3]
+    queries = np.concatenate([stored, decaying(8, seed=12), even(2, seed=13)])
+    excluded = [np.arange(number, ROWS, 5) for number in range(len(queries))]
+    excluded[0] = np.empty(0, dtype=np.int64)
+    monkeypatch.setattr(pruning_batch, "_AT_ONCE", 4 * ROWS)
+    for near, far in ((16, 16), (5, 0), (400, 1)):
+        together = gallery.index.search(queries, near, far, excluded)
+        for number, result in enumerate(together):
+            (alone,) = gallery.index.search(
+                queries[number : number + 1], near, far, excluded[number : number + 1]
+            )
+            for side, other in ((result.nearest, alone.nearest), (result.farthest, alone.farthest)):
+                assert np.array_equal(side.rows, other.rows)
+                assert np.array_equal(side.similarities, other.similarities)
+
+
+def test_products_of_a_batch_that_are_not_exact_here_are_not_used(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert onnx_products.are_exact()
+    queries, none = decaying(9, seed=14), [np.empty(0, dtype=np.int64)] * 9
+    expected = gallery.index.search(queries, 4, 4, none)
+    monkeypatch.setattr(onnx_products, "are_exact", lambda: False)
+    monkeypatch.setattr(pruning_batch, "candidates", None)
+    for result, other in zip(gallery.index.search(queries, 4, 4, none), expected, strict=True):
+        assert np.array_equal(result.nearest.rows, other.nearest.rows)
+        assert np.array_equal(result.farthest.rows, other.farthest.rows)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_share_the_rows_out(gallery: Gallery, threads: int) -> None:
+    import faiss
+
+    rows = decaying(ROWS).astype(np.float16).astype(np.float32)
+    before = faiss.omp_get_max_threads()
+    try:
+        faiss.omp_set_num_threads(threads)
+        for query in decaying(3, seed=15):
+            result = gallery.search(query, 16, excluded=range(0, ROWS, 2))
+            odd = np.arange(ROWS) % 2 == 1
+            assert [entry.id for entry in result.nearest] == brute_force(rows, query, 16, 1, odd)
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+def test_files_of_an_earlier_version_are_not_read_and_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build() -> Gallery:
+        return Gallery.build(
+            tmp_path, Batches(decaying(600), items(600)), encoder=ENCODER, rows=600, spec="SQfp16"
+        )
+
+    build()
+    for name in pruning.OLD_FILES:
+        (tmp_path / name).write_bytes(b"old")
+    assert len(Gallery.open(tmp_path).search(decaying(1)[0], 5).nearest) == 5
+    build()
+    assert not any((tmp_path / name).exists() for name in pruning.OLD_FILES)
+
+
+def test_a_small_gallery_needs_neither_torch_nor_onnxruntime(tmp_path: Path) -> None:
+    code = (
+        "import sys; import numpy as np; from pathlib import Path\n"
+        "sys.modules.update(torch=None, onnxruntime=None, scipy=None)\n"
+        "from tests.gallery.test_gallery import ENCODER, Batches, items, unit\n"
+        "from img2loc.gallery.gallery import Gallery\n"
+        "rows = unit(np.random.default_rng(0).normal(size=(300, 32)))\n"
+        "for spec in ('Flat', 'SQfp16', 'IVF4,SQfp16'):\n"
+        "    gallery = Gallery.build(Path(sys.argv[1]) / spec, Batches(rows, items(300)),\n"
+        "                            encoder=ENCODER, rows=300, spec=spec)\n"
+        "    gallery.search(rows[0], 5, 5, scale=20.0 if gallery.index.exact else None)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)

@@ -16,7 +16,7 @@ from img2loc.core.errors import GalleryError, first_line
 from img2loc.core.files import replacing, write_bytes
 from img2loc.core.geo import Array
 from img2loc.core.types import Embedding, Embeddings, Item, Rejected
-from img2loc.gallery.index.kernels import converted, lengths
+from img2loc.gallery.index.kernels import lengths
 from img2loc.gallery.metadata import table_of
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Shards:
     def __iter__(self) -> Iterator[tuple[Embeddings, "pa.Table"]]:
         """The unit vectors and the rows of each shard that has any."""
         for paths in self.paths:
-            vectors = converted(_array(paths["img_emb"]), "float32")
+            vectors = _array(paths["img_emb"]).astype(np.float32, copy=False)
             if len(vectors):
                 vectors /= lengths(vectors)[:, None]
                 yield vectors, _table(paths["metadata"])

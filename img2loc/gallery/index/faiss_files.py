@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2loc.core.errors import GalleryError, first_line
-from img2loc.core.types import Embeddings
+from img2loc.core.types import Embeddings, RowNumbers
 from img2loc.gallery.index import kmeans
 
 VECTORS = "gallery.faiss"
@@ -127,8 +127,22 @@ def matrix_of(index: Any) -> NDArray[np.generic] | None:
         dtype = np.dtype("<f2")
     else:
         return None
+    return codes_of(index).view(dtype)
+
+
+def codes_of(index: Any) -> NDArray[np.uint8]:
+    """The bytes of an opened index's rows, shape (n, bytes), where it holds them as a matrix."""
+    import faiss
+
     codes: NDArray[np.uint8] = faiss.rev_swig_ptr(index.codes.data(), index.codes.size())
-    return codes.view(dtype).reshape(index.ntotal, index.d)
+    return codes.reshape(index.ntotal, index.code_size)
+
+
+def selector(excluded: RowNumbers) -> dict[str, Any]:
+    """The search parameter of FAISS that leaves rows out."""
+    import faiss
+
+    return {"sel": faiss.IDSelectorNot(faiss.IDSelectorBatch(excluded))} if len(excluded) else {}
 
 
 def stored_vectors(index: Any) -> Iterator[NDArray[np.generic]]:

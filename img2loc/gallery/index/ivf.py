@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2loc.core.types import Embedding, Embeddings, Hits, RowNumbers, SearchResult
-from img2loc.gallery.index.search import MARGIN, NO_HITS, FaissIndex, Sides, best_hits, selector
+from img2loc.gallery.index.faiss_files import selector
+from img2loc.gallery.index.search import MARGIN, NO_HITS, FaissIndex, Sides, best_hits
 
 
 class InvertedFileIndex(FaissIndex):

@@ -3,12 +3,11 @@
 FAISS has it, too; on a CPU it took five times as long (2,048 centroids of 768 numbers).
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from img2loc.core.types import Embeddings
+from img2loc.gallery.index.kernels import lengths
 
 _ROUNDS = 10
 _AT_ONCE = 8_000_000  # Similarities held at a time: 32 MB.
@@ -19,31 +18,33 @@ def centroids(sample: Embeddings, count: int) -> Embeddings:
 
     `sample` has unit rows, shape (n, dim), n ≥ count. The same sample gives the same centroids.
     """
-    import torch
-    from torch.nn.functional import normalize
-
-    rows = torch.from_numpy(sample)
-    means = rows[np.sort(np.random.default_rng(0).choice(len(rows), count, replace=False))].clone()
+    means = sample[np.sort(np.random.default_rng(0).choice(len(sample), count, replace=False))]
     for _ in range(_ROUNDS):
-        lists, similarities = _nearest(rows, means)
-        means = normalize(torch.zeros_like(means).index_add_(0, lists, rows))
-        empty = np.flatnonzero(np.bincount(lists.numpy(), minlength=count) == 0)
+        lists, similarities = nearest(sample, means)
+        sums = _sums(sample, lists, count)
+        means = np.asarray(sums / np.maximum(lengths(sums), 1e-12)[:, None], np.float32)
+        empty = np.flatnonzero(np.bincount(lists, minlength=count) == 0)
         # An empty list starts again at one of the rows that are farthest from their centroids.
-        means[empty] = rows[torch.topk(similarities, len(empty), largest=False).indices]
-    return np.asarray(means.numpy())
+        means[empty] = sample[np.argsort(similarities, kind="stable")[: len(empty)]]
+    return means
 
 
 def nearest(rows: Embeddings, centroids: Embeddings) -> tuple[NDArray[np.int64], Embeddings]:
     """The number of each row's most similar centroid, and that similarity; both of shape (n,)."""
-    import torch
+    lists, similarities = np.empty(len(rows), dtype=np.int64), np.empty(len(rows), dtype=np.float32)
+    step = max(1, _AT_ONCE // len(centroids))
+    for start in range(0, len(rows), step):
+        scores = rows[start : start + step] @ centroids.T
+        lists[start : start + step] = best = scores.argmax(axis=1)
+        similarities[start : start + step] = scores[np.arange(len(best)), best]
+    return lists, similarities
 
-    lists, similarities = _nearest(torch.from_numpy(rows), torch.from_numpy(centroids))
-    return lists.numpy(), similarities.numpy()
 
-
-def _nearest(rows: Any, centroids: Any) -> tuple[Any, Any]:
-    import torch
-
-    parts = torch.split(rows, max(1, _AT_ONCE // len(centroids)))
-    best = [(part @ centroids.T).max(dim=1) for part in parts]
-    return torch.cat([part.indices for part in best]), torch.cat([part.values for part in best])
+def _sums(rows: Embeddings, lists: NDArray[np.int64], count: int) -> Embeddings:
+    """The sum of each list's rows, shape (count, dim)."""
+    sums = np.zeros((count, rows.shape[1]), dtype=np.float32)
+    order = np.argsort(lists, kind="stable")
+    for part in np.array_split(order, 1 + len(rows) // 10_000):  # A copy of all would be as large.
+        present, begins = np.unique(lists[part], return_index=True)
+        sums[present] += np.add.reduceat(rows[part], begins, axis=0)
+    return sums

@@ -1,47 +1,57 @@
 """Pruning bounds (PCA + int8): which rows cannot be among the nearest or farthest, proved cheaply.
 
-A pure accelerator, in this module and `pruning_writer`: with ENABLED off every search reads every
-row, with the same result.
+A pure accelerator, in this module, `pruning_batch` and `pruning_writer`: with ENABLED off every
+search reads every row, with the same result.
 
 An orthonormal basis is taken from a sample (its leading singular vectors), and each row is stored
-as its coordinates there, one byte each: a coarse part that every search reads, and a fine part,
-read for the rows that the coarse part does not prune. The error is bounded by Cauchy–Schwarz: with
+as its coordinates there, one byte each. The error is bounded by Cauchy–Schwarz: with
 x = x̂ + e + x⊥ (code, rounding, outside the basis) and q = q̂ + d + q⊥ alike,
 
     |q·x − q̂·x̂| ≤ |d| |x̂| + |q∥| |e| + |q⊥| |x⊥|
 
-where |x⊥| is stored for each row and the other two by their maximum. So the rows that remain are a
-superset of the nearest and farthest, and their exact scores decide.
+One maximum each of |x̂|, |e| and |x⊥| holds for all rows but a few exceptions, which are always
+candidates. FAISS finds the rows with the largest q̂·x̂, or −q̂·x̂. Where the last of them is too small
+for what the k-th best of the first score, all k best are among them or the exceptions, and their
+exact scores decide.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from img2loc.core.types import Embedding, RowNumbers
+from img2loc.gallery.index.faiss_files import codes_of, read_index, selector
 
 ENABLED = True
 """The switch: off, galleries are built without these files, and existing ones are not read."""
 FROM_ROWS = 50_000
 """Rows from which they pay; fewer are searched as quickly without."""
-FILES = ("sketch.npz", "sketch_rows.npy", "sketch_coarse.npy", "sketch_fine.npy")
+SIDES = ("bounds_near", "bounds_far")
+FILES = tuple(f"{name}.{kind}" for name in SIDES for kind in ("npz", "faiss"))
+OLD_FILES = ("sketch.npz", "sketch_rows.npy", "sketch_coarse.npy", "sketch_fine.npy")
+"""Those of version 0.1.0, which are not read; a gallery that is built again loses them."""
+ZERO = 128
+"""The byte of 0: FAISS's QT_8bit_direct_signed adds it to a code."""
 LARGEST_CODE = 127
 """-128 is not used, so that signs are symmetric."""
+SHARE = 512
+"""One of so many rows is a candidate at first."""
+LEADING = 4
+"""Candidates scored first, for each neighbour wanted."""
+USELESS = 0.125
+"""Share of the rows as candidates from which reading all is quicker."""
 
 Scores = Callable[[RowNumbers], NDArray[np.float64]]
-_WORST = 2**31 - 1  # The estimate of rows that are excluded, but for its sign.
-_BLOCK = 64  # Rows of which only the best estimate is read when the first candidates are chosen.
+Side = tuple[int, int]
+"""How many are wanted, and a sign: 1 for the nearest, -1 for the farthest."""
+_FEWEST = 256
+_WIDER = 8
 _SLACK = 2e-5  # Single-precision rounding: of the coordinates and the basis.
-_USELESS = (
-    0.25  # Share of the rows not pruned by the coarse part from which reading all is quicker.
-)
-_LEADING = 4  # Candidates scored first, for each neighbour wanted.
 
 
 def applies(spec: str, rows: int, of: str) -> bool:
@@ -52,169 +62,136 @@ def applies(spec: str, rows: int, of: str) -> bool:
     return ENABLED and spec == "SQfp16" and rows >= FROM_ROWS and of == "photos"
 
 
+class Coded(NamedTuple):
+    """A query in codes, shape (columns,); the unit of their products with a row's; the error."""
+
+    codes: NDArray[np.int8]
+    unit: float
+    error: float
+
+
 class PruningBounds:
-    """The opened files, memory-mapped. Raises OSError, KeyError or ValueError for damaged ones."""
+    """The opened files; raises OSError, KeyError, RuntimeError or ValueError for damaged ones.
+
+    The nearest need fewer columns than the farthest, whose scores lie closer together.
+    """
 
     def __init__(self, folder: Path) -> None:
-        with (folder / FILES[0]).open("rb") as file, np.load(file) as small:
-            self._basis: NDArray[np.float32] = small["basis"]
-            self._scales: list[float] = small["scales"].tolist()
-            self._largest: NDArray[np.float64] = small["largest"]
-            self.typical, self.atypical = float(small["usual"]), small["unusual"]
-            coarse = int(small["coarse"])
-        self._parts = (slice(0, coarse), slice(coarse, len(self._basis)))
-        # Copy-on-write, because torch warns of arrays that cannot be written to.
-        self.outside, self.coarse, self.fine = (
-            np.load(folder / name, mmap_mode="c").view(np.ndarray) for name in FILES[1:]
-        )
-        if not len(self.coarse) == len(self.fine) == self.outside.shape[1]:
+        self.near, self.far = (SideBounds(folder, name) for name in SIDES)
+        if len(self.near) != len(self.far):
             raise ValueError("the files of its pruning bounds have different lengths")
 
     @classmethod
     def open(cls, folder: Path) -> Self | None:
-        """The bounds of a gallery's folder.
-
-        None where it has none, or where this machine's int8 products are not exact.
-        """
-        present = ENABLED and (folder / FILES[0]).exists()
-        return cls(folder) if present and _int8_products_are_exact() else None
+        """The bounds of a gallery's folder; None where it has none."""
+        return cls(folder) if ENABLED and (folder / FILES[0]).exists() else None
 
     def __len__(self) -> int:
-        return len(self.coarse)
+        return len(self.near)
 
     def candidates(
-        self,
-        query: Embedding,
-        sides: Sequence[tuple[int, int]],
-        excluded: RowNumbers,
-        exact: Scores,
+        self, query: Embedding, sides: Sequence[Side], excluded: RowNumbers, exact: Scores
     ) -> list[RowNumbers] | None:
         """The rows that may be among the k best of each side; None where reading all is quicker.
 
-        A side is k and a sign: 1 for the nearest, -1 for the farthest. `exact` gives the
-        similarities of rows to the query, shape (dim,).
+        `exact` gives the similarities of rows to the query, shape (dim,).
         """
-        columns, candidates = self.columns(query), []
-        estimates = _int8_products(self.coarse, columns[0].codes)
+        candidates = []
         for k, sign in sides:
-            estimates[excluded] = -sign * _WORST
-            rows = self._candidates(columns, estimates, k, sign, exact)
+            bounds = self.near if sign > 0 else self.far
+            rows = bounds.candidates(query, k, sign, excluded, exact)
             if rows is None:
                 return None
             candidates.append(rows)
         return candidates
 
-    def columns(self, query: Embedding) -> list["Column"]:
-        """The coarse and the fine part of a query."""
-        wide = query.astype(np.float64)
-        coordinates = self._basis.astype(np.float64) @ wide
-        outside, columns = float((wide**2).sum()), []
-        for part, row_scale, (largest_code, largest_rounding) in zip(
-            self._parts, self._scales, self._largest, strict=True
-        ):
-            inside = coordinates[part]
-            outside = max(outside - float((inside**2).sum()), 0.0)
-            scale = max(float(np.abs(inside).max(initial=0)), 1e-6) / LARGEST_CODE
-            codes = np.rint(inside / scale)
-            rounding = np.linalg.norm(inside - codes * scale) * largest_code
-            rounding += np.linalg.norm(inside) * largest_rounding
-            unit, norm = scale * row_scale, math.sqrt(outside + 1e-7)
-            columns.append(Column(codes.astype(np.int8), unit, float(rounding), norm))
-        return columns
 
-    def _candidates(
-        self,
-        columns: list["Column"],
-        estimates: NDArray[np.int32],
-        k: int,
-        sign: int,
-        exact: Scores,
+class SideBounds:
+    """The bounds of one side, memory-mapped; `codes` has shape (rows, columns)."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        with (folder / f"{name}.npz").open("rb") as file, np.load(file) as small:
+            self._basis: NDArray[np.float64] = small["basis"].astype(np.float64)
+            self._scale = float(small["scale"])
+            self._longest, self._rounding, self._outside = map(float, small["largest"])
+            self.exceptions: RowNumbers = small["exceptions"]
+        # FAISS frees the memory of an index when this goes, whoever still looks at it.
+        self._file = read_index(folder / f"{name}.faiss", "SQ")
+        self.codes: NDArray[np.uint8] = codes_of(self._file)
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def candidates(
+        self, query: Embedding, k: int, sign: int, excluded: RowNumbers, exact: Scores
     ) -> RowNumbers | None:
+        """The rows that may be among the k best; None where reading all is quicker."""
         if k == 0:
-            return np.empty(0, np.int64)
-        coarse, fine = columns
-        blocks = _Blocks(estimates, sign)
-        leading = blocks.leading(k * _LEADING)
-        leading = leading[estimates[leading] != -sign * _WORST]
-        if len(leading) < k:
-            return None
-        needed = float(np.partition(sign * exact(leading), -k)[-k]) - coarse.rounding - _SLACK
-        threshold = math.floor((needed - coarse.outside * self.typical) / coarse.unit)
-        rows = blocks.at_least(threshold)
-        if len(rows) > _USELESS * len(estimates):
-            return None
-        atypical = self.atypical[sign * estimates[self.atypical] < threshold]
-        rows = np.concatenate((rows, atypical))
-        # For a query outside the basis no estimate is below the threshold.
-        rows = rows[estimates[rows] != -sign * _WORST]
-        scores = estimates[rows] * (sign * coarse.unit)
-        stays = scores + coarse.outside * self.outside[0][rows] >= needed
-        rows, scores = rows[stays], scores[stays]
-        if len(fine.codes):
-            scores += _int8_products(self.fine[rows], fine.codes) * (sign * fine.unit)
-            rows = rows[scores + fine.outside * self.outside[1][rows] >= needed - fine.rounding]
-        return np.asarray(rows, np.int64)
+            return np.empty(0, dtype=np.int64)
+        coded, most = self.coded(query, LARGEST_CODE), len(self) - len(excluded)
+        width = min(max(_FEWEST, len(self) // SHARE, LEADING * k), most)
+        while width <= USELESS * len(self):
+            products, rows = self._best(sign * coded.codes, width, excluded)
+            threshold = least_product(coded, k, sign, rows[: LEADING * k], exact)
+            if width == most or products[-1] < threshold:
+                return self.joined(rows[products >= threshold], excluded)
+            width = min(_WIDER * width, most)
+        return None
+
+    def coded(self, query: Embedding, largest_code: int) -> Coded:
+        """A query, shape (dim,), in codes from −`largest_code` to it."""
+        wide = query.astype(np.float64)
+        inside: NDArray[np.float64] = self._basis @ wide
+        length = math.sqrt(inside @ inside)
+        outside = math.sqrt(max(float(wide @ wide) - length**2, 0) + 1e-7)
+        scale = max(float(np.abs(inside).max(initial=0)), 1e-6) / largest_code
+        row = np.zeros(self.codes.shape[1], dtype=np.int8)
+        row[: len(inside)] = codes = np.rint(inside / scale)
+        error: float = np.linalg.norm(inside - codes * scale).item() * self._longest
+        error += length * self._rounding + outside * self._outside + _SLACK
+        return Coded(row, scale * self._scale, error)
+
+    def joined(self, rows: RowNumbers, excluded: RowNumbers) -> RowNumbers:
+        """Rows that are not pruned, and the exceptions."""
+        return np.setdiff1d(np.union1d(rows, self.exceptions), excluded)
+
+    def _best(
+        self, codes: NDArray[np.int8], width: int, excluded: RowNumbers
+    ) -> tuple[NDArray[np.float32], RowNumbers]:
+        """The rows with the largest products, and these, largest first.
+
+        FAISS computes such products of whole numbers exactly, on some processors in integers.
+        """
+        import faiss
+
+        wanted, leave_out = codes.astype(np.float32)[None], selector(excluded).get("sel")
+
+        def stretch(first: int, end: int) -> tuple[NDArray[np.float32], RowNumbers]:
+            chosen: Any = faiss.IDSelectorRange(first, end)
+            if leave_out is not None:
+                chosen = faiss.IDSelectorAnd(chosen, leave_out)
+            params = faiss.SearchParameters(sel=chosen)  # type: ignore[call-arg]
+            products, rows = self._file.search(wanted, width, params=params)
+            return products[0], rows[0]
+
+        threads = faiss.omp_get_max_threads()
+        edges = [len(self) * part // threads for part in range(threads + 1)]
+        if threads == 1:
+            return stretch(0, len(self))
+        # FAISS shares out queries, not rows; each thread of ours is to have one of its own.
+        with ThreadPoolExecutor(
+            threads, initializer=faiss.omp_set_num_threads, initargs=(1,)
+        ) as pool:
+            found = list(pool.map(stretch, edges[:-1], edges[1:]))
+        products, rows = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        order = np.argsort(-products, kind="stable")[:width]
+        return products[order], rows[order]
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A part of a query: codes, the unit of their products with a row's, the rounding, and |q⊥|."""
+def least_product(coded: Coded, k: int, sign: int, rows: RowNumbers, exact: Scores) -> float:
+    """The product, times the sign, below which no row is among the k best, by the scores of some.
 
-    codes: NDArray[np.int8]
-    unit: float
-    rounding: float
-    outside: float
-
-
-class _Blocks:
-    """Rows in blocks: where a block's best row is pruned, the block is.
-
-    A block's rows lie far apart, one in each stretch of the gallery, so that the best of many
-    blocks come from sequential reads.
+    Exceptions aside.
     """
-
-    def __init__(self, estimates: NDArray[np.int32], sign: int) -> None:
-        import torch
-
-        self._estimates, self._sign, self._count = estimates, sign, len(estimates) // _BLOCK
-        grid = torch.from_numpy(estimates[: self._count * _BLOCK]).view(_BLOCK, self._count)
-        self._best = grid.amax(dim=0) if sign > 0 else grid.amin(dim=0)
-
-    def leading(self, count: int) -> RowNumbers:
-        """About the best rows by estimate: enough to know what the k-th best scores at least."""
-        import torch
-
-        blocks = min(count, self._count)
-        chosen = torch.topk(self._best, blocks, largest=self._sign > 0, sorted=False).indices
-        rows = self._rows(chosen.numpy())
-        return rows[np.argsort(-self._sign * self._estimates[rows], kind="stable")[:count]]
-
-    def at_least(self, threshold: int) -> RowNumbers:
-        """Every row with such an estimate or a better one, in no order."""
-        best = self._best.numpy()
-        chosen = best >= threshold if self._sign > 0 else best <= -threshold
-        rest = np.arange(self._count * _BLOCK, len(self._estimates))
-        rows = np.concatenate((self._rows(np.flatnonzero(chosen)), rest))
-        return rows[self._sign * self._estimates[rows] >= threshold]
-
-    def _rows(self, blocks: NDArray[np.int64]) -> RowNumbers:
-        return (blocks + self._count * np.arange(_BLOCK)[:, None]).ravel()
-
-
-def _int8_products(rows: NDArray[np.int8], codes: NDArray[np.int8]) -> NDArray[np.int32]:
-    """Inner products of rows, shape (n, m), with one query's codes, shape (m,)."""
-    import torch
-
-    # By `unsqueeze`, because a column made by numpy has a stride of 0, from which torch 2.14
-    # computes wrong products.
-    column = torch.from_numpy(codes).unsqueeze(1)
-    return np.asarray(torch._int_mm(torch.from_numpy(rows), column)[:, 0].numpy())
-
-
-@cache
-def _int8_products_are_exact() -> bool:
-    """Whether int8 products are exact here: some processors saturate when they add two of them."""
-    rows = np.full((256, 256), LARGEST_CODE, dtype=np.int8)
-    rows[1::2] *= -1
-    exact = rows.astype(np.int32) @ rows[0].astype(np.int32)
-    return np.array_equal(_int8_products(rows, rows[0]), exact)
+    known: float = np.partition(sign * exact(rows), -k)[-k].item()
+    return (known - coded.error) / coded.unit

@@ -1,7 +1,7 @@
 """Writes a gallery's pruning bounds (`pruning`) in bounded memory."""
 
-import io
 from array import array
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -9,112 +9,125 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2loc.core.types import Embeddings
-from img2loc.gallery.index.pruning import FILES, LARGEST_CODE
+from img2loc.gallery.index.faiss_files import FlatWriter
+from img2loc.gallery.index.kernels import lengths
+from img2loc.gallery.index.pruning import LARGEST_CODE, SHARE, SIDES, ZERO
 
 SAMPLE = 32_768
 """Rows that the basis is taken from."""
-_STEP = 64
-_TYPICAL = 0.99  # Share of the rows whose |x⊥| one number bounds; the others are compared singly.
+_STEP = 32  # Columns; FAISS's vectorised products need a multiple of it.
+_EXCEPTIONS = 1 / 8192  # Share of the rows whose |x⊥| is larger than the one number says.
+_ROUNDING = 0.03  # About what the codes of a row and of a query lack inside the basis.
+_MARGIN = 1.05  # The other rows lie a little further from the sample's basis than its own.
+_QUERIES = 128
+_RANK = 2  # In the sample: about the twentieth of 300,000 rows.
+_AT_ONCE = 8192
 
 
 class PruningWriter:
-    """Writes the four files from the rows as they are stored.
+    """Writes the bounds of either side from the rows as they are stored.
 
-    `open_files` closes them if the build fails.
+    `open_files` closes their files if the build fails.
     """
 
     def __init__(self, folder: Path, sample: Embeddings, open_files: ExitStack) -> None:
-        self._folder = folder
-        basis, coarse = _basis(sample)
-        self._basis, self._parts = basis, (slice(0, coarse), slice(coarse, len(basis)))
-        coordinates = np.abs(sample @ basis.T)
-        # Rows beyond the sample may have larger coordinates; what is clipped there counts as
-        # rounding.
-        self._scales = [
-            1.2 * float(coordinates[:, part].max(initial=1e-6)) / LARGEST_CODE
-            for part in self._parts
+        self._sides = [
+            _SideWriter(folder, name, sample, basis, open_files)
+            for name, basis in zip(SIDES, _bases(sample), strict=True)
         ]
-        self._largest = np.zeros((2, 2))  # For each part: of |x̂| and |e|.
-        # Growing arrays: many small ones would fragment the memory between them.
-        self._outside = (array("f"), array("f"))
-        self._files = [open_files.enter_context((folder / name).open("wb")) for name in FILES[2:]]
-        for file, part in zip(self._files, self._parts, strict=True):
-            file.write(_header(0, part.stop - part.start))
 
     def add(self, vectors: NDArray[np.generic]) -> None:
         """Append rows of shape (n, dim), as they are stored."""
-        import torch
-
-        rows = torch.from_numpy(vectors).float()
-        coordinates = rows @ torch.from_numpy(self._basis.T)
-        outside = rows.double().square_().sum(dim=1)
-        for number, (part, scale) in enumerate(zip(self._parts, self._scales, strict=True)):
-            inside = coordinates[:, part]
-            codes = (inside / scale).round_().clamp_(-LARGEST_CODE, LARGEST_CODE)
-            self._files[number].write(codes.to(torch.int8).numpy().data)
-            for kind, shares in enumerate((codes * scale, inside - codes * scale)):
-                norms = torch.linalg.vector_norm(shares, dim=1)
-                self._largest[number, kind] = max(self._largest[number, kind], float(norms.max()))
-            outside = (outside - inside.double().square_().sum(dim=1)).clamp_(min=0)
-            # The difference of two nearly equal sums is known to about 1e-6.
-            norm = (outside + 1e-6).sqrt_()
-            self._outside[number].frombytes(norm.float().numpy().tobytes())
+        for start in range(0, len(vectors), _AT_ONCE):
+            rows = vectors[start : start + _AT_ONCE].astype(np.float32, copy=False)
+            for side in self._sides:
+                side.add(rows)
 
     def close(self) -> None:
         """Finish the files."""
-        outside = np.stack([np.frombuffer(norms, np.float32) for norms in self._outside])
-        for file, part in zip(self._files, self._parts, strict=True):
-            file.seek(0)
-            file.write(_header(outside.shape[1], part.stop - part.start))
-            file.close()
-        np.save(self._folder / FILES[1], outside)
-        typical = np.quantile(outside[0], _TYPICAL)
+        for side in self._sides:
+            side.close()
+
+
+class _SideWriter:
+    def __init__(
+        self, folder: Path, name: str, sample: Embeddings, basis: Embeddings, open_files: ExitStack
+    ) -> None:
+        import faiss
+
+        self._path, self._basis = folder / f"{name}.npz", basis
+        inside = sample @ self._basis.T
+        # Rows beyond the sample may have larger coordinates; clipped, they become exceptions.
+        self._scale = _MARGIN * float(np.abs(inside).max(initial=1e-6)) / LARGEST_CODE
+        rounded, rounding, outside = self._parts(sample)
+        largest = (lengths(rounded).max(), rounding.max(), _typical(outside))
+        self._largest = np.array([_MARGIN * float(norm) for norm in largest])  # |x̂|, |e|, |x⊥|.
+        self._rows, self._exceptions = 0, array("q")
+        self._columns = -(-len(self._basis) // _STEP) * _STEP
+        kind = faiss.ScalarQuantizer.QT_8bit_direct_signed
+        index = faiss.IndexScalarQuantizer(self._columns, kind, faiss.METRIC_INNER_PRODUCT)
+        self._file = FlatWriter(folder / f"{name}.faiss", index, np.dtype(np.uint8), open_files)
+
+    def add(self, rows: Embeddings) -> None:
+        rounded, rounding, outside = self._parts(rows)
+        codes = np.full((len(rows), self._columns), ZERO, dtype=np.uint8)
+        codes[:, : len(self._basis)] = rounded / self._scale + (ZERO + 0.5)
+        self._file.add(codes)
+        norms = np.stack((lengths(rounded), rounding, outside), axis=1)
+        exceptions = np.flatnonzero((norms > self._largest).any(axis=1)) + self._rows
+        self._exceptions.frombytes(exceptions.tobytes())
+        self._rows += len(rows)
+
+    def close(self) -> None:
+        self._file.close()
         np.savez(
-            self._folder / FILES[0],
+            self._path,
             basis=self._basis,
-            coarse=self._parts[0].stop,
-            scales=self._scales,
+            scale=self._scale,
             largest=self._largest,
-            usual=typical,
-            unusual=np.flatnonzero(outside[0] > typical),
+            exceptions=np.frombuffer(self._exceptions, np.int64),
         )
 
+    def _parts(self, rows: Embeddings) -> tuple[Embeddings, Embeddings, NDArray[np.float64]]:
+        """What the rows' codes say, shape (n, m); and |e| and |x⊥| of each, shape (n,)."""
+        inside = rows @ self._basis.T
+        codes = np.clip(np.rint(inside / self._scale), -LARGEST_CODE, LARGEST_CODE)
+        rounded = np.asarray(codes * np.float32(self._scale))
+        whole, within = (np.vecdot(part, part, dtype=np.float64) for part in (rows, inside))
+        # The difference of two nearly equal sums is known to about 1e-6.
+        outside = np.sqrt(np.maximum(whole - within, 0) + 1e-6)
+        return rounded, lengths(inside - rounded), outside
 
-def _basis(sample: Embeddings) -> tuple[NDArray[np.float32], int]:
-    """The sample's leading singular vectors, shape (m, dim), and how many make the coarse part.
 
-    The coarse part has the size that makes a search cheapest on the sample: bytes of the coarse
-    part, and of the fine part for the rows that are not pruned, which lie scattered and cost
-    several times as much. Within either part the basis is rotated at random, so that all
-    coordinates have about the same spread and one scale serves them.
+def _bases(sample: Embeddings) -> Iterator[Embeddings]:
+    """For either side the sample's leading singular vectors, shape (m, dim).
+
+    As few as leave, on the sample, no more rows than a search looks at first. They are rotated at
+    random, so that all coordinates have about the same spread and one scale serves them.
     """
     wide = sample.astype(np.float64)
     _, directions = np.linalg.eigh(wide.T @ wide / len(wide))
     directions = directions[:, ::-1].T
-    dim, random = len(directions), np.random.default_rng(0)
-    queries = random.permutation(len(sample))[:64]
+    dim = len(directions)
     coordinates = (wide @ directions.T).astype(np.float32)
-    scores = np.sort(coordinates[queries] @ coordinates.T, axis=1)
-    # The most similar is the query itself.
-    nearest, farthest = scores[:, -2, None], scores[:, 0, None]
-    costs = {}
-    for coarse in {*range(_STEP, dim, _STEP), dim}:
-        estimates = coordinates[queries, :coarse] @ coordinates[:, :coarse].T
-        outside = np.linalg.norm(coordinates[:, coarse:], axis=1)
-        error = outside[queries][:, None] * outside + 0.02
-        remain = (estimates + error >= nearest) | (estimates - error <= farthest)
-        costs[coarse] = coarse * (1 + 8 * np.mean(remain))
-    coarse = min(costs, key=lambda size: costs[size])
-    parts = []
-    for part in (directions[:coarse], directions[coarse : 2 * coarse]):
-        rotation, _ = np.linalg.qr(random.normal(size=(len(part), len(part))))
-        parts.append(rotation @ part)
-    return np.concatenate(parts).astype(np.float32), coarse
+    for sign in (1, -1):
+        size = next((m for m in range(_STEP, dim, _STEP) if _prunes(coordinates, m, sign)), dim)
+        rotation, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(size, size)))
+        yield np.asarray(rotation @ directions[:size], np.float32)
 
 
-def _header(rows: int, columns: int) -> bytes:
-    """The start of a .npy file of bytes, as long for any number of rows."""
-    buffer = io.BytesIO()
-    header = {"descr": "|i1", "fortran_order": False, "shape": (rows, columns)}
-    np.lib.format.write_array_header_1_0(buffer, header)
-    return buffer.getvalue()
+def _prunes(coordinates: Embeddings, size: int, sign: int) -> bool:
+    """Whether the first coordinates leave few enough rows for nine in ten of the sample's rows."""
+    queries = np.random.default_rng(0).permutation(len(coordinates))[:_QUERIES]
+    scores = np.sort(sign * (coordinates[queries] @ coordinates.T), axis=1)
+    best = scores[:, -_RANK - (sign > 0), None]  # The most similar is the query itself.
+    estimates = sign * (coordinates[queries, :size] @ coordinates[:, :size].T)
+    outside = lengths(coordinates[:, size:])
+    error = _MARGIN * _typical(outside) * outside[queries][:, None] + _ROUNDING
+    left = (estimates + error >= best).mean(axis=1)
+    return bool(np.quantile(left, 0.9) <= 1 / SHARE)
+
+
+def _typical(outside: NDArray[np.floating]) -> float:
+    """What |x⊥| is at most, but for the exceptions."""
+    return float(np.quantile(outside, 1 - _EXCEPTIONS))

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2loc.core.types import Embedding, Embeddings, Hits, RowNumbers, SearchResult
-from img2loc.gallery.index.faiss_files import stored_vectors
+from img2loc.gallery.index import onnx_products, pruning_batch
+from img2loc.gallery.index.faiss_files import selector, stored_vectors
 from img2loc.gallery.index.kernels import log_sum_exp, products
 from img2loc.gallery.index.pruning import PruningBounds
 
@@ -18,6 +19,7 @@ NO_ROWS: RowNumbers = np.empty(0, dtype=np.int64)
 NO_HITS = Hits(NO_ROWS, np.empty(0))
 MARGIN = 16
 """Candidates asked of FAISS beyond k, so that the exact score decides among near-ties."""
+_AT_ONCE = 64_000_000  # Similarities held at a time: 256 MB.
 _ROUNDING = 1e-5  # Largest difference seen between a single-precision score and the exact one.
 
 
@@ -49,8 +51,7 @@ class FaissIndex:
         """As `VectorIndex.search`."""
         results = []
         for query, rows in zip(queries, excluded, strict=True):
-            rest = len(self) - len(rows)
-            sides = ((min(nearest, rest), 1), (min(farthest, rest), -1))
+            sides = self._sides(nearest, farthest, rows)
             results.append(self._search(query, sides, rows, scale))
         return results
 
@@ -61,6 +62,10 @@ class FaissIndex:
     def vectors(self) -> Iterator[NDArray[np.generic]]:
         """As `VectorIndex.vectors`."""
         return stored_vectors(self._index)
+
+    def _sides(self, nearest: int, farthest: int, excluded: RowNumbers) -> Sides:
+        rest = len(self) - len(excluded)
+        return (min(nearest, rest), 1), (min(farthest, rest), -1)
 
     def _search(
         self, query: Embedding, sides: Sides, excluded: RowNumbers, scale: float | None
@@ -81,26 +86,58 @@ class FlatIndex(FaissIndex):
             raise ValueError(f"its pruning bounds are of {len(bounds)} rows")
         self._matrix, self._bounds = matrix, bounds
 
+    def search(
+        self,
+        queries: Embeddings,
+        nearest: int,
+        farthest: int,
+        excluded: Sequence[RowNumbers],
+        scale: float | None = None,
+    ) -> list[SearchResult]:
+        """As `VectorIndex.search`; a batch needs few passes over memory."""
+        sides = [self._sides(nearest, farthest, rows) for rows in excluded]
+        found = self._pruned(queries, sides, excluded, scale)
+        totals: list[float | None] = [None] * len(queries)
+        unpruned = [number for number, rows in enumerate(found) if rows is None]
+        # A product of several queries rounds otherwise: a probability must not depend on the batch.
+        step = 1 if scale is not None else max(1, _AT_ONCE // max(1, len(self)))
+        for start in range(0, len(unpruned), step):
+            part = unpruned[start : start + step]
+            for number, scores in zip(part, products(self._matrix, queries[part]), strict=True):
+                scores[excluded[number]] = np.nan
+                found[number] = [_above_cut(scores, k, sign) for k, sign in sides[number]]
+                if scale is not None:
+                    totals[number] = log_sum_exp(scale * scores[~np.isnan(scores)])
+        results = []
+        for query, both, candidates, total in zip(queries, sides, found, totals, strict=True):
+            near, far = (
+                best_hits(rows, self._scores(query, rows), k, sign)
+                for rows, (k, sign) in zip(candidates or (), both, strict=True)
+            )
+            results.append(SearchResult(near, far, total))
+        return results
+
     def similarities(self, queries: Embeddings) -> Embeddings:
         """As `VectorIndex.similarities`, in one pass over memory."""
         return products(self._matrix, queries)
 
-    def _search(
-        self, query: Embedding, sides: Sides, excluded: RowNumbers, scale: float | None
-    ) -> SearchResult:
-        exact, candidates, total = partial(self._scores, query), None, None
-        if self._bounds is not None and scale is None:
-            candidates = self._bounds.candidates(query, sides, excluded, exact)
-        if candidates is None:
-            scores = products(self._matrix, query[None])[0]
-            scores[excluded] = np.nan
-            candidates = [_above_cut(scores, k, sign) for k, sign in sides]
-            total = None if scale is None else log_sum_exp(scale * scores[~np.isnan(scores)])
-        near, far = (
-            best_hits(rows, exact(rows), k, sign)
-            for rows, (k, sign) in zip(candidates, sides, strict=True)
-        )
-        return SearchResult(near, far, total)
+    def _pruned(
+        self,
+        queries: Embeddings,
+        sides: Sequence[Sides],
+        excluded: Sequence[RowNumbers],
+        scale: float | None,
+    ) -> list[list[RowNumbers] | None]:
+        """The rows of either side that may be among the k best; None where all must be read."""
+        if self._bounds is None or scale is not None:
+            return [None] * len(queries)
+        exact = [partial(self._scores, query) for query in queries]
+        if len(queries) >= pruning_batch.FEWEST and onnx_products.are_exact():
+            return pruning_batch.candidates(self._bounds.far, queries, sides, excluded, exact)
+        return [
+            self._bounds.candidates(*one)
+            for one in zip(queries, sides, excluded, exact, strict=True)
+        ]
 
     def _scores(self, query: Embedding, rows: RowNumbers) -> NDArray[np.float64]:
         # Row by row, so that equal vectors get equal scores wherever they stand, which a BLAS
@@ -135,13 +172,6 @@ def best_hits(rows: RowNumbers, scores: NDArray[np.float64], k: int, sign: int) 
     """The k rows with the largest (`sign` is 1) or the smallest scores (-1); ties by row number."""
     order = np.lexsort((rows, -sign * scores))[:k]
     return Hits(rows[order], scores[order])
-
-
-def selector(excluded: RowNumbers) -> dict[str, Any]:
-    """The search parameter of FAISS that leaves rows out."""
-    import faiss
-
-    return {"sel": faiss.IDSelectorNot(faiss.IDSelectorBatch(excluded))} if len(excluded) else {}
 
 
 def _above_cut(scores: Embedding, k: int, sign: int) -> RowNumbers:

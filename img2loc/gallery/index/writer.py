@@ -12,7 +12,7 @@ from img2loc.core.types import Embeddings
 from img2loc.gallery.index import pruning
 from img2loc.gallery.index.faiss_files import VECTORS, FlatWriter, QuantizedWriter, new_index, train
 from img2loc.gallery.index.ivf_writer import MEANS, InvertedFileWriter
-from img2loc.gallery.index.kernels import UNIT_TOLERANCE, converted, lengths
+from img2loc.gallery.index.kernels import UNIT_TOLERANCE, lengths
 from img2loc.gallery.index.pruning_writer import SAMPLE, PruningWriter
 from img2loc.gallery.index.spec import matrix_dtype
 from img2loc.gallery.metadata import COLUMNS, ROWS, schema
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Batches = Iterable[tuple[Embeddings, "pa.Table"]]
 """Unit rows of shape (n, dim), and their metadata, as `metadata.table_of` gives it."""
-FILES = (VECTORS, ROWS, *pruning.FILES, MEANS)
+FILES = (VECTORS, ROWS, *pruning.FILES, *pruning.OLD_FILES, MEANS)
 """The files that a gallery may have, besides its manifest."""
 _ROWS_A_LIST = 64
 """Rows that a list's centroid is trained on."""
@@ -59,7 +59,7 @@ def write(
                     sample = _sample(batches, rows, SAMPLE)
                     writers.append(PruningWriter(folder, sample, open_files))
             metadata.write_table(table.select(COLUMNS).cast(schema()))
-            stored = vectors if dtype is None else converted(vectors, dtype.name)
+            stored = vectors if dtype is None else vectors.astype(dtype, copy=False)
             for writer in writers:
                 writer.add(stored)
             count += len(vectors)
