@@ -4,7 +4,8 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from img2loc.config.config import Config, Table
 from img2loc.core import extras
@@ -130,8 +131,6 @@ def class_of(role: str, name: str, table: Mapping[str, Any]) -> Callable[..., An
 
 def arguments_of(role: str, name: str, table: Mapping[str, Any], make: Callable[..., Any]) -> Table:
     """A table's arguments, checked against the constructor's signature, which is the schema."""
-    from pydantic import TypeAdapter, ValidationError
-
     parameters = inspect.signature(make).parameters
     arguments = {key: value for key, value in table.items() if key != "kind"}
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
@@ -144,13 +143,19 @@ def arguments_of(role: str, name: str, table: Mapping[str, Any], make: Callable[
                 f"[{role}.{name}] has no key {key!r}. Known: kind, {', '.join(parameters)}."
             )
         hint = str if key in PARTS else hints.get(key, Any)
-        try:
-            TypeAdapter(hint).validate_python(value, strict=True)
-        except ValidationError as error:
-            raise ConfigError(
-                f"[{role}.{name}] {key} = {value!r}: {error.errors()[0]['msg']}."
-            ) from error
+        members = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        if type(value) not in members:  # A plain type that is the hint's needs no pydantic.
+            _validate(f"[{role}.{name}] {key} = {value!r}", hint, value)
     return arguments
+
+
+def _validate(where: str, hint: Any, value: Any) -> None:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        TypeAdapter(hint).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {error.errors()[0]['msg']}.") from error
 
 
 def parameters_of(make: Callable[..., Any]) -> frozenset[str]:

@@ -7,7 +7,6 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +128,11 @@ def _open(source: Path | bytes) -> Image.Image:
                 f"too large to decode safely ({facts.st_size / 1e6:.0f} MB, at most"
                 f" {_MOST_BYTES / 1e6:.0f})"
             )
+    Image.preinit()  # JPEG, PNG and a few more; the other formats are loaded for what is none.
     try:
+        with suppress(UnidentifiedImageError):
+            return Image.open(data, formats=_formats())
+        Image.init()
         return Image.open(data, formats=_formats())
     except UnidentifiedImageError as error:
         if name in _HEIC and not HEIC_READABLE:
@@ -139,10 +142,8 @@ def _open(source: Path | bytes) -> Image.Image:
         raise UnreadablePhoto(error.strerror or str(error)) from error
 
 
-@cache
 def _formats() -> list[str]:
-    """The formats of photographs that this Pillow reads; not PostScript, which runs a program."""
-    Image.init()
+    """The formats of photographs that are loaded; not PostScript, which runs a program."""
     return [name for name in _FORMATS if name in Image.OPEN]
 
 
