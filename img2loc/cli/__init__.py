@@ -11,15 +11,53 @@ import threading
 import traceback
 import warnings
 from contextlib import suppress
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command, get_group
 
-from img2loc.cli import ask, bench, data, embed, index, lmm, system, train
 from img2loc.cli.stdio import gated
+
+_COMMANDS = {
+    "ask": "ask:ask",
+    "doctor": "system:doctor",
+    "setup": "system:setup",
+    "embed": "embed:embed",
+    "index": "index:app",
+    "lmm": "lmm:app",
+    "bench": "bench:app",
+    "data": "data:app",
+    "train": "train:app",
+    "config": "system:config_app",
+}
+"""Where each command or group of commands is; the order is that of `--help`."""
+
+
+class _Commands(TyperGroup):
+    """Imports a command when it is wanted: all of them take as long as a search."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands = dict.fromkeys(_COMMANDS)  # type: ignore[assignment]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name, or None."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[cmd_name].partition(":")
+        named = getattr(import_module(f"img2loc.cli.{module}"), attribute)
+        if isinstance(named, typer.Typer):
+            return get_group(named)
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+        alone.command(cmd_name)(named)
+        return get_command(alone)
+
 
 app = typer.Typer(
     name="img2loc",
+    cls=_Commands,
     help="Where on Earth was this photo taken?",
     no_args_is_help=True,
     add_completion=True,
@@ -27,16 +65,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(ask.ask)  # The order is that of `--help`, which has the groups last.
-app.command()(system.doctor)
-app.command()(system.setup)
-app.command()(embed.embed)
-app.add_typer(index.app, name="index")
-app.add_typer(lmm.app, name="lmm")
-app.add_typer(bench.app, name="bench")
-app.add_typer(data.app, name="data")
-app.add_typer(train.app, name="train")
-app.add_typer(system.config_app, name="config")
 
 
 def _version(wanted: bool) -> None:

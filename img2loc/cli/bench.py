@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from img2loc.bench.runs.predict import Tally
     from img2loc.bench.runs.session import CostEstimate, Session
 
-app = typer.Typer(help="Run benchmarks, score them, compare them.", no_args_is_help=True)
+app = typer.Typer(
+    help="Run benchmarks, score them, compare them.", no_args_is_help=True, rich_markup_mode=None
+)
 
 Limit = Annotated[
     str | None, typer.Option(metavar="N|A-B", help="The first N photos, or the A-th to the B-th.")

@@ -10,7 +10,11 @@ from img2loc.cli.options import BenchmarkName, BenchmarkPhotos, TruthFile
 if TYPE_CHECKING:
     from img2loc.bench.datasets.benchmark import Benchmark, Mirror
 
-app = typer.Typer(help="List, fetch and verify the data of benchmarks.", no_args_is_help=True)
+app = typer.Typer(
+    help="List, fetch and verify the data of benchmarks.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 
 @app.command("list")

@@ -9,7 +9,7 @@ import typer
 from img2loc.cli import index_ingest, index_tune
 from img2loc.cli.config_file import ConfigFile, checked_config, load_config
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.callback()

@@ -9,7 +9,9 @@ import typer
 from img2loc.cli.config_file import ConfigFile, checked_config
 from img2loc.cli.options import LocalOnly
 
-app = typer.Typer(help="Look at the LMMs, and try one.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look at the LMMs, and try one.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 @app.command("list")

@@ -12,7 +12,9 @@ from img2loc.cli.stdio import plain
 if TYPE_CHECKING:
     from img2loc.config.requirements import Need
 
-config_app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
+config_app = typer.Typer(
+    help="Look at the configuration.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 def setup(

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from img2loc.config.config import Config
     from img2loc.data.recipes import Recipe
 
-app = typer.Typer(help="Train the baselines on photos of your own.", no_args_is_help=True)
+app = typer.Typer(
+    help="Train the baselines on photos of your own.", no_args_is_help=True, rich_markup_mode=None
+)
 
 Source = Annotated[
     str,

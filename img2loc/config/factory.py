@@ -29,7 +29,6 @@ from img2loc.core.protocols import (
 from img2loc.gallery.gallery import Gallery
 from img2loc.gallery.neighbours import Exclusions
 from img2loc.lmm.cache import Cached
-from img2loc.lmm.openai import OpenAIChat
 from img2loc.locators.max_radius import MaxRadius
 from img2loc.locators.text_search import TextSearch
 
@@ -157,6 +156,8 @@ def default_locator(
     """The locator of a plain `ask` with these options, by the rule in docs/locators.md."""
     if (named := config.ask["locator"]) != "auto":
         return str(named)
+    from img2loc.lmm.openai import OpenAIChat
+
     if lmm is None and OpenAIChat.lacks():
         return "geoclip" if gallery is None and best_gallery(config) == GEOCLIP else "retrieval"
     searches = gallery is not None or k is not None or best_gallery(config) != STARTER

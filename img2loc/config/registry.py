@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from types import UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from img2loc.config.config import Config, Table
 from img2loc.core import extras
@@ -143,10 +143,16 @@ def arguments_of(role: str, name: str, table: Mapping[str, Any], make: Callable[
                 f"[{role}.{name}] has no key {key!r}. Known: kind, {', '.join(parameters)}."
             )
         hint = str if key in PARTS else hints.get(key, Any)
-        members = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
-        if type(value) not in members:  # A plain type that is the hint's needs no pydantic.
+        if not _fits(hint, value):
             _validate(f"[{role}.{name}] {key} = {value!r}", hint, value)
     return arguments
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    """Whether a value is a hint's plain type or one of its choices: then pydantic is not loaded."""
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    return type(value) in (get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,))
 
 
 def _validate(where: str, hint: Any, value: Any) -> None:

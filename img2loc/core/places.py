@@ -43,9 +43,10 @@ def _nearest(points: Array) -> tuple[NDArray[np.int64], Array]:
     """
     towns = _towns()
     rows, distances = np.full(len(points), -1), np.full(len(points), np.inf)
-    _, cells = np.unique(np.floor(points), axis=0, return_inverse=True)
-    order = np.argsort(cells.ravel(), kind="stable")
-    for cell in np.split(order, np.flatnonzero(np.diff(cells.ravel()[order])) + 1):
+    cells = np.floor(points)
+    order = np.lexsort(cells.T)  # np.unique imports numpy.ma, which takes as long as all of this.
+    begins = np.flatnonzero(np.diff(cells[order], axis=0).any(axis=1)) + 1
+    for cell in np.split(order, begins):
         for start in range(0, len(cell), _AT_ONCE):
             chosen = cell[start : start + _AT_ONCE]
             around = towns.around(points[chosen])

@@ -163,7 +163,8 @@ class Gallery:
         if min(nearest, farthest) < 0:
             raise GalleryError(f"k is {min(nearest, farthest)}; ask for 0 neighbours or more.")
         self._check_queries(query[None])
-        rows = np.unique(np.asarray(excluded, dtype=np.int64))
+        # np.unique imports numpy.ma, which takes as long as a search.
+        rows = np.array(sorted(set(np.asarray(excluded, dtype=np.int64).tolist())), dtype=np.int64)
         (result,) = self.index.search(query[None], nearest, farthest, [rows], scale)
         return Neighbours(
             tuple(self._neighbours(result.nearest, scale, result.log_sum_exp)),

@@ -104,7 +104,7 @@ def test_mistakes_are_sentences(run: Cli, tmp_path: Path) -> None:
         ),
         (
             (*build[:3], "--encoder", "lite0", "--device", "cuda:77"),
-            "Error: The device 'cuda:77' cannot be used here",
+            "Error: The device 'cuda:77' cannot be used: onnxruntime has no CUDA here.",
         ),
         (
             ("index", "add", tmp_path / "nowhere", tmp_path / "t.tar"),

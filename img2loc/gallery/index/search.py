@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2loc.core.types import Embedding, Embeddings, Hits, RowNumbers, SearchResult
-from img2loc.gallery.index import onnx_products, pruning_batch
 from img2loc.gallery.index.faiss_files import selector, stored_vectors
 from img2loc.gallery.index.kernels import log_sum_exp, products
 from img2loc.gallery.index.pruning import PruningBounds
@@ -131,6 +130,8 @@ class FlatIndex(FaissIndex):
         """The rows of either side that may be among the k best; None where all must be read."""
         if self._bounds is None or scale is not None:
             return [None] * len(queries)
+        from img2loc.gallery.index import onnx_products, pruning_batch
+
         exact = [partial(self._scores, query) for query in queries]
         if len(queries) >= pruning_batch.FEWEST and onnx_products.are_exact():
             return pruning_batch.candidates(self._bounds.far, queries, sides, excluded, exact)
