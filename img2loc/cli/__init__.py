@@ -26,6 +26,7 @@ _COMMANDS = {
     "setup": "system:setup",
     "embed": "embed:embed",
     "index": "index:app",
+    "encoder": "encoder:app",
     "lmm": "lmm:app",
     "bench": "bench:app",
     "data": "data:app",

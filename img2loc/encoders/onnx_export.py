@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 import shutil
 import time
 import warnings
@@ -13,15 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from img2loc.core.errors import ConfigError, MissingPackage, SourceError
+from img2loc.core.errors import ConfigError, SourceError, first_line
 from img2loc.core.files import write_json
-from img2loc.core.protocols import Encoder, names_of
+from img2loc.core.protocols import LEAST_COSINE, Encoder, names_of
 from img2loc.core.types import Embeddings, Photo, Rejected
 from img2loc.encoders.onnx import ABOUT, FORMAT, MODEL, OnnxEncoder
 from img2loc.encoders.torch_encoder import TorchEncoder
 
-LEAST_COSINE = {False: 0.999, True: 0.98}
-"""What the worst photograph's vectors must agree in, in single precision and in 8 bits."""
+LEAST_INT8 = 0.98
+"""What the worst photograph's vectors must agree in with 8-bit weights; else it is LEAST_COSINE."""
+PACKAGES = ("torch", "onnx", "onnxscript")
+"""What an export needs besides the base installation."""
+USE = "img2loc.toml"
 _OPSET = 20
 _LARGEST_FILE = 1.9e9
 """Bytes of weights above which they get a file of their own: a protobuf holds 2 GiB."""
@@ -30,35 +35,44 @@ _SIZES = ((640, 480), (480, 640), (333, 500), (1024, 683), (301, 299), (224, 224
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What the check found: the worst cosine over `photos`, and photographs a second of both."""
+    """What the check found: the worst cosine over `photos`, photographs a second of both; size."""
 
-    encoder: str
     photos: int
     worst_cosine: float
     torch_rate: float
     onnx_rate: float
+    size_mb: float
 
 
 def export(
-    encoder: TorchEncoder, folder: Path, photos: Sequence[Photo] = (), int8: bool = False
+    encoder: TorchEncoder,
+    folder: Path,
+    photos: Sequence[Photo] = (),
+    int8: bool = False,
+    alias: str = "mine",
 ) -> Exported:
     """Write the folder, or nothing; without `photos` it is checked on synthetic ones.
 
     `encoder` computes on the CPU in float32. With `int8`, matrix products take 8-bit weights
-    (dynamic quantization). Raises ConfigError where the folder is not empty, the preprocessing
-    cannot be repeated or the vectors differ, SourceError for photographs that cannot be decoded,
-    MissingPackage without torch's exporter.
+    (dynamic quantization). `alias` is its name in a configuration. Raises ConfigError where the
+    folder is not empty, the preprocessing cannot be repeated or the vectors differ, SourceError for
+    photographs that cannot be decoded.
     """
     preprocessing = encoder.preprocessing()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} is there already. Name a new folder with --out.")
     draft = folder.with_name(folder.name + ".part")
     shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
     try:
-        _write_model(encoder, draft / MODEL)
+        draft.mkdir(parents=True)
         if int8:
-            _quantize(draft / MODEL)
+            whole = draft / "float"
+            whole.mkdir()
+            _write_model(encoder, whole / MODEL)
+            _quantize(whole / MODEL, draft / MODEL)
+            shutil.rmtree(whole)
+        else:
+            _write_model(encoder, draft / MODEL)
         about = {
             "format": FORMAT,
             "of": names_of(encoder),
@@ -68,7 +82,7 @@ def export(
         about |= {**preprocessing.facts(), "worst_cosine": 1.0}
         write_json(draft / ABOUT, about)
         found = _compare(encoder, draft, photos or synthetic_photos())
-        least = LEAST_COSINE[int8]
+        least = LEAST_INT8 if int8 else LEAST_COSINE
         if not found.worst_cosine >= least:
             raise ConfigError(
                 f"The exported {encoder.name} differs: a photograph's two vectors have a cosine of"
@@ -76,10 +90,20 @@ def export(
                 + (" Export it without --int8." if int8 else "")
             )
         write_json(draft / ABOUT, about | {"worst_cosine": round(found.worst_cosine, 7)})
+        (draft / USE).write_text(table(folder, alias), encoding="utf-8")
         draft.replace(folder)
         return found
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written: {first_line(error)}.") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def table(folder: Path, alias: str) -> str:
+    """The table of a configuration that names an exported encoder."""
+    name, path = f"{alias}-onnx", json.dumps(str(folder.resolve()), ensure_ascii=False)
+    name = name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
+    return f'[encoder.{name}]\nkind = "onnx"\nfolder = {path}\n'
 
 
 def synthetic_photos() -> list[Photo]:
@@ -105,14 +129,7 @@ def _synthetic(seed: int, size: tuple[int, int]) -> bytes:
 
 
 def _write_model(encoder: TorchEncoder, path: Path) -> None:
-    try:
-        import onnx  # noqa: F401 - torch's exporter needs both, and says so less plainly
-        import onnxscript  # noqa: F401
-        import torch
-    except ImportError as error:
-        raise MissingPackage(
-            f"An export needs the package {error.name}: pip install 'img2loc[models]'"
-        ) from error
+    import torch
 
     class Tower(torch.nn.Module):
         def __init__(self) -> None:
@@ -154,13 +171,11 @@ def _forget_origins(path: Path) -> None:
     onnx.save(model, path)
 
 
-def _quantize(path: Path) -> None:
+def _quantize(whole: Path, path: Path) -> None:
+    """Write the model with 8-bit weights in its matrix products. Raises ConfigError if none is."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    whole = path.with_name("float.onnx")
-    path.replace(whole)
-    external = path.with_name(MODEL + ".data").exists()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         quantize_dynamic(
@@ -169,11 +184,9 @@ def _quantize(path: Path) -> None:
             op_types_to_quantize=["MatMul"],
             per_channel=True,
             weight_type=QuantType.QInt8,
-            use_external_data_format=external,
         )
-    whole.unlink()
     nodes = onnx.load(path, load_external_data=False).graph.node
-    if not any(node.op_type.startswith("MatMulInteger") for node in nodes):
+    if not any(node.op_type == "MatMulInteger" for node in nodes):
         raise ConfigError("The model has no matrix product for --int8 to quantize. Leave it out.")
 
 
@@ -182,7 +195,8 @@ def _compare(encoder: TorchEncoder, folder: Path, photos: Sequence[Photo]) -> Ex
     theirs, torch_rate = _timed(encoder, photos)
     ours, onnx_rate = _timed(exported, photos)
     worst = float((theirs.astype(np.float64) * ours).sum(axis=1).min())
-    return Exported(encoder.name, len(photos), worst, torch_rate, onnx_rate)
+    size = sum(file.stat().st_size for file in folder.iterdir()) / 1e6
+    return Exported(len(photos), worst, torch_rate, onnx_rate, size)
 
 
 def _timed(encoder: Encoder, photos: Sequence[Photo]) -> tuple[Embeddings, float]:
