@@ -217,13 +217,31 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def character_tokenizer(*special: str) -> Any:
+    """A tokenizer of printable ASCII and special tokens; 1 begins, 2 ends and 3 pads."""
+    import string
+
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    tokens = ["<unk>", "<s>", "</s>", "<pad>", *special, *string.printable]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    characters = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    characters.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=characters,
+        unk_token="<unk>",
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        additional_special_tokens=list(special),
+    )
+
+
 @pytest.fixture(scope="session")
 def tiny_llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random LLaVA of transformers' own classes, saved as a folder with its processor."""
-    import string
-
     import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import (
         CLIPImageProcessor,
         CLIPVisionConfig,
@@ -231,22 +249,10 @@ def tiny_llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
         LlavaConfig,
         LlavaForConditionalGeneration,
         LlavaProcessor,
-        PreTrainedTokenizerFast,
     )
 
     folder = tmp_path_factory.mktemp("llava")
-    special = ["<unk>", "<s>", "</s>", "<pad>", "<image>"]
-    vocabulary = {token: number for number, token in enumerate([*special, *string.printable])}
-    characters = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    characters.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=characters,
-        unk_token="<unk>",
-        bos_token="<s>",
-        eos_token="</s>",
-        pad_token="<pad>",
-        additional_special_tokens=["<image>"],
-    )
+    tokenizer = character_tokenizer("<image>")
     template = (
         "{% for message in messages %}{{ message['role'] }}: {% for part in message['content'] %}"
         "{% if part['type'] in ('image', 'image_url') %}<image>{% else %}{{ part['text'] }}"
@@ -273,13 +279,13 @@ def tiny_llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
             vision_config=CLIPVisionConfig(**towers, image_size=32, patch_size=8),
             text_config=LlamaConfig(
                 **towers,
-                vocab_size=len(vocabulary),
+                vocab_size=len(tokenizer),
                 max_position_embeddings=4096,
                 bos_token_id=1,
                 eos_token_id=2,
                 pad_token_id=3,
             ),
-            image_token_index=vocabulary["<image>"],
+            image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
         )
     )
     model.generation_config.eos_token_id = 2

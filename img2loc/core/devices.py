@@ -41,7 +41,10 @@ def resolve_dtype(dtype: str, device: str) -> torch.dtype:
         chosen: torch.dtype = getattr(torch, _DTYPES[dtype])
         return chosen
     if device.startswith("cuda"):
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        with torch.cuda.device(device):
+            # Cards before Ampere (T4, V100) only emulate bfloat16, slowly.
+            native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float16
     if device == "cpu":
         capabilities = (
             torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}

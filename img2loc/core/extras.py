@@ -6,7 +6,7 @@ from img2loc.core.errors import MissingPackage
 
 _EXTRAS = {
     **dict.fromkeys(("torch", "torchvision", "transformers", "open_clip", "timm"), "models"),
-    **dict.fromkeys(("geoclip", "onnx", "onnxscript"), "models"),
+    **dict.fromkeys(("accelerate", "geoclip", "onnx", "onnxscript"), "models"),
     "langchain": "langchain",
     "pillow_heif": "heic",
 }
