@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -48,6 +49,10 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before the fi
 NoExclude = Annotated[
     bool, typer.Option("--no-exclude", help="Do not exclude rows of a photo's id or photographer.")
 ]
+Repeat = Annotated[
+    int,
+    typer.Option(metavar="N", min=1, help="The N-th run of the same: its replies are its own."),
+]
 NoCache = Annotated[
     bool, typer.Option("--no-cache", help="Neither store the LMM's replies nor use stored ones.")
 ]
@@ -69,6 +74,7 @@ def run(
     yes: Yes = False,
     no_exclude: NoExclude = False,
     no_cache: NoCache = False,
+    repeat: Repeat = 1,
     config: ConfigFile = None,
 ) -> int:
     """Locate every photo of a benchmark.
@@ -92,6 +98,7 @@ def run(
         retry_failed=retry_failed,
         max_usd=max_cost,
     )
+    prepared = replace(prepared, repeat=repeat - 1)
     folder = out or prepared.folder(settings, plan.locator)
     _say_notes(prepared)
     typer.echo(

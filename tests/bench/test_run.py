@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -555,6 +556,27 @@ def test_replies_are_kept_and_a_run_can_be_replayed(
     assert [line["replies"][0]["text"] for line in lines(Path("S"))] == [
         line["replies"][0]["text"] for line in lines(Path("R"))
     ]
+
+
+def test_repeats_have_replies_of_their_own_and_resume_for_nothing(
+    cli: Bench, toy: tuple[Path, ...], truth: Path, chat: ChatServer
+) -> None:
+    command = ("bench", "run", truth, "--locator", "img2loc", "--limit", "3", "--yes", *toy)
+    for asked, repeat in ((3, 1), (6, 2), (9, 3), (9, 2), (9, 1)):
+        code, err = cli(*command, "--repeat", repeat)
+        assert code == 0, err
+        assert len(chat.requests) == asked
+    names = sorted(path.name for path in Path("runs").iterdir())
+    assert len(names) == 3
+    assert [name.rpartition("-")[0].endswith("repeat-2") for name in names].count(True) == 1
+    shutil.rmtree("runs")  # Interrupted before the first line was written: the cache has it all.
+    cli(*command, "--repeat", 2)
+    assert len(chat.requests) == 9
+    (again,) = Path("runs").iterdir()
+    assert json.loads((again / "run.json").read_text())["repeat"] == 1
+    code, err = cli(*command, "--repeat", 3, "--out", again)
+    assert code == 1
+    assert "repeat is 1 there and 2 now" in err
 
 
 def test_what_is_no_run_says_so(tmp_path: Path) -> None:

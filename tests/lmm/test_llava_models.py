@@ -13,6 +13,7 @@ import pytest
 from img2loc.core.errors import BackendError, ConfigError, MissingPackage
 from img2loc.core.types import Photo, Prompt, Reply
 from img2loc.lmm.llava import Llava, _Sampling
+from img2loc.lmm.repeated import Repeated
 from tests.conftest import MakePhoto, character_tokenizer
 
 TEMPLATE = (
@@ -157,6 +158,8 @@ def test_samples_differ_whatever_the_model_says_and_hang_on_no_batch(
     assert texts(together, prompts) == alone
     assert texts(together, prompts[::-1]) == alone[::-1]
     assert texts(load(folder, temperature=1.0, seed=1), prompts) != alone
+    again = [reply.text for reply in Repeated(load(folder, temperature=1.0), 1).ask(prompts)]
+    assert not set(again) & set(alone)
 
 
 def test_greedy_decoding_penalizes_no_digit_of_the_prompt(

@@ -54,6 +54,8 @@ class Session:
     cache: Path | None = None
     retry_failed: bool = False
     max_usd: float | None = None
+    repeat: int = 0
+    """Which repetition of one run, from 0: its replies are its own."""
     _leaks: dict[Path, Leaks] = field(default_factory=dict)
 
     def about(self, plan: Plan, leaks: Leaks | None) -> dict[str, Any]:
@@ -62,6 +64,7 @@ class Session:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         return {
             "benchmark": self.benchmark.name,
+            **({"repeat": self.repeat} if self.repeat else {}),
             **parts(plan),
             "truth": {"file": path.name, "sha256": digest, **self.facts},
             "selection": self.selection,
@@ -77,8 +80,10 @@ class Session:
         """The default folder of a run, named for what is run and for its configuration."""
         plan = Plan(config, locator)
         about = self.about(plan, self.leaks(plan))
-        names = "-".join(filter(None, (self.benchmark.name, locator, plan.names.get("lmm"))))
-        return Path("runs") / f"{names}-{digest(about, factory.CACHE_IRRELEVANT_KEYS)[:8]}"
+        repeat = f"repeat-{self.repeat + 1}" if self.repeat else None
+        names = (self.benchmark.name, locator, plan.names.get("lmm"), repeat)
+        stem = "-".join(filter(None, names))
+        return Path("runs") / f"{stem}-{digest(about, factory.CACHE_IRRELEVANT_KEYS)[:8]}"
 
     def leaks(self, plan: Plan) -> Leaks | None:
         """The gallery's rows to exclude for each photograph; None without a gallery of photos."""
@@ -144,7 +149,11 @@ class Session:
             return predict(
                 run,
                 factory.locator(
-                    plan, cache=self.cache, exclusions=exclusions, make_encoder=make_encoder
+                    plan,
+                    cache=self.cache,
+                    repeat=self.repeat,
+                    exclusions=exclusions,
+                    make_encoder=make_encoder,
                 ),
                 self.photo_folder,
                 leaks,
