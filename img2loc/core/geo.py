@@ -41,8 +41,13 @@ def distance_km(a: Location, b: Location) -> float:
     return float(distances_km(degrees([a])[0], degrees([b])[0]))
 
 
-def hits(errors_km: Array) -> NDArray[np.bool_]:
-    """Which errors are within which of THRESHOLDS_KM: (n,), NaN for no answer → (n, 5)."""
+def hits(errors_km: Array, strict: bool = False) -> NDArray[np.bool_]:
+    """Which errors are within which of THRESHOLDS_KM: (n,), NaN for no answer → (n, 5).
+
+    What is on a threshold counts, unless `strict`.
+    """
+    if strict:
+        return np.asarray(errors_km[:, None] < np.array(THRESHOLDS_KM) - ROUNDING_KM)
     return np.asarray(errors_km[:, None] <= np.array(THRESHOLDS_KM) + ROUNDING_KM)
 
 

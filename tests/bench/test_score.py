@@ -97,6 +97,22 @@ def test_thresholds_at_the_antimeridian_and_the_poles(point: tuple[float, float]
         assert score(outcomes(truth, guesses), units=())["accuracy"][str(km)] == counts, shift
 
 
+@pytest.mark.parametrize("km", THRESHOLDS)
+def test_strict_leaves_out_what_is_on_a_threshold(km: int) -> None:
+    for shift, counts in ((-2 * MILLIMETRE, 100.0), (0.0, 0.0), (MILLIMETRE, 0.0)):
+        truth = truths([(10.0, 20.0)])
+        made = outcomes(truth, {"0.jpg": away(10.0, 20.0, km + shift, 37.0)})
+        scores = score(made, units=(), strict=True)
+        assert (scores["accuracy"][str(km)], scores["distance"]["compare"]) == (counts, "<"), shift
+
+
+def test_strict_is_an_option(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", truths([(0.0, 0.5)]), {"0.jpg": away(0.0, 0.5, 25.0, 0.0)})
+    shown = CliRunner().invoke(app, ["bench", "score", str(run), "--strict"])
+    assert "within means <.\n" in shown.stdout
+    assert json.loads((run / "scores.json").read_text())["accuracy"]["25"] == 0.0
+
+
 def test_unanswered_photos_stay_in_the_denominator(tmp_path: Path) -> None:
     truth = truths([(10.0, float(lon)) for lon in range(100)])
     statuses = ["unsure", "refused", "unparsed", "unreadable", "failed"]
@@ -312,6 +328,20 @@ def test_risk_and_coverage_by_hand() -> None:
     assert curve["area"] == pytest.approx((0 + 25 + 100 / 3 + 50) / 4)
     assert curve["area_random"] == 50.0
     assert curve["area_best"] == pytest.approx((0 + 0 + 100 / 3 + 50) / 4)
+    # Of all five the surest 1, 2, 3, 4, 5, 5; the unanswered one is the last, and wrong.
+    assert curve["risk_of_all"] == pytest.approx(
+        {"10": 0.0, "25": 25.0, "50": 100 / 3, "75": 50.0, "90": 60.0, "100": 60.0}
+    )
+
+
+def test_refusing_most_photos_does_not_lower_the_risk_of_all() -> None:
+    right, radius = np.ones((10, 1), dtype=bool), np.arange(10.0)
+    right[5:] = False
+    all_answered, few = np.ones(10, dtype=bool), radius < 2
+    full, shy = (risk_coverage(radius, who, right, [25]) for who in (all_answered, few))
+    assert shy["thresholds"]["25"]["area"] < full["thresholds"]["25"]["area"]
+    assert [curve["thresholds"]["25"]["risk_of_all"]["50"] for curve in (full, shy)] == [0.0, 60.0]
+    assert shy["thresholds"]["25"]["risk_of_all"]["100"] == 80.0
 
 
 def test_five_thousand_with_intervals_take_under_five_seconds_of_cpu() -> None:

@@ -72,7 +72,10 @@ def risk_coverage(runs: Mapping[str, Scores], km: int) -> str | None:
     for number, (name, scores) in enumerate(runs.items()):
         if curve := scores["risk_coverage"]:
             of_km = curve["thresholds"][str(km)]
-            label = f"{_words(name)}: area {of_km['area']:.1f} %"
+            label = (
+                f"{_words(name)}: area {of_km['area']:.1f} %;"
+                f" at 50 % of all photos {of_km['risk_of_all']['50']:.1f} %"
+            )
             axes.plot(curve["coverage"], of_km["risk"], color=_colour(number), label=label)
     axes.set(xlim=(0, 100), ylim=(0, 100))
     axes.set(xlabel="% of all photos answered", ylabel=f"% of answers over {km} km wrong")

@@ -72,9 +72,12 @@ def _trust_lines(scores: Scores) -> Iterator[str]:
     if curve:
         area = curve["thresholds"]["25"]
         yield (
-            f"Risk–coverage at 25 km: area {area['area']:.1f} % (random order"
+            f"Risk–coverage at 25 km: area {area['area']:.1f} % of answers (random order"
             f" {area['area_random']:.1f}, best {area['area_best']:.1f})."
         )
+        yield "  Wrong among the share of all photos that it is surest of, no answer last:"
+        yield "  " + "".join(f"{share:>6} %" for share in area["risk_of_all"])
+        yield "  " + "".join(f"{risk:>8.1f}" for risk in area["risk_of_all"].values())
     if leaks["searched"] not in ("photos", None):
         yield f"Leaks: none to look for; {NO_PHOTOS[leaks['searched']]}."
         return

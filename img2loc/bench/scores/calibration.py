@@ -10,6 +10,8 @@ from img2loc.core.geo import Array
 
 _GROUPS = 10
 _POINTS = 100
+COVERAGES = (10, 25, 50, 75, 90, 100)
+"""Per cent of all photographs at which the risk is told."""
 
 
 def calibration(radius_km: Array, errors_km: Array) -> dict[str, Any]:
@@ -48,7 +50,10 @@ def risk_coverage(
     `coverage` is per cent of all photographs, `risk` per cent of the answers given; answers without
     a radius come last, and those of one radius count as if in random order. `area` is the mean risk
     over 1, 2, … answers (AURC; Geifman and El-Yaniv, NeurIPS 2017), beside that of a random order
-    and of the best one. None where no answer has a radius.
+    and of the best one: over answers alone, so that a run which refuses most photographs looks
+    good. `risk_of_all` is therefore at fixed shares of *all* photographs, rounded up: those without
+    an answer come last and are wrong, so that at 100 it is what is not right. None where no answer
+    has a radius.
     """
     rows = np.flatnonzero(answered)
     radius = np.where(np.isnan(radius_km[rows]), np.inf, radius_km[rows])
@@ -58,15 +63,22 @@ def risk_coverage(
     order = np.argsort(tie, kind="stable")
     given = np.arange(1, len(rows) + 1)
     shown = np.unique(np.linspace(0, len(rows) - 1, _POINTS).round().astype(int))
+    n = len(answered)
+    fixed = [-(-share * n // 100) - 1 for share in COVERAGES]
     curves = {}
     for column, km in enumerate(thresholds):
         wrong = (~right[rows, column]).astype(np.float64)
         expected = (np.bincount(tie, wrong) / np.bincount(tie))[tie][order]
         risk = 100 * np.cumsum(expected) / given
+        everyone = np.concatenate([expected, np.ones(n - len(rows))])
+        of_all = 100 * np.cumsum(everyone) / np.arange(1, n + 1)
         curves[str(km)] = {
             "risk": risk[shown].tolist(),
             "area": float(risk.mean()),
             "area_random": 100 * float(wrong.mean()),
             "area_best": float((100 * np.cumsum(np.sort(wrong)) / given).mean()),
+            "risk_of_all": {
+                str(share): float(of_all[row]) for share, row in zip(COVERAGES, fixed, strict=True)
+            },
         }
     return {"coverage": (100 * given[shown] / len(answered)).tolist(), "thresholds": curves}

@@ -33,14 +33,18 @@ def score(
     units: Sequence[Unit] = ("photographers",),
     resamples: int = RESAMPLES,
     seed: int = 0,
+    strict: bool = False,
 ) -> Scores:
-    """All scores of a run, as JSON; shares in per cent, distances in km, None if not defined."""
+    """All scores of a run, as JSON; shares in per cent, distances in km, None if not defined.
+
+    With `strict`, a guess on a threshold does not count, as G3, GeoRanker and PLONK have it.
+    """
     errors, answered = outcomes.errors_km(distance), outcomes.answered
-    right = hits(errors)
+    right = hits(errors, strict)
     return {
         "format": FORMAT,
         "name": outcomes.name,
-        "distance": {"model": DISTANCES[distance], "compare": "<="},
+        "distance": {"model": DISTANCES[distance], "compare": "<" if strict else "<="},
         **_summary(errors, right, np.ones(len(outcomes), dtype=bool)),
         "answered_share": _share(answered)["share"],
         "status": {
