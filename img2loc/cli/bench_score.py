@@ -29,7 +29,10 @@ def score(
     ] = None,
     predictions: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Instead of a run: a CSV or Parquet with id, lat, lon."),
+        typer.Option(
+            metavar="FILE",
+            help="Instead of a run: a CSV or Parquet with id, lat, lon; or .jsonl with id, reply.",
+        ),
     ] = None,
     truth: Annotated[
         Path | None,
@@ -37,12 +40,23 @@ def score(
             metavar="FILE", help="Their truth: a CSV or Parquet with id, lat, lon, author."
         ),
     ] = None,
+    subset: Annotated[
+        bool,
+        typer.Option("--subset", help="Leave photos out that FILE has no row for: not asked."),
+    ] = False,
+    reparse: Annotated[
+        bool,
+        typer.Option("--reparse", help="Read the run's recorded replies with today's parser."),
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Within means <, as some papers count, and not <=.")
+    ] = False,
     distance: Distance = "great-circle",
     bootstrap: Bootstrap = "photographers",
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Score a run, or anyone's predictions.
+    """Score a run, or anyone's predictions or replies.
 
     A photo without an answer counts as wrong. A run's scores are also written to RUN/scores.json.
     """
@@ -52,15 +66,26 @@ def score(
 
     if (run is None) == (predictions is None) or (predictions is None) != (truth is None):
         raise typer.BadParameter("Name a RUN, or --predictions FILE and --truth FILE.")
+    if reparse and run is None:
+        raise typer.BadParameter("--reparse is for a RUN; replies in a .jsonl are parsed anyway.")
+    if subset and predictions is None:
+        raise typer.BadParameter("--subset is for --predictions; a RUN knows its photos.")
     notes: list[str] = []
-    if run is not None:
+    if run is not None and reparse:
+        from img2loc.bench.runs.run_folder import Run
+        from img2loc.bench.scores.outcomes import of_run
+        from img2loc.bench.scores.replies import reparse as read_again
+
+        again = read_again(Run.open(run))
+        outcomes, notes = of_run(again.run), [again.note()]
+    elif run is not None:
         (outcomes,) = _opened([run], [""])
     elif predictions is not None and truth is not None:
         from img2loc.bench.scores.external import match
 
-        matched = match(predictions, truth)
+        matched = match(predictions, truth, subset=subset)
         outcomes, notes = matched.outcomes, matched.notes()
-    scores = scoring.score(outcomes, distance, _units(bootstrap), seed=seed)
+    scores = scoring.score(outcomes, distance, _units(bootstrap), seed=seed, strict=strict)
     if notes:
         scores["notes"] = notes
     if run is not None:

@@ -39,7 +39,7 @@ def http() -> Iterator[HTTPServer]:
 
 
 def test_every_recipe_says_what_must_be_known(run: Cli) -> None:
-    assert benchmarks.known() == ["gws15k", "im2gps", "im2gps3k", "yfcc26k", "yfcc4k"]
+    assert benchmarks.known() == ["geobench", "gws15k", "im2gps", "im2gps3k", "yfcc26k", "yfcc4k"]
     for name in benchmarks.known():
         recipe = benchmarks.find(name)
         assert recipe.rows
@@ -47,6 +47,7 @@ def test_every_recipe_says_what_must_be_known(run: Cli) -> None:
         assert recipe.terms
         assert recipe.defects
         assert recipe.obtain
+        assert recipe.rows_sha256 or name == "gws15k"
         assert bool(recipe.rows_sha256) == bool(recipe.checksum_of)
         for mirror in recipe.mirrors:
             assert mirror.sha256 or "not tried" in mirror.note
@@ -54,6 +55,15 @@ def test_every_recipe_says_what_must_be_known(run: Cli) -> None:
     code, out, _ = run("data", "list")
     assert code == 0
     assert "im2gps3k: Im2GPS3k" in out
+
+
+def test_the_truth_of_geobench_is_that_of_its_recipe() -> None:
+    file = SHARED / "replies" / "geobench-truth.csv"
+    if not file.exists():
+        pytest.skip(f"the truth file is not at {file}")
+    recipe = benchmarks.find("geobench", truth=file)
+    truths, skipped = recipe.load()
+    assert (len(truths), skipped, recipe.warnings(truths)) == (934, [], [])
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,17 @@ ASKED = [
 
 def test_the_methods_of_the_field_are_there() -> None:
     assert set(ASKED) <= {row.method for row in rows_of()}
-    for benchmark in ("im2gps", "im2gps3k", "yfcc4k", "yfcc26k", "gws15k"):
+    benchmarks = ("im2gps", "im2gps3k", "yfcc4k", "yfcc26k", "gws15k")
+    for benchmark in (*benchmarks, "geobench", "imageo-2", "mapbench"):
         assert rows_of(benchmark), benchmark
+
+
+def test_variants_of_isns_are_told_apart() -> None:
+    """Tables 1 of Img2Loc and of G3 have two variants of one method."""
+    found = {row.variant: row.accuracy["25"] for row in rows_of("im2gps3k") if row.method == "ISNs"}
+    assert found == {"M, f, S3": 27.2, "M, f*, S3": 28.0}
+    (row,) = [row for row in rows_of("im2gps") if row.method == "ISNs"]
+    assert row.variant == "M, f*, S3"
 
 
 def test_the_papers_own_table() -> None:
@@ -76,6 +85,19 @@ def test_rows_are_in_the_order_of_the_city_threshold() -> None:
             lambda row: row.method in ("VLM-VPR", "GeoSURGE"),
             ("photographer were kept out", "without an answer"),
         ),
+        (
+            lambda row: row.method in ("StreetCLIP", "CLIP"),
+            ("captions of countries", "lists of countries"),
+        ),
+        (
+            lambda row: row.name == "Img2Loc (GPT-4V)",
+            ("in other words", "full size", "free text", "unit length"),
+        ),
+        (
+            lambda row: row.method == "GeoCLIP" and row.benchmark in ("im2gps", "gws15k"),
+            ("ten crops", "gallery of coordinates"),
+        ),
+        (lambda row: "zero-shot" in row.variant, ("in other words", "size the LMM saw")),
     ],
 )
 def test_a_method_is_flagged_alike_on_every_benchmark(

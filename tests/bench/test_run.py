@@ -301,7 +301,7 @@ def test_nothing_there_says_what_to_put_where(
     assert "truth.csv" in err
     assert "im2gps3ktest.zip" in err
     code, err = cli("bench", "run", "im2gps4k", "--locator", "retrieval", *toy)
-    assert "Known: gws15k, im2gps, im2gps3k, yfcc26k, yfcc4k" in err
+    assert "Known: geobench, gws15k, im2gps, im2gps3k, yfcc26k, yfcc4k" in err
 
 
 def test_paid_requests_wait_for_a_yes(

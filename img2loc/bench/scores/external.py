@@ -1,4 +1,4 @@
-"""Anyone's predictions and truth, as two CSV or Parquet files → Outcomes."""
+"""Anyone's predictions or replies, and their truth, as two files → Outcomes."""
 
 import math
 from collections import Counter
@@ -9,6 +9,7 @@ from typing import Any
 
 from img2loc.bench.datasets.benchmark import PHOTO_NAMES, Truth
 from img2loc.bench.scores.outcomes import STATUSES, Outcomes, gather
+from img2loc.bench.scores.replies import reply_rows
 from img2loc.core.errors import SourceError
 from img2loc.core.types import Location, Rejected
 from img2loc.data.items import location_of
@@ -47,6 +48,13 @@ _ALIKE: tuple[Callable[[str], str], ...] = (
 """What ids may confirm in when they are not the same, in this order."""
 
 
+_WITHOUT_ROW = {
+    False: "photos of the truth have no row: unanswered, and wrong. If they were not asked:"
+    " --subset.",
+    True: "photos of the truth have no row and are left out (--subset).",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Matched:
     """Predictions beside the truth, and what is unusual about the file."""
@@ -55,6 +63,8 @@ class Matched:
     rows: int
     without_row: int
     """Photographs of the truth that the file does not name."""
+    subset: bool
+    """Whether those were left out, and not counted as unanswered."""
     unusual: Mapping[str, int]
     """How many rows are `EMPTY` (or NaN), `NOT_NUMBERS`, `OUT_OF_RANGE` or `AT_ZERO`.
 
@@ -75,7 +85,7 @@ class Matched:
                 len(self.truth_skipped),
                 f"rows of the truth cannot be used; the first: {''.join(self.truth_skipped[:1])}.",
             ),
-            (self.without_row, "photos of the truth have no row: unanswered."),
+            (self.without_row, _WITHOUT_ROW[self.subset]),
             (self.unusual.get(EMPTY), "rows have no coordinates: unanswered."),
             (
                 self.unusual.get(NOT_NUMBERS),
@@ -100,15 +110,19 @@ class Matched:
         return [f"{count:,} {text}" for count, text in counts if count]
 
 
-def match(predictions: Path, truth: Path) -> Matched:
+def match(predictions: Path, truth: Path, *, subset: bool = False) -> Matched:
     """Read both files and match them by id, else by file name, stem or Flickr id where unique.
 
-    Of a column of ids and one of photographs in either file, those match by which more rows do.
-    Raises SourceError for a file that cannot be read, a photograph predicted twice, and files that
-    have nothing in common.
+    `predictions` is a table, or lines of replies (.jsonl). With `subset`, photographs without a row
+    are left out, as not asked. Of a column of ids and one of photographs in either file, those
+    match by which more rows do. Raises SourceError for a file that cannot be read, a photograph
+    predicted twice, and files that have nothing in common.
     """
     known, skipped = read_truth(truth)
-    rows = [row for _, row in _read(predictions, _PREDICTION)]
+    if predictions.suffix.lower() == ".jsonl":
+        rows = list(reply_rows(predictions))
+    else:
+        rows = [row for _, row in _read(predictions, _PREDICTION)]
     column, target = _paired(rows, known)
     names = [row[column] for row in rows]
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
@@ -138,10 +152,12 @@ def match(predictions: Path, truth: Path) -> Matched:
             unusual[kind] += 1
             examples.setdefault(kind, f"lat {row['lat']!r}, lon {row['lon']!r} of {name}")
     about = {"truth": {"file": truth.name, "rows": len(known)}}
+    asked = [row for row in known if row.id in records] if subset else known
     return Matched(
-        gather(predictions.stem, known, records, about),
+        gather(predictions.stem, asked, records, about),
         rows=len(rows),
         without_row=len(known) - len(records),
+        subset=subset,
         unusual=unusual,
         unknown=tuple(name for name in names if name not in target),
         examples=examples,
