@@ -52,7 +52,7 @@ def recorded(
 ) -> dict[str, Any]:
     """A line as an earlier parser left it."""
     lat, lon = at or (None, None)
-    base = {
+    base: dict[str, Any] = {
         "status": status,
         "lat": lat,
         "lon": lon,
