@@ -101,6 +101,15 @@ def test_a_run_is_read_again_by_todays_parser(tmp_path: Path) -> None:
     assert (folder / "predictions.jsonl").read_bytes() == before
 
 
+def test_a_second_turn_that_failed_does_not_count(tmp_path: Path) -> None:
+    line = recorded("unparsed", None, replies=[reply("no idea where"), reply("", "failed")])
+    folder = write_run(
+        *(tmp_path / "run", truths([(1.0, 2.0)]), {"0.jpg": line}),
+        config={"locator": {"kind": "zeroshot"}},
+    )
+    assert reparse(Run.open(folder)).run.predictions["0.jpg"]["status"] == "unparsed"
+
+
 def test_score_says_what_parsing_again_changed(tmp_path: Path) -> None:
     folder = run_of(tmp_path / "run")
     plain = CliRunner().invoke(app, ["bench", "score", str(folder), "--json"])

@@ -65,7 +65,9 @@ def _read_again(record: Mapping[str, Any]) -> dict[str, Any]:
     replies = [reply_from(reply) for reply in record.get("replies") or ()]
     if not replies:
         return dict(record)  # An unreadable photo: the LMM was not asked.
-    readings = [(reply, location_in(reply)) for reply in replies]
+    # A second turn that failed leaves the first reply as it was.
+    heard = [reply for reply in replies if reply.status != "failed"] or replies
+    readings = [(reply, location_in(reply)) for reply in heard]
     reply, at = next((pair for pair in readings if pair[1] is not None), readings[-1])
     status, detail = outcome(reply, at)
     again = {
