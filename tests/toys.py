@@ -3,12 +3,12 @@
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from img2loc.core.errors import UnreadablePhoto
-from img2loc.core.types import Embedding, Photo, Rejected
+from img2loc.core.types import Embedding, Embeddings, Location, Photo, Rejected
 
 
 class PixelEncoder:
@@ -43,3 +43,12 @@ class HaltingEncoder(PixelEncoder):
                 threading.Event().wait()
             self._left -= 1
             yield row
+
+
+class PlaceEncoder(PixelEncoder):
+    """Has a location tower too: points as vectors that tell them apart."""
+
+    def encode_points(self, locations: Sequence[Location]) -> Embeddings:
+        seeds = (abs(hash((at.lat, at.lon))) for at in locations)
+        rows = [np.random.default_rng(seed).normal(size=self.dim) for seed in seeds]
+        return np.stack([row / np.linalg.norm(row) for row in rows]).astype(np.float32)

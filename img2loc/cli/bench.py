@@ -1,7 +1,7 @@
 """`img2loc bench run` and `ablate`: a locator, or every variant of one, over a benchmark."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +23,7 @@ from img2loc.cli.stdio import on_terminal
 
 if TYPE_CHECKING:
     from img2loc.bench.runs.predict import Tally
-    from img2loc.bench.runs.session import CostEstimate, Session
+    from img2loc.bench.runs.session import CostEstimate
 
 app = typer.Typer(
     help="Run benchmarks, score them, compare them.", no_args_is_help=True, rich_markup_mode=None
@@ -53,6 +53,16 @@ Repeat = Annotated[
     int,
     typer.Option(metavar="N", min=1, help="The N-th run of the same: its replies are its own."),
 ]
+NearDuplicates = Annotated[
+    float | None,
+    typer.Option(
+        "--exclude-near-duplicates",
+        metavar="SIM",
+        min=0,
+        max=1,
+        help="Exclude gallery photos of this similarity (0.95) or more; by default copies (0.999).",
+    ),
+]
 NoCache = Annotated[
     bool, typer.Option("--no-cache", help="Neither store the LMM's replies nor use stored ones.")
 ]
@@ -73,6 +83,7 @@ def run(
     max_cost: MaxCost = None,
     yes: Yes = False,
     no_exclude: NoExclude = False,
+    exclude_near_duplicates: NearDuplicates = None,
     no_cache: NoCache = False,
     repeat: Repeat = 1,
     config: ConfigFile = None,
@@ -94,13 +105,14 @@ def run(
         shuffle,
         seed,
         exclude=not no_exclude,
+        near_duplicate=_near_duplicate(exclude_near_duplicates, no_exclude),
         cache=None if no_cache else paths.replies(),
         retry_failed=retry_failed,
         max_usd=max_cost,
     )
     prepared = replace(prepared, repeat=repeat - 1)
     folder = out or prepared.folder(settings, plan.locator)
-    _say_notes(prepared)
+    _say_notes([*prepared.notes, *prepared.leak_control.warnings(plan.gallery)])
     typer.echo(
         f"{len(prepared.truths):,} photos of {prepared.benchmark.name}, by {plan.locator}, into"
         f" {folder}",
@@ -137,6 +149,7 @@ def ablate(
     max_cost: MaxCost = None,
     yes: Yes = False,
     no_exclude: NoExclude = False,
+    exclude_near_duplicates: NearDuplicates = None,
     no_cache: NoCache = False,
     config: ConfigFile = None,
 ) -> int:
@@ -151,6 +164,7 @@ def ablate(
     from img2loc.bench.runs import session
     from img2loc.bench.runs.run_folder import Run
     from img2loc.bench.scores import compare, outcomes
+    from img2loc.config import galleries
     from img2loc.core import paths
 
     settings = checked_config(config)
@@ -163,12 +177,14 @@ def ablate(
         shuffle,
         seed,
         exclude=not no_exclude,
+        near_duplicate=_near_duplicate(exclude_near_duplicates, no_exclude),
         cache=None if no_cache else paths.replies(),
         retry_failed=retry_failed,
         max_usd=max_cost,
     )
     folder = out or Path("runs") / f"{prepared.benchmark.name}-ablation-{lmm}"
-    _say_notes(prepared)
+    found = galleries.find_gallery(settings, gallery)
+    _say_notes([*prepared.notes, *prepared.leak_control.warnings(found)])
     typer.echo(
         f"{len(variants)} runs of {len(prepared.truths):,} photos each, into {folder}", err=True
     )
@@ -191,9 +207,20 @@ def ablate(
     return code
 
 
-def _say_notes(session: "Session") -> None:
-    for note in session.notes:
+def _say_notes(notes: Iterable[str]) -> None:
+    for note in notes:
         typer.echo(note, err=True)
+
+
+def _near_duplicate(given: float | None, no_exclude: bool) -> float:
+    from img2loc.bench.datasets.leakage import COPY
+
+    if given is not None and no_exclude:
+        raise typer.BadParameter(
+            "it contradicts --no-exclude. Leave one of them out.",
+            param_hint="--exclude-near-duplicates",
+        )
+    return COPY if given is None else given
 
 
 def _confirmation(

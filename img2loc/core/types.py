@@ -82,6 +82,13 @@ class Photo:
             object.__setattr__(self, "_digest", hashlib.sha256(self._bytes()).hexdigest())
         return self._digest
 
+    def short_digest(self) -> str:
+        """The first 64 bits of its digest, in hex, as galleries keep them; "" where unreadable."""
+        try:
+            return self.digest()[:16]
+        except UnreadablePhoto:
+            return ""
+
     def _bytes(self) -> bytes:
         if self.data is not None:
             return self.data if isinstance(self.data, bytes) else self.data()
@@ -109,7 +116,8 @@ class Item:
     """A row of a source: a photograph, a point or a text whose place is known.
 
     A point and a text have no photograph (`NOT_A_PHOTO`); `text` is what a text tower reads.
-    `source` is the name of its source, where there are several.
+    `source` is the name of its source, where there are several. `digest` is the beginning of its
+    photograph's, once that has been read (`short_digest`).
     """
 
     id: str
@@ -120,6 +128,7 @@ class Item:
     license: str = ""
     text: str = ""
     source: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from img2loc.core.files import write_json
 from img2loc.core.protocols import VectorIndex
 from img2loc.core.types import Embedding, Embeddings, Hits, Neighbour, Neighbours, RowNumbers
 from img2loc.gallery.index.kernels import UNIT_TOLERANCE
+from img2loc.gallery.index.search import NO_ROWS
 from img2loc.gallery.index.spec import resolve_spec
 from img2loc.gallery.index.writer import FILES, Batches, write
 from img2loc.gallery.manifest import FORMAT, MANIFEST, made_from, read_manifest
@@ -26,6 +27,8 @@ from img2loc.gallery.search_engines import open_index
 
 _DRAFT = "new"
 """Folder of a gallery's files until all of them are whole."""
+_DIGITS = 6
+_FIRST_WITHIN = 16
 
 
 class Gallery:
@@ -171,6 +174,18 @@ class Gallery:
             tuple(self._neighbours(result.farthest, scale, result.log_sum_exp)),
         )
 
+    def rows_within(self, query: Embedding, similarity: float) -> RowNumbers:
+        """Every row at least so similar to a query, shape (dim,), as far as the index finds it."""
+        self._check_queries(query[None])
+        count = _FIRST_WITHIN
+        while True:
+            hits = self.index.search(query[None], count, 0, [NO_ROWS])[0].nearest
+            # Rounded as `entry` does, so that no neighbour is shown as of this similarity.
+            within = np.round(hits.similarities, _DIGITS) >= similarity
+            if not within.all() or len(within) < count:
+                return hits.rows[within]
+            count *= 2
+
     def similarities(self, queries: Embeddings) -> Embeddings:
         """The similarity of each query row to every row of the gallery, shape (n, rows), float32.
 
@@ -191,7 +206,7 @@ class Gallery:
     def entry(self, row: int, similarity: float, probability: float | None = None) -> Neighbour:
         """A row as the neighbour of a query."""
         identity, location, label = self.metadata[row]
-        similarity = round(max(-1.0, min(1.0, similarity)), 6)
+        similarity = round(max(-1.0, min(1.0, similarity)), _DIGITS)
         probability = None if probability is None else float(f"{probability:.7g}")
         return Neighbour(location, similarity, identity, label, probability)
 

@@ -1,6 +1,7 @@
 """A gallery's metadata, an Arrow file: row i is the id, place, label and so on of vector i.
 
-The files keep the British "licence" of the first galleries; an export says "license".
+The files keep the British "licence" of the first galleries; an export says "license". `digest`
+begins the SHA-256 of the photograph's bytes, so that a benchmark finds a copy under any name.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ROWS = "rows.arrow"
-COLUMNS = ("id", "lat", "lon", "label", "author", "licence", "source")
+COLUMNS = ("id", "lat", "lon", "label", "author", "licence", "source", "digest")
 
 
 def schema() -> "pa.Schema":
@@ -40,8 +41,23 @@ def table_of(items: Sequence[Item], source: str = "") -> "pa.Table":
         "author": [item.author for item in items],
         "licence": [item.license for item in items],
         "source": [item.source or source for item in items],
+        "digest": [item.digest for item in items],
     }
     return pa.table(columns, schema=schema())
+
+
+def complete(table: "pa.Table", source: str = "") -> "pa.Table":
+    """The table with all COLUMNS: those that earlier versions did not write are empty or `source`.
+
+    Raises ArrowInvalid for columns of other types.
+    """
+    import pyarrow as pa
+
+    for name in COLUMNS:
+        if name not in table.column_names:
+            text = source if name == "source" else ""
+            table = table.append_column(name, pa.array([text] * len(table), pa.string()))
+    return table.select(COLUMNS).cast(schema())
 
 
 class Metadata:
@@ -88,9 +104,14 @@ class Metadata:
         import pyarrow as pa
 
         for batch in self._table.to_batches():
-            default = pa.array([self._source] * batch.num_rows, pa.string())
-            columns = [batch[name] if name in batch.schema.names else default for name in COLUMNS]
-            yield pa.record_batch(columns, schema=schema())
+            yield from complete(pa.Table.from_batches([batch]), self._source).to_batches()
+
+    def has(self, column: str) -> bool:
+        """Whether any row has a text in this column."""
+        import pyarrow.compute as pc
+
+        known = column in self._table.column_names
+        return known and pc.any(pc.not_equal(self._table[column], "")).as_py() is True
 
     def rows_by(self, ids: Collection[str] = (), authors: Collection[str] = ()) -> RowNumbers:
         """The rows with one of these ids, or by one of these authors; an empty author is nobody."""

@@ -1,14 +1,25 @@
 """An encoder and the gallery that it built → the neighbours of each photograph."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from img2loc.core.protocols import Encoder, names_of, scale_of
-from img2loc.core.types import Neighbours, Photo, Rejected, RowNumbers
+from img2loc.core.types import Embedding, Neighbours, Photo, Rejected, RowNumbers
 from img2loc.gallery.gallery import Gallery
 
-Exclusions = Callable[[Photo], RowNumbers]
-"""The rows of a gallery that a photograph must not have among its neighbours."""
+
+class Exclusions(Protocol):
+    """The rows of a gallery that a photograph must not have among its neighbours."""
+
+    similarity: float
+    """Rows of photographs at least so similar to it are none of its neighbours either."""
+
+    def __call__(self, photo: Photo) -> RowNumbers:
+        """All rows that are excluded for it, as far as they are known."""
+
+    def add(self, photo: Photo, rows: RowNumbers) -> None:
+        """Exclude the rows that turned out to be so similar to it."""
 
 
 class Retriever:
@@ -44,8 +55,19 @@ class Retriever:
             if isinstance(encoded, Rejected):
                 yield photo, encoded
                 continue
-            excluded = self._exclusions(photo) if self._exclusions else ()
-            neighbours = self._gallery.search(
-                encoded, nearest, farthest, scale=self._scale, excluded=excluded
-            )
-            yield photo, neighbours
+            yield photo, self._search(photo, encoded, nearest, farthest)
+
+    def _search(self, photo: Photo, query: Embedding, nearest: int, farthest: int) -> Neighbours:
+        gallery, exclusions = self._gallery, self._exclusions
+        if exclusions is None:
+            return gallery.search(query, nearest, farthest, scale=self._scale)
+        found = gallery.search(
+            query, nearest, farthest, scale=self._scale, excluded=exclusions(photo)
+        )
+        # Whatever its name, a photograph so similar is a copy; points and texts are no photographs.
+        if gallery.of == "photos" and any(
+            entry.similarity >= exclusions.similarity for entry in (*found.nearest, *found.farthest)
+        ):
+            exclusions.add(photo, gallery.rows_within(query, exclusions.similarity))
+            found = gallery.search(query, nearest, farthest, excluded=exclusions(photo))
+        return found

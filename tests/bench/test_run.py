@@ -94,8 +94,11 @@ def test_a_run_holds_what_the_contract_says(cli: Bench, toy: tuple[Path, ...], t
     assert about["leaks"] == {
         "exclude": True,
         "similarity": 0.95,
+        "excluded_similarity": 0.999,
         "ids_known": False,
+        "digests_known": True,
         "authors_known": True,
+        "truth_coordinates": None,
     }
     assert Path("R/truth.csv").read_text().splitlines()[:2] == [
         "id,lat,lon,author",

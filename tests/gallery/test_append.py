@@ -50,7 +50,16 @@ def test_new_photos_are_added_and_known_ones_passed_over(built: Path, tmp_path: 
     } == {name: digest for name, digest in before.items() if "/" in name}
     assert export(gallery, tmp_path / "rows.parquet") == 250
     rows = pq.read_table(tmp_path / "rows.parquet")
-    assert rows.column_names == ["id", "lat", "lon", "label", "author", "license", "source"]
+    assert rows.column_names == [
+        "id",
+        "lat",
+        "lon",
+        "label",
+        "author",
+        "license",
+        "source",
+        "digest",
+    ]
     assert sorted(rows["id"].to_pylist()) == [f"{n:09}" for n in range(250)]
     assert rows["author"].to_pylist().count("me") == 100
     assert (

@@ -1,6 +1,7 @@
 """A third party's vector index serves a gallery and a locator as FAISS's flat index does."""
 
 import json
+import math
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -99,6 +100,18 @@ def test_search_and_probabilities_are_those_of_the_flat_index(tmp_path: Path) ->
     assert theirs.similarities(queries) == pytest.approx(ours.similarities(queries), abs=1e-6)
 
 
+class Itself:
+    """Excludes each photograph's own row."""
+
+    similarity = math.inf
+
+    def __call__(self, photo: Photo) -> RowNumbers:
+        return np.array([int(photo.path.stem)])
+
+    def add(self, photo: Photo, rows: RowNumbers) -> None:
+        raise NotImplementedError
+
+
 def test_a_locator_works_over_it(tmp_path: Path, make_photo: MakePhoto) -> None:
     encoder = PixelEncoder()
     photos = [Photo(make_photo(f"{seed}.jpg", seed)) for seed in range(12)]
@@ -106,10 +119,7 @@ def test_a_locator_works_over_it(tmp_path: Path, make_photo: MakePhoto) -> None:
     rows = np.stack(list(encoder.encode(photos)))  # type: ignore[arg-type]
     ours, theirs = both(tmp_path / "g", rows, named, encoder.name)
 
-    def itself(photo: Photo) -> RowNumbers:
-        return np.array([int(photo.path.stem)])
-
-    for exclusions in (None, itself):
+    for exclusions in (None, Itself()):
         expected, guesses = (
             list(Retrieval(encoder, gallery, nearest=5, exclusions=exclusions).locate(photos))
             for gallery in (ours, theirs)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from img2loc.bench.reports import plots
+from img2loc.bench.reports.leaks import not_compared, without_photos
 from img2loc.bench.reports.rows import Row, Scored, flags_of
-from img2loc.bench.reports.tables import NO_PHOTOS
 from img2loc.bench.scores.outcomes import DISTANCES, Distance
 from img2loc.core.geo import THRESHOLDS_KM, Array, distances_km
 from img2loc.core.places import country_codes, place_at
@@ -47,7 +47,8 @@ def render(
         scored=scored,
         rows=rows,
         benchmarks=list(dict.fromkeys(row.benchmark for row in rows)),
-        no_photos=NO_PHOTOS,
+        without_photos=without_photos,
+        not_compared=not_compared,
         notes=notes,
         marks={note: number for number, note in enumerate(notes, 1)},
         differences=differences,

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from img2loc.bench.datasets.benchmark import find, known
+from img2loc.bench.reports.leaks import NOT_COMPARED, not_compared, not_excluded, without_photos
 from img2loc.bench.reports.rows import Row, Scored, flags_of
-from img2loc.bench.reports.tables import NO_PHOTOS, not_excluded
 from img2loc.bench.runs.run_folder import Run
 from img2loc.bench.scores.compare import compare
 from img2loc.bench.scores.outcomes import Distance, of_run
@@ -106,7 +106,9 @@ def _own_flags(one: Scored) -> tuple[str, ...]:
         flags.append(f"part of the benchmark's photos (--limit {limit})")
     if missing := one.scores["status"]["missing"]["n"]:
         flags.append(f"not finished: {missing:,} photos were not run, and count as wrong")
-    if leaks["searched"] not in NO_PHOTOS:
+    if (leaks["truth_coordinates"] or {}).get("n"):
+        flags.append(f"a leak: {without_photos(leaks)}")
+    if leaks["searched"] in ("photos", None):
         if not_excluded(leaks):
             flags.append("rows of the photo's own id and photographer were searched (--no-exclude)")
         elif unchecked := leaks["exclusion_unchecked"]["share"]:
@@ -114,6 +116,8 @@ def _own_flags(one: Scored) -> tuple[str, ...]:
                 f"for {unchecked:.1f} % of the photos gallery rows by their photographer could not"
                 " be kept out"
             )
+        if not_compared(leaks):
+            flags.append(NOT_COMPARED.rstrip("."))
     return tuple(flags)
 
 

@@ -4,6 +4,12 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from img2loc.bench.reports.leaks import (
+    NOT_COMPARED,
+    not_compared,
+    not_excluded,
+    without_photos,
+)
 from img2loc.bench.scores.score import Scores
 from img2loc.core.geo import THRESHOLDS_KM
 
@@ -78,8 +84,8 @@ def _trust_lines(scores: Scores) -> Iterator[str]:
         yield "  Wrong among the share of all photos that it is surest of, no answer last:"
         yield "  " + "".join(f"{share:>6} %" for share in area["risk_of_all"])
         yield "  " + "".join(f"{risk:>8.1f}" for risk in area["risk_of_all"].values())
-    if leaks["searched"] not in ("photos", None):
-        yield f"Leaks: none to look for; {NO_PHOTOS[leaks['searched']]}."
+    if said := without_photos(leaks):
+        yield textwrap.fill(f"Leaks: {said}.", 80, subsequent_indent="  ")
         return
     near, unchecked = leaks["near_duplicates"], leaks["unchecked"]
     if unchecked["n"] == scores["n"]:
@@ -111,19 +117,11 @@ def _trust_lines(scores: Scores) -> Iterator[str]:
         f"  Rows kept out: {rows}; photographer not checked for {alone['n']:,} photos"
         f" ({alone['share']:.1f} %)."
     )
+    if not_compared(leaks):
+        yield f"  {NOT_COMPARED}"
 
 
-NO_PHOTOS = {
-    "nothing": "no gallery was searched",
-    "points": "the gallery that was searched holds points, no photos",
-    "texts": "the gallery that was searched holds texts, no photos",
-}
 NOT_EXCLUDED = "Rows of the photo's own id and photographer were searched (--no-exclude)."
-
-
-def not_excluded(leaks: Scores) -> bool:
-    """Whether a run let photographs see rows of their own id and photographer."""
-    return (leaks["settings"] or {}).get("exclude") is False
 
 
 def over(drawn: Scores, unit: str) -> str:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from img2loc.bench.datasets.benchmark import Benchmark, Truth, rows_sha256, select
-from img2loc.bench.datasets.leakage import SIMILARITY, Leaks
+from img2loc.bench.datasets.leakage import COPY
 from img2loc.bench.datasets.photo_folder import PhotoFolder
 from img2loc.bench.runs.costs import Estimate, estimate
+from img2loc.bench.runs.leak_control import LeakControl
 from img2loc.bench.runs.predict import Budget, Tally, pending, predict
 from img2loc.bench.runs.run_folder import ABOUT, Run, digest, writing
 from img2loc.config import factory
@@ -19,7 +20,6 @@ from img2loc.config.galleries import GalleryFacts
 from img2loc.config.plan import Plan
 from img2loc.core.errors import ConfigError, SourceError
 from img2loc.core.protocols import Encoder
-from img2loc.gallery.gallery import Gallery
 
 _GALLERY_FACTS = ("rows", "dim", "spec", "source")
 Progress = Callable[[Tally], None]
@@ -49,16 +49,15 @@ class Session:
     photo_folder: PhotoFolder
     selection: dict[str, Any]
     facts: dict[str, Any]
+    leak_control: LeakControl
     notes: list[str] = field(default_factory=list)
-    exclude: bool = True
     cache: Path | None = None
     retry_failed: bool = False
     max_usd: float | None = None
     repeat: int = 0
     """Which repetition of one run, from 0: its replies are its own."""
-    _leaks: dict[Path, Leaks] = field(default_factory=dict)
 
-    def about(self, plan: Plan, leaks: Leaks | None) -> dict[str, Any]:
+    def about(self, plan: Plan) -> dict[str, Any]:
         """What run.json says, but for the number of photographs."""
         path = self.benchmark.truth_file()
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -68,32 +67,17 @@ class Session:
             **parts(plan),
             "truth": {"file": path.name, "sha256": digest, **self.facts},
             "selection": self.selection,
-            "leaks": {
-                "exclude": self.exclude,
-                "similarity": SIMILARITY,
-                "ids_known": leaks is not None and leaks.ids_known,
-                "authors_known": leaks is not None and leaks.authors_known,
-            },
+            "leaks": self.leak_control.about(plan.gallery),
         }
 
     def folder(self, config: Config, locator: str) -> Path:
         """The default folder of a run, named for what is run and for its configuration."""
         plan = Plan(config, locator)
-        about = self.about(plan, self.leaks(plan))
+        about = self.about(plan)
         repeat = f"repeat-{self.repeat + 1}" if self.repeat else None
         names = (self.benchmark.name, locator, plan.names.get("lmm"), repeat)
         stem = "-".join(filter(None, names))
         return Path("runs") / f"{stem}-{digest(about, factory.CACHE_IRRELEVANT_KEYS)[:8]}"
-
-    def leaks(self, plan: Plan) -> Leaks | None:
-        """The gallery's rows to exclude for each photograph; None without a gallery of photos."""
-        if plan.gallery is None or plan.gallery.of != "photos":
-            return None
-        folder = plan.gallery.folder
-        if folder not in self._leaks:  # A pass over millions of rows takes seconds.
-            photos = [(truth, self.photo_folder.path(truth)) for truth in self.truths]
-            self._leaks[folder] = Leaks(Gallery.open(folder), photos)
-        return self._leaks[folder]
 
     def cost_estimate(self, config: Config, locator: str, folder: Path) -> CostEstimate | None:
         """What the rest of a run in that folder costs; None where no LMM is to be asked.
@@ -126,7 +110,6 @@ class Session:
         place of loading the encoder. Raises RunError, ConfigError and BackendError.
         """
         plan = Plan(config, locator)
-        leaks = self.leaks(plan)
         each = estimate(plan)
         max_usd = self.max_usd if plan.lmm is not None and plan.lmm.is_paid else None
         if max_usd is not None and plan.lmm is not None and each.cost_usd is None:
@@ -137,7 +120,7 @@ class Session:
                 " Or leave --max-cost out."
             )
         irrelevant = factory.CACHE_IRRELEVANT_KEYS
-        with writing(folder, self.about(plan, leaks), self.truths, irrelevant) as run:
+        with writing(folder, self.about(plan), self.truths, irrelevant) as run:
             remaining = pending(run, self.retry_failed)
             if not remaining:
                 tally = Tally.of(run)
@@ -145,7 +128,8 @@ class Session:
                 return tally
             if (expected := self._cost_estimate(plan, len(remaining))) is not None:
                 confirm(expected)
-            exclusions = leaks if self.exclude else None
+            leaks, exclude = self.leak_control.leaks(plan.gallery), self.leak_control.exclude
+            exclusions = leaks if exclude else None
             return predict(
                 run,
                 factory.locator(
@@ -157,7 +141,7 @@ class Session:
                 ),
                 self.photo_folder,
                 leaks,
-                exclude=self.exclude,
+                exclude=exclude,
                 retry_failed=self.retry_failed,
                 budget=Budget(max_usd, each.cost_usd or 0.0),
                 progress=progress,
@@ -171,11 +155,12 @@ def prepare(
     seed: int = 0,
     *,
     exclude: bool = True,
+    near_duplicate: float = COPY,
     cache: Path | None = None,
     retry_failed: bool = False,
     max_usd: float | None = None,
 ) -> Session:
-    """A session over a benchmark's photographs.
+    """A session over a benchmark's photographs; `exclude` and so on are those of `LeakControl`.
 
     Raises SourceError where the truth or all of the photographs are missing.
     """
@@ -213,8 +198,8 @@ def prepare(
         folder,
         selection,
         facts,
+        LeakControl([(truth, folder.path(truth)) for truth in chosen], exclude, near_duplicate),
         notes,
-        exclude,
         cache,
         retry_failed,
         max_usd,

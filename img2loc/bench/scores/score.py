@@ -159,6 +159,8 @@ def _leaks(outcomes: Outcomes, errors: Array, right: Chosen) -> Scores:
     )
     unchecked = np.isnan(similarity)
     near = similarity >= NEAR_DUPLICATE
+    settings = outcomes.about.get("leaks")
+    inside = (settings or {}).get("truth_coordinates")
     return {
         "searched": gallery,
         "similarity": NEAR_DUPLICATE,
@@ -170,5 +172,8 @@ def _leaks(outcomes: Outcomes, errors: Array, right: Chosen) -> Scores:
             None if np.isnan(outcomes.excluded).all() else int(np.nansum(outcomes.excluded))
         ),
         "exclusion_unchecked": _share(~outcomes.checked),
-        "settings": outcomes.about.get("leaks"),
+        "truth_coordinates": (
+            None if inside is None else {"n": inside, "share": 100 * inside / len(outcomes)}
+        ),
+        "settings": settings,
     }

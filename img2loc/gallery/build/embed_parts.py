@@ -4,7 +4,7 @@ It resumes at the shard where it was interrupted.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -159,7 +159,11 @@ def _encoded(
                 f"The encoder {encoder.name!r} gave fewer vectors than there were {of}. It must"
                 " give one for each."
             )
-        yield Rejected(entry.id, vector.reason) if isinstance(vector, Rejected) else (entry, vector)
+        if isinstance(vector, Rejected):
+            yield Rejected(entry.id, vector.reason)
+        else:
+            digest = entry.photo.short_digest() if of == "photos" else ""
+            yield replace(entry, digest=digest), vector
         progress(ready)
 
 

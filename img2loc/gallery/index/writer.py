@@ -15,7 +15,7 @@ from img2loc.gallery.index.ivf_writer import MEANS, InvertedFileWriter
 from img2loc.gallery.index.kernels import UNIT_TOLERANCE, lengths
 from img2loc.gallery.index.pruning_writer import SAMPLE, PruningWriter
 from img2loc.gallery.index.spec import matrix_dtype
-from img2loc.gallery.metadata import COLUMNS, ROWS, schema
+from img2loc.gallery.metadata import ROWS, complete, schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -58,7 +58,7 @@ def write(
                 if pruning.applies(spec, rows, of) and iter(batches) is not batches:
                     sample = _sample(batches, rows, SAMPLE)
                     writers.append(PruningWriter(folder, sample, open_files))
-            metadata.write_table(table.select(COLUMNS).cast(schema()))
+            metadata.write_table(complete(table))
             stored = vectors if dtype is None else vectors.astype(dtype, copy=False)
             for writer in writers:
                 writer.add(stored)
