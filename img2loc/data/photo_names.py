@@ -64,6 +64,11 @@ def author_in(text: str) -> str:
     return match[1] if match else ""
 
 
+def photographer(author: str, photo: str) -> str:
+    """Who took it, by its column of authors, else by its file's name; "" where neither tells."""
+    return author_in(author) or author or author_in(photo)
+
+
 def hashed(names: Iterable[str]) -> Hashes:
     """64 bits a name, the same on every machine; ten million names collide 1 time in 400,000."""
     texts = (name.encode("utf-8", "backslashreplace") for name in names)

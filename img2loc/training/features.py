@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,7 @@ from img2loc.core.geo import Array
 from img2loc.core.protocols import Source
 from img2loc.core.types import NOT_A_PHOTO, Item, Photo, Rejected
 from img2loc.core.workspace import Workspace
+from img2loc.data.photo_names import photographer
 from img2loc.encoders.torch_encoder import TorchEncoder
 
 Row = NDArray[np.float32]
@@ -67,8 +68,16 @@ class Features:
 
     def photos(self, source: Source) -> list[Photo]:
         """The photograph of every row; `source` is what the features were taken from."""
+        return [item.photo for item in self._items(source)]
+
+    def photographers(self, source: Source) -> list[str]:
+        """Who took the photograph of every row, "" where that is not known; `source` as above."""
+        items = self._items(source)
+        return [photographer(item.author, item.photo.path.as_posix()) for item in items]
+
+    def _items(self, source: Source) -> Iterator[Item]:
         pairs = zip(source, self._usable, strict=True)
-        return [entry.photo for entry, usable in pairs if usable and isinstance(entry, Item)]
+        return (entry for entry, usable in pairs if usable and isinstance(entry, Item))
 
     def write_skipped(self, folder: Path) -> None:
         """Write the entries that could not be used, and why, as `skipped.csv`."""

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from img2loc.core.devices import resolve_device
 from img2loc.core.errors import ConfigError
 from img2loc.core.protocols import Encoder, Source
-from img2loc.core.types import Photo
 from img2loc.data.source_from_path import open_source
 from img2loc.encoders import geoclip_towers
 from img2loc.encoders.geoclip import image_tower
@@ -35,7 +34,7 @@ from img2loc.training.initialization import (
     START,
     VIEW,
     seed_of,
-    split,
+    split_features,
     starting_parts,
 )
 from img2loc.training.settings import check_settings
@@ -54,9 +53,8 @@ class GeoClipTraining:
     batches' points that are negatives too. `noise_m` and `queue_noise_m` are standard deviations of
     the noise on positions, in metres to the north and to the east; points closer than
     `same_place_m` (None: `noise_m`), or than a metre, to a photograph are no negatives of it.
-    `fraction` is the share of the photographs to train on, `validation` a share to hold out, or a
-    CSV of others. With `augment`, the tower sees random views of the photographs in each epoch, in
-    place of features that were computed once.
+    `fraction` is the share of the photographs to train on, `validation` a share to hold out by
+    photographer, or a CSV of others. With `augment`, the tower sees random views in each epoch.
     """
 
     encoder: str = "clip-l14-hf"
@@ -134,6 +132,8 @@ def train(
     plan |= {key: value for key, value in asdict(settings).items() if key not in elsewhere}
     if others is not None:
         plan["validation"] = f"{settings.validation} ({others.fingerprint})"
+    elif settings.validation:
+        plan["split"] = "by photographer"
 
     def features_of(source: Source) -> Features:
         return extract(source, tower, lambda done: progress("photos", done, len(source), ""))
@@ -145,9 +145,8 @@ def train(
         features = features_of(source)
         features.write_skipped(folder)
         validation = None if others is None else features_of(others)
-        photos = features.photos(source) if settings.augment else None
         steps = partial(progress, "steps")
-        training = _Training(settings, tower, features, validation, photos, steps)
+        training = _Training(settings, tower, source, features, validation, steps)
         return checkpoint.run_epochs(folder, plan, state, training, settings.epochs)
 
 
@@ -160,16 +159,18 @@ class _Training:
         self,
         settings: GeoClipTraining,
         tower: TorchEncoder,
+        source: Source,
         features: Features,
         validation: Features | None,
-        photos: list[Photo] | None,
         progress: Callable[[int, int, str], None],
     ) -> None:
         self._settings, self._tower, self._features = settings, tower, features
-        self._photos, self._progress = photos, progress
+        self._photos = features.photos(source) if settings.augment else None
+        self._progress = progress
         self._device = resolve_device(settings.device)
-        share = 0.0 if isinstance(settings.validation, str) else settings.validation
-        self._rows, held_out = split(len(features), share, settings.fraction, settings.seed)
+        self._rows, held_out = split_features(
+            features, source, settings.validation, settings.fraction, settings.seed
+        )
         self._measured = {"training": (features, self._sample(self._rows, _MEASURED))}
         if validation is not None:
             rows = self._sample(np.arange(len(validation)), _MEASURED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,9 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from img2loc.core.errors import ConfigError, SourceError
+from img2loc.core.protocols import Source
 from img2loc.encoders.geoclip import load_parts
 from img2loc.encoders.geoclip_towers import GeoClipParts
 from img2loc.encoders.torch_encoder import TorchEncoder
+from img2loc.training.features import Features
 
 RANDOM = "random"
 """Names the weights of a training from scratch."""
@@ -26,24 +29,50 @@ def seed_of(*of: int) -> int:
 
 
 def split(
-    count: int, validation: float, fraction: float, seed: int
+    photographers: Sequence[str], validation: float, fraction: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which of `count` rows to train on, and which to hold out: two sorted, disjoint arrays.
+    """Which rows to train on, and which to hold out: two sorted, disjoint arrays.
 
-    `fraction` is of what is not held out. With one seed, the rows of a smaller fraction are among
-    those of a larger one, and both hold out the same rows. Raises SourceError where fewer than two
-    remain to train on: one has no other's place as a negative.
+    `photographers` took the photograph of each row; "" is somebody unknown. Nobody's photographs
+    are on both sides, because two of one walk are almost the same; photographers are held out in
+    random order where theirs fit into the share. `fraction` is of what is not held out. With one
+    seed, the rows of a smaller fraction are among those of a larger one, and both hold out the same
+    rows. Raises SourceError where everybody has too many photographs to be held out, or fewer than
+    two rows remain to train on: one has no other's place as a negative.
     """
+    count = len(photographers)
     order = np.random.default_rng([seed, SPLIT]).permutation(count)
-    held_out = math.ceil(validation * count)
-    remaining = order[held_out:]
+    rows_by: dict[str, list[int]] = defaultdict(list)
+    for row in order.tolist():
+        rows_by[photographers[row] or f"\n{row}"].append(row)
+    room, held_out = math.ceil(validation * count), np.zeros(count, dtype=bool)
+    for rows in rows_by.values():
+        if len(rows) <= room:
+            held_out[rows] = True
+            room -= len(rows)
+    if validation and not held_out.any():
+        raise SourceError(
+            f"Each of the {len(rows_by):,} photographers took more than a share of"
+            f" {validation:g} of the {count:,} usable photographs, and nobody's may be both"
+            " trained on and held out. Name a CSV of other people's for validation."
+        )
+    remaining = order[~held_out[order]]
     taken = round(fraction * len(remaining))
     if taken < 2:
         raise SourceError(
-            f"Of {count} usable photographs, {held_out} are held out for validation, and a fraction"
-            f" of {fraction:g} of the others is {taken}: training needs 2 or more."
+            f"Of {count} usable photographs, {held_out.sum()} are held out for validation, and a"
+            f" fraction of {fraction:g} of the others is {taken}: training needs 2 or more."
         )
-    return np.sort(remaining[:taken]), np.sort(order[:held_out])
+    return np.sort(remaining[:taken]), np.flatnonzero(held_out)
+
+
+def split_features(
+    features: Features, source: Source, validation: float | str, fraction: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """`split` of features; none is held out where `validation` names a CSV of others."""
+    share = 0.0 if isinstance(validation, str) else validation
+    people = features.photographers(source) if share else [""] * len(features)
+    return split(people, share, fraction, seed)
 
 
 def starting_parts(

@@ -143,20 +143,45 @@ def test_the_queue_keeps_the_latest_and_forgets_the_oldest() -> None:
 
 
 def test_shares_nest_and_never_meet_what_is_held_back() -> None:
-    fifth, held = split(1000, 0.1, 0.2, seed=3)
-    half, held_again = split(1000, 0.1, 0.5, seed=3)
+    fifth, held = split([""] * 1000, 0.1, 0.2, seed=3)
+    half, held_again = split([""] * 1000, 0.1, 0.5, seed=3)
     assert (len(fifth), len(half), len(held)) == (180, 450, 100)
     assert set(fifth) < set(half)
     assert not set(half) & set(held)
-    assert held.tolist() == held_again.tolist() != split(1000, 0.1, 0.5, seed=4)[1].tolist()
+    assert held.tolist() == held_again.tolist() != split([""] * 1000, 0.1, 0.5, seed=4)[1].tolist()
     with pytest.raises(
         SourceError,
         match=r"Of 1 usable photographs, 1 are held out .* is 0: training needs 2 or more",
     ):
-        split(1, 0.5, 1.0, 0)
+        split([""] * 1, 0.5, 1.0, 0)
     with pytest.raises(SourceError, match=r"a fraction of 0.01 of the others is 0: training needs"):
-        split(23, 0.0, 0.01, 0)
-    assert len(split(3, 0.3, 1.0, 0)[0]) == 2
+        split([""] * 23, 0.0, 0.01, 0)
+    assert len(split([""] * 3, 0.3, 1.0, 0)[0]) == 2
+
+
+def test_nobody_is_both_trained_on_and_held_out() -> None:
+    """By photo, all photographers of the validation photos were in training too."""
+    people = [f"p{row % 50}" for row in range(1000)]
+    trained, held = split(people, 0.1, 1.0, seed=0)
+    assert (len(trained), len(held)) == (900, 100)
+    assert {people[row] for row in held}.isdisjoint(people[row] for row in trained)
+    assert held.tolist() != split(people, 0.1, 1.0, seed=1)[1].tolist()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_prolific_photographer_does_not_fill_the_held_out_share(seed: int) -> None:
+    people = ["everywhere"] * 600 + ["", "rare"] * 20 + [f"p{row % 40}" for row in range(360)]
+    trained, held = split(people, 0.1, 0.5, seed)
+    assert len(held) == 100
+    assert "everywhere" not in {people[row] for row in held}
+    known = {people[row] for row in held} - {""}
+    assert known.isdisjoint(people[row] for row in trained)
+
+
+def test_a_lone_photographer_needs_other_peoples_photos() -> None:
+    with pytest.raises(SourceError, match="Each of the 1 photographers took more than a share of"):
+        split(["me"] * 20, 0.1, 1.0, 0)
+    assert len(split(["me"] * 20, 0.0, 1.0, 0)[0]) == 20
 
 
 def test_accuracy_is_of_the_nearest_place_in_the_training_gallery() -> None:

