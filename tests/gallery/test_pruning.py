@@ -229,7 +229,9 @@ def test_products_of_a_batch_that_are_not_exact_here_are_not_used(
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_threads_share_the_rows_out(gallery: Gallery, threads: int) -> None:
+def test_the_sides_are_searched_at_once_where_there_are_threads(
+    gallery: Gallery, threads: int
+) -> None:
     import faiss
 
     rows = decaying(ROWS).astype(np.float16).astype(np.float32)
@@ -237,9 +239,10 @@ def test_threads_share_the_rows_out(gallery: Gallery, threads: int) -> None:
     try:
         faiss.omp_set_num_threads(threads)
         for query in decaying(3, seed=15):
-            result = gallery.search(query, 16, excluded=range(0, ROWS, 2))
+            result = gallery.search(query, 16, 16, excluded=range(0, ROWS, 2))
             odd = np.arange(ROWS) % 2 == 1
             assert [entry.id for entry in result.nearest] == brute_force(rows, query, 16, 1, odd)
+            assert [entry.id for entry in result.farthest] == brute_force(rows, query, 16, -1, odd)
     finally:
         faiss.omp_set_num_threads(before)
 

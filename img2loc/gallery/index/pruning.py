@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ LARGEST_CODE = 127
 """-128 is not used, so that signs are symmetric."""
 SHARE = 512
 """One of so many rows is a candidate at first."""
-LEADING = 4
+LEADING = 2
 """Candidates scored first, for each neighbour wanted."""
 USELESS = 0.125
 """Share of the rows as candidates from which reading all is quicker."""
@@ -50,7 +50,7 @@ Scores = Callable[[RowNumbers], NDArray[np.float64]]
 Side = tuple[int, int]
 """How many are wanted, and a sign: 1 for the nearest, -1 for the farthest."""
 _FEWEST = 256
-_WIDER = 8
+_WIDER = 4
 _SLACK = 2e-5  # Single-precision rounding: of the coordinates and the basis.
 
 
@@ -96,14 +96,19 @@ class PruningBounds:
 
         `exact` gives the similarities of rows to the query, shape (dim,).
         """
-        candidates = []
-        for k, sign in sides:
-            bounds = self.near if sign > 0 else self.far
-            rows = bounds.candidates(query, k, sign, excluded, exact)
-            if rows is None:
-                return None
-            candidates.append(rows)
-        return candidates
+        import faiss
+
+        def of_side(side: Side) -> RowNumbers | None:
+            bounds = self.near if side[1] > 0 else self.far
+            return bounds.candidates(query, *side, excluded, exact)
+
+        if faiss.omp_get_max_threads() == 1 or not all(k for k, _ in sides):
+            found = [of_side(side) for side in sides]
+        else:  # FAISS shares out queries; in these threads it is to start none of its own.
+            with ThreadPoolExecutor(2, initializer=faiss.omp_set_num_threads, initargs=(1,)) as two:
+                found = list(two.map(of_side, sides))
+        candidates = [rows for rows in found if rows is not None]
+        return candidates if len(candidates) == len(sides) else None
 
 
 class SideBounds:
@@ -164,28 +169,9 @@ class SideBounds:
         """
         import faiss
 
-        wanted, leave_out = codes.astype(np.float32)[None], selector(excluded).get("sel")
-
-        def stretch(first: int, end: int) -> tuple[NDArray[np.float32], RowNumbers]:
-            chosen: Any = faiss.IDSelectorRange(first, end)
-            if leave_out is not None:
-                chosen = faiss.IDSelectorAnd(chosen, leave_out)
-            params = faiss.SearchParameters(sel=chosen)  # type: ignore[call-arg]
-            products, rows = self._file.search(wanted, width, params=params)
-            return products[0], rows[0]
-
-        threads = faiss.omp_get_max_threads()
-        edges = [len(self) * part // threads for part in range(threads + 1)]
-        if threads == 1:
-            return stretch(0, len(self))
-        # FAISS shares out queries, not rows; each thread of ours is to have one of its own.
-        with ThreadPoolExecutor(
-            threads, initializer=faiss.omp_set_num_threads, initargs=(1,)
-        ) as pool:
-            found = list(pool.map(stretch, edges[:-1], edges[1:]))
-        products, rows = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        order = np.argsort(-products, kind="stable")[:width]
-        return products[order], rows[order]
+        params = faiss.SearchParameters(**selector(excluded))
+        products, rows = self._file.search(codes.astype(np.float32)[None], width, params=params)
+        return products[0], rows[0]
 
 
 def least_product(coded: Coded, k: int, sign: int, rows: RowNumbers, exact: Scores) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from img2loc.core.types import Embeddings
+from img2loc.core.types import Embedding, Embeddings
 from img2loc.gallery.index.faiss_files import FlatWriter
 from img2loc.gallery.index.kernels import lengths
 from img2loc.gallery.index.pruning import LARGEST_CODE, SHARE, SIDES, ZERO
@@ -17,7 +17,7 @@ SAMPLE = 32_768
 """Rows that the basis is taken from."""
 _STEP = 32  # Columns; FAISS's vectorised products need a multiple of it.
 _EXCEPTIONS = 1 / 8192  # Share of the rows whose |x⊥| is larger than the one number says.
-_ROUNDING = 0.03  # About what the codes of a row and of a query lack inside the basis.
+_ROUNDING = 0.025  # About what the codes of a row and of a query lack inside the basis.
 _MARGIN = 1.05  # The other rows lie a little further from the sample's basis than its own.
 _QUERIES = 128
 _RANK = 2  # In the sample: about the twentieth of 300,000 rows.
@@ -110,21 +110,29 @@ def _bases(sample: Embeddings) -> Iterator[Embeddings]:
     directions = directions[:, ::-1].T
     dim = len(directions)
     coordinates = (wide @ directions.T).astype(np.float32)
-    for sign in (1, -1):
-        size = next((m for m in range(_STEP, dim, _STEP) if _prunes(coordinates, m, sign)), dim)
+    queries = coordinates[np.random.default_rng(0).permutation(len(coordinates))[:_QUERIES]]
+    scores = np.sort(queries @ coordinates.T, axis=1)
+    # The most similar is the query itself.
+    for sign, best in ((1, scores[:, -_RANK - 1]), (-1, -scores[:, _RANK - 1])):
+        sizes = (
+            m for m in range(_STEP, dim, _STEP) if _prunes(coordinates, queries, m, sign, best)
+        )
+        size = next(sizes, dim)
         rotation, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(size, size)))
         yield np.asarray(rotation @ directions[:size], np.float32)
 
 
-def _prunes(coordinates: Embeddings, size: int, sign: int) -> bool:
-    """Whether the first coordinates leave few enough rows for nine in ten of the sample's rows."""
-    queries = np.random.default_rng(0).permutation(len(coordinates))[:_QUERIES]
-    scores = np.sort(sign * (coordinates[queries] @ coordinates.T), axis=1)
-    best = scores[:, -_RANK - (sign > 0), None]  # The most similar is the query itself.
-    estimates = sign * (coordinates[queries, :size] @ coordinates[:, :size].T)
-    outside = lengths(coordinates[:, size:])
-    error = _MARGIN * _typical(outside) * outside[queries][:, None] + _ROUNDING
-    left = (estimates + error >= best).mean(axis=1)
+def _prunes(
+    coordinates: Embeddings, queries: Embeddings, size: int, sign: int, best: Embedding
+) -> bool:
+    """Whether the first coordinates leave few enough rows for nine in ten of some queries.
+
+    `best` is what a neighbour of each scores at least, times the sign.
+    """
+    estimates = sign * (queries[:, :size] @ coordinates[:, :size].T)
+    outside = _MARGIN * _typical(lengths(coordinates[:, size:]))
+    error = outside * lengths(queries[:, size:]) + _ROUNDING
+    left = (estimates >= (best - error)[:, None]).mean(axis=1)
     return bool(np.quantile(left, 0.9) <= 1 / SHARE)
 
 
