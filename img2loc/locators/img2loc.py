@@ -4,9 +4,18 @@ from collections.abc import Iterable, Iterator
 
 from img2loc.core.errors import ConfigError
 from img2loc.core.protocols import LMM, Encoder
-from img2loc.core.types import Guess, Neighbours, PhotoLike, Rejected, as_photos
+from img2loc.core.types import (
+    Guess,
+    Neighbour,
+    Neighbours,
+    Photo,
+    PhotoLike,
+    Rejected,
+    as_photos,
+)
 from img2loc.gallery.gallery import Gallery
 from img2loc.gallery.neighbours import Exclusions, Retriever
+from img2loc.gallery.random_rows import random_rows
 from img2loc.lmm.prompts import Template
 from img2loc.locators.lmm_stream import Question, Stream, single_reply, stream_guesses
 from img2loc.locators.radius import NEIGHBOURS
@@ -17,7 +26,9 @@ class Img2Loc:
 
     `nearest` and `farthest` are 16 each by default, as in the authors' released code; the paper
     gives no numbers. The radius is how far the 16 nearest neighbours scatter around the LMM's
-    answer. Raises PromptError unless the prompt shows exactly what is searched for.
+    answer. With `random_nearest`, the control of an experiment, the prompt shows rows drawn at
+    random in place of the nearest, so that whatever is gained is not owed to their similarity.
+    Raises PromptError unless the prompt shows exactly what is searched for.
     """
 
     def __init__(
@@ -29,17 +40,21 @@ class Img2Loc:
         nearest: int = 16,
         farthest: int = 16,
         exclusions: Exclusions | None = None,
+        random_nearest: bool = False,
     ) -> None:
         if nearest < 0 or farthest < 0:
             raise ConfigError(
                 f"nearest is {nearest} and farthest {farthest}; neither may be below 0."
             )
         prompt.require({name for name, k in (("nearest", nearest), ("farthest", farthest)) if k})
+        self._gallery = gallery
+        self._exclusions = exclusions
         self._retriever = Retriever(encoder, gallery, exclusions)
         self._prompt = prompt
         self._lmm = lmm
         self._nearest = nearest
         self._farthest = farthest
+        self._random_nearest = random_nearest
 
     def locate(self, photos: Iterable[PhotoLike]) -> Iterator[Guess]:
         """One guess for each photo, in order."""
@@ -51,5 +66,11 @@ class Img2Loc:
             if isinstance(hits, Rejected):
                 yield photo, hits
             else:
-                shown = Neighbours(hits.nearest[: self._nearest], hits.farthest)
+                shown = Neighbours(self._shown_as_nearest(photo, hits), hits.farthest)
                 yield Question(photo, shown, (self._prompt.fill(photo, shown),), hits.nearest)
+
+    def _shown_as_nearest(self, photo: Photo, hits: Neighbours) -> tuple[Neighbour, ...]:
+        if not self._random_nearest:
+            return hits.nearest[: self._nearest]
+        excluded = () if self._exclusions is None else self._exclusions(photo)
+        return random_rows(self._gallery, photo, self._nearest, excluded)

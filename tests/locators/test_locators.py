@@ -7,8 +7,9 @@ import pytest
 
 from img2loc.core.errors import BackendError, ConfigError, PromptError, WrongEncoder
 from img2loc.core.geo import distance_km
-from img2loc.core.types import Location, Prompt, Reply
+from img2loc.core.types import Location, Photo, Prompt, Reply
 from img2loc.gallery.gallery import Gallery
+from img2loc.gallery.random_rows import random_rows
 from img2loc.lmm.cache import Cached
 from img2loc.lmm.prompts import Template
 from img2loc.lmm.scripted import Scripted
@@ -95,6 +96,29 @@ def test_img2loc_shows_the_lmm_both_ends(gallery: Gallery, toy_photos: list[Path
         assert f"({entry.location.lat:.4f}, {entry.location.lon:.4f})" in guess.prompts[0]
     assert guess.radius_km is not None
     assert guess.replies[0].text == "1.5, 2.5"
+
+
+def test_the_control_shows_random_rows_in_place_of_the_nearest(
+    gallery: Gallery, toy_photos: list[Path]
+) -> None:
+    template, lmm = Template.load("nearest"), Scripted(["1, 2"])
+    shown = {}
+    for count in (4, 8, 30):
+        control = Img2Loc(*(PixelEncoder(), gallery, template, lmm, count, 0), random_nearest=True)
+        guesses = list(control.locate(toy_photos))
+        shown[count] = [[near.id for near in guess.neighbours.nearest] for guess in guesses]
+        assert all(len(set(ids)) == count for ids in shown[count])
+    assert [ids[:4] for ids in shown[8]] == shown[4]
+    assert len({tuple(ids) for ids in shown[4]}) == len(toy_photos)
+    own = sum(photo.name == ids[0] for photo, ids in zip(toy_photos, shown[4], strict=True))
+    assert own <= 4  # The nearest row of each is its own; at random it is one of thirty.
+    (left,) = {tuple(sorted(ids)) for ids in shown[30]}
+    assert len(left) == 30
+
+
+def test_the_control_keeps_to_exclusions(gallery: Gallery, toy_photos: list[Path]) -> None:
+    drawn = random_rows(gallery, Photo(toy_photos[0]), 30, excluded=[0, 5])
+    assert {near.id for near in drawn} == {photo.name for photo in toy_photos} - {"0.jpg", "5.jpg"}
 
 
 def test_zeroshot_has_no_evidence_and_so_no_radius(toy_photos: list[Path]) -> None:
