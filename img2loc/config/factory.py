@@ -30,6 +30,7 @@ from img2loc.gallery.gallery import Gallery
 from img2loc.gallery.neighbours import Exclusions
 from img2loc.lmm.cache import Cached
 from img2loc.lmm.openai import OpenAIChat
+from img2loc.lmm.repeated import Repeated
 from img2loc.locators.max_radius import MaxRadius
 from img2loc.locators.text_search import TextSearch
 
@@ -44,15 +45,17 @@ def locator(
     plan: Plan,
     *,
     cache: Path | None = None,
+    repeat: int = 0,
     max_radius_km: float | None = None,
     exclusions: Exclusions | None = None,
     make_encoder: Callable[[], Encoder] | None = None,
 ) -> Locator:
     """The locator of a plan with its galleries, encoders, prompts and LMM.
 
-    `cache` is a file that keeps the LMM's replies. With `max_radius_km`, vaguer guesses are
-    "unsure". `exclusions` says which rows of the gallery a photograph must not see. `make_encoder`
-    is called in place of loading the encoder. Raises ConfigError and its like.
+    `cache` is a file that keeps the LMM's replies; `repeat` numbers the repetitions of one run,
+    which have replies of their own. With `max_radius_km`, vaguer guesses are "unsure". `exclusions`
+    says which rows of the gallery a photograph must not see. `make_encoder` is called in place of
+    loading the encoder. Raises ConfigError and its like.
     """
     opened = {key: Gallery.open(facts.folder) for key, facts in plan.galleries.items()}
     arguments = {**plan.arguments, **plan.prompts, **opened}
@@ -65,7 +68,8 @@ def locator(
             )
         arguments["exclusions"] = exclusions
     if plan.lmm is not None:  # Before the encoder: a key is checked at once, a model loads slowly.
-        arguments["lmm"] = lmm(plan.lmm, cache)
+        model = lmm(plan.lmm, cache)
+        arguments["lmm"] = Repeated(model, repeat) if repeat else model
     if "encoder" in plan.takes:
         if make_encoder is not None:
             arguments["encoder"] = make_encoder()

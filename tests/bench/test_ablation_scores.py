@@ -97,6 +97,7 @@ def test_copies_of_neighbours_and_how_many_are_chance(tmp_path: Path) -> None:
     shown = {
         "nearest": [{"lat": 1.23456, "lon": 2.0}, {"lat": 5.0, "lon": 6.0}],
         "farthest": [{"lat": -40.0, "lon": -50.0}],
+        "prompts": ["Where?"],
     }
     answers = {
         "0.jpg": located(1.2346, 2.0, **shown),  # As a prompt gives it.
@@ -106,8 +107,9 @@ def test_copies_of_neighbours_and_how_many_are_chance(tmp_path: Path) -> None:
         "4.jpg": {"status": "refused", "lat": None, "lon": None, **shown},
     }
     run = Run.open(write_run(tmp_path / "run", TRUTH[:5], answers))
-    blind = {f"{n}.jpg": located(9.0, 9.0, nearest=[], farthest=[]) for n in range(5)}
-    blind["4.jpg"] = located(5.0, 6.0, nearest=[], farthest=[])
+    nothing = {"nearest": [], "farthest": [], "prompts": ["Where?"]}
+    blind = {f"{n}.jpg": located(9.0, 9.0, **nothing) for n in range(5)}
+    blind["4.jpg"] = located(5.0, 6.0, **nothing)
     without = Run.open(write_run(tmp_path / "without", TRUTH[:5], blind))
     assert copies([run], without) == {
         "n": 4,

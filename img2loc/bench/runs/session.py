@@ -54,6 +54,8 @@ class Session:
     cache: Path | None = None
     retry_failed: bool = False
     max_usd: float | None = None
+    repeat: int = 0
+    """Which repetition of one run, from 0: its replies are its own."""
     _leaks: dict[Path, Leaks] = field(default_factory=dict)
 
     def about(self, plan: Plan, leaks: Leaks | None) -> dict[str, Any]:
@@ -62,6 +64,7 @@ class Session:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         return {
             "benchmark": self.benchmark.name,
+            **({"repeat": self.repeat} if self.repeat else {}),
             **parts(plan),
             "truth": {"file": path.name, "sha256": digest, **self.facts},
             "selection": self.selection,
@@ -144,7 +147,11 @@ class Session:
             return predict(
                 run,
                 factory.locator(
-                    plan, cache=self.cache, exclusions=exclusions, make_encoder=make_encoder
+                    plan,
+                    cache=self.cache,
+                    repeat=self.repeat,
+                    exclusions=exclusions,
+                    make_encoder=make_encoder,
                 ),
                 self.photo_folder,
                 leaks,
