@@ -70,6 +70,11 @@ class Features:
         pairs = zip(source, self._usable, strict=True)
         return [entry.photo for entry, usable in pairs if usable and isinstance(entry, Item)]
 
+    def photographers(self, source: Source) -> list[str]:
+        """Who took the photograph of every row, "" where that is not known; `source` as above."""
+        pairs = zip(source, self._usable, strict=True)
+        return [entry.author for entry, usable in pairs if usable and isinstance(entry, Item)]
+
     def write_skipped(self, folder: Path) -> None:
         """Write the entries that could not be used, and why, as `skipped.csv`."""
         with (folder / "skipped.csv").open("w", newline="", encoding="utf-8") as file:
