@@ -62,7 +62,7 @@ def _lines(table: dict[str, Any]) -> Iterator[str]:
 
 def _findings(pairs: Sequence[dict[str, Any]]) -> Iterator[str]:
     found = [
-        f"- {_name(pair)}: {cell['difference']:+.2f} points within {km} km (p {cell['p_holm']:.3f})"
+        f"- {_name(pair)}: {cell['difference']:+.2f} points within {km} km (p {_p(cell['p_holm'])})"
         for pair in pairs
         for km, cell in pair["thresholds"].items()
         if cell["p_holm"] <= ALPHA
@@ -84,8 +84,12 @@ def _accuracy(cell: dict[str, Any]) -> str:
 def _difference(cell: dict[str, Any]) -> str:
     if cell["difference"] is None:
         return "–"
-    p = " / ".join(f"{cell[key]:.3f}" for key in ("p", "p_clusters", "p_holm"))
+    p = " / ".join(_p(cell[key]) for key in ("p", "p_clusters", "p_holm"))
     return f"{cell['difference']:+.2f}{_interval(cell['interval'], '+.2f')}, p {p}"
+
+
+def _p(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.001 else "<0.001"
 
 
 def _interval(interval: Sequence[float] | None, form: str) -> str:
