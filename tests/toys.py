@@ -1,14 +1,18 @@
-"""A third party's encoders, named in a configuration as `kind = "tests.toys:PixelEncoder"`."""
+"""A third party's backends, named in a configuration as `kind = "tests.toys:PixelEncoder"`."""
 
+import csv
 import os
+import random
+import re
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from img2loc.core.errors import UnreadablePhoto
-from img2loc.core.types import Embedding, Embeddings, Location, Photo, Rejected
+from img2loc.core.types import Embedding, Embeddings, Location, Photo, Prompt, Rejected, Reply
 
 
 class PixelEncoder:
@@ -28,6 +32,44 @@ class PixelEncoder:
                 continue
             vector = np.asarray(small, dtype=np.float32).ravel() - 127.5
             yield vector / np.linalg.norm(vector)
+
+
+class CopyingLmm:
+    """Answers with the first neighbour that it is shown; without any, with a point in the ocean."""
+
+    cacheable = False
+
+    @classmethod
+    def endpoint(cls, **_: object) -> None:
+        """Nowhere."""
+
+    def ask(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
+        for prompt in prompts:
+            yield Reply(self.answer(prompt), type(self).__name__, "answered")
+
+    def answer(self, prompt: Prompt) -> str:
+        first = re.search(r"\(-?[\d.]+, -?[\d.]+\)", prompt.text)
+        return first.group() if first else "(0.5, -140.5)"
+
+
+class RandomLmm(CopyingLmm):
+    """Answers with a random point, another for each prompt and sample."""
+
+    def answer(self, prompt: Prompt) -> str:
+        chance = random.Random(prompt.key())
+        return f"({chance.uniform(-60, 70):.4f}, {chance.uniform(-180, 180):.4f})"
+
+
+class HalfKnowingLmm(CopyingLmm):
+    """Knows where half of a table's photographs were taken; of others it copies a neighbour."""
+
+    def __init__(self, truth: str) -> None:
+        with Path(truth).open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        self._known = {Path(row["file"]).name: f"{row['lat']}, {row['lon']}" for row in rows[::2]}
+
+    def answer(self, prompt: Prompt) -> str:
+        return self._known.get(prompt.photo.path.name) or super().answer(prompt)
 
 
 class HaltingEncoder(PixelEncoder):

@@ -1,35 +1,28 @@
 """`img2loc train`: train the baselines on photos of your own."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from img2loc.cli.config_file import ConfigFile, checked_config
+from img2loc.cli import train_ablate
+from img2loc.cli.config_file import ConfigFile
 from img2loc.cli.options import TablePhotos
-
-if TYPE_CHECKING:
-    from img2loc.config.config import Config
-    from img2loc.data.recipes import Recipe
+from img2loc.cli.train_options import (
+    Encoder,
+    Epochs,
+    Out,
+    Seed,
+    Source,
+    Values,
+    photos_of,
+    settings_given,
+    share_or_file,
+)
 
 app = typer.Typer(
     help="Train the baselines on photos of your own.", no_args_is_help=True, rich_markup_mode=None
 )
-
-Source = Annotated[
-    str,
-    typer.Argument(metavar="SOURCE", help="A CSV or Parquet file, a folder, or a recipe."),
-]
-Out = Annotated[Path, typer.Option(metavar="DIR", help="The output folder.")]
-Encoder = Annotated[
-    str | None, typer.Option(metavar="NAME", help="The image tower: an [encoder.NAME] table.")
-]
-Epochs = Annotated[int | None, typer.Option(metavar="N", help="The number of epochs.")]
-Seed = Annotated[int | None, typer.Option(metavar="S", help="The seed of all that is random.")]
-Values = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the [train] table; repeatable."),
-]
 
 
 @app.command()
@@ -65,11 +58,11 @@ def geoclip(
         "seed": seed,
         "fraction": fraction,
     }
-    options |= {"validation": _share(validation)}
-    tables, settings = _settings("geoclip", options, values, config)
+    options |= {"validation": share_or_file(validation)}
+    tables, settings = settings_given("geoclip", options, values, config)
     from img2loc.training import geoclip as training  # After the check that its packages are here.
 
-    entries = _recipe(source, photos).source()
+    entries = photos_of(source, photos).source()
     with spinner(f"Loading the encoder {settings.encoder} …"):
         tower = factory.encoder(tables, settings.encoder)
     with progress("") as advance:
@@ -98,6 +91,9 @@ def geoclip(
     )
 
 
+app.command()(train_ablate.ablate)
+
+
 @app.command()
 def streetclip(
     source: Source,
@@ -121,11 +117,11 @@ def streetclip(
     from img2loc.core.errors import SourceError
 
     options: dict[str, Any] = {"model": model, "epochs": epochs, "seed": seed}
-    _, settings = _settings("streetclip", options, values, config)
+    _, settings = settings_given("streetclip", options, values, config)
     from img2loc.training import place_names  # After the check that its packages are here.
     from img2loc.training import streetclip as training
 
-    recipe = _recipe(source, photos)
+    recipe = photos_of(source, photos)
     if recipe.path is None or recipe.path.is_dir():
         raise SourceError(
             f"{source} is not a CSV or Parquet file. Training StreetCLIP needs one, with photo, lat"
@@ -151,64 +147,6 @@ def streetclip(
         f'  [encoder.mine]\n  kind = "transformers"\n  model = {toml(str(out.resolve()))}',
         err=True,
     )
-
-
-def _settings(
-    kind: str, options: dict[str, Any], values: list[str] | None, config: Path | None
-) -> tuple["Config", Any]:
-    """The configuration, and the training's settings with the command line's over them."""
-    from img2loc.config import registry
-
-    tables = checked_config(config)
-    given = {key: value for key, value in options.items() if value is not None}
-    for key, value in map(_assigned, values or ()):
-        if key in given:
-            raise typer.BadParameter(f"{key} is given twice. Give it once.", param_hint="--set")
-        given[key] = value
-    tables.override("train", kind, given, "command line")
-    table = tables.table("train", kind)
-    make = registry.class_of("train", kind, table)
-    return tables, registry.call(
-        "train", kind, make, registry.arguments_of("train", kind, table, make)
-    )
-
-
-def _assigned(text: str) -> tuple[str, Any]:
-    """The key and the value of KEY=VALUE; a value that TOML cannot read is text without quotes."""
-    import tomllib
-
-    from img2loc.core.errors import ConfigError
-
-    key, equals, value = text.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(f"--set {text!r} is not KEY=VALUE. Write it as --set lr=1e-3.")
-    try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        return key.strip(), value.strip()
-
-
-def _share(validation: str | None) -> float | str | None:
-    try:
-        return None if validation is None else float(validation)
-    except ValueError:
-        return validation
-
-
-def _recipe(name: str, photos: Path | None) -> "Recipe":
-    """The recipe of that name, of photographs. Raises SourceError where it is of something else."""
-    from dataclasses import replace
-
-    from img2loc.core.errors import SourceError
-    from img2loc.data import recipes
-
-    recipe = recipes.find(name)
-    if recipe.of != "photos":
-        raise SourceError(
-            f"The recipe {recipe.name!r} is of {recipe.of}. Training needs photographs whose place"
-            " is known."
-        )
-    return replace(recipe, photos=photos or recipe.photos)
 
 
 def _trained(out: Path, history: list[dict[str, Any]]) -> str:

@@ -45,7 +45,7 @@ KINDS: dict[str, dict[str, str]] = {
         "zeroshot": "img2loc.locators.zeroshot:Zeroshot",
     },
     "train": {
-        "geoclip": "img2loc.training.geoclip:GeoClipTraining",
+        "geoclip": "img2loc.training.geoclip_settings:GeoClipTraining",
         "streetclip": "img2loc.training.streetclip:StreetClipTraining",
     },
 }

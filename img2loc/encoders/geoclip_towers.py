@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -22,11 +23,14 @@ from img2loc.encoders.batched_encoder import loading
 
 SIGMAS = (1.0, 16.0, 256.0)
 """Frequencies of the three capsules, 2⁰, 2⁴ and 2⁸, from the coarsest to the finest."""
+Projection = Literal["equal-earth", "equirectangular"]
 PACKAGE = "package"
 """Names the weights in the installed package geoclip."""
 DIM = 512
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 _MODEL_TYPE = "geoclip-geolocation"
+_ABLATED = f"{_MODEL_TYPE}-ablation"
+"""Of towers that the authors' package would load as another model."""
 _IN_THREE = {
     "image_encoder.mlp.": "image_encoder_mlp_weights.pth",
     "location_encoder.": "location_encoder_weights.pth",
@@ -48,6 +52,11 @@ def equal_earth(points: torch.Tensor) -> torch.Tensor:
     return (torch.stack((x, y), dim=1) * _SCALE) / 180
 
 
+def equirectangular(points: torch.Tensor) -> torch.Tensor:
+    """(lat, lon) in degrees → (x, y) without a projection's areas, at the scale of the other."""
+    return points.flip(1) / 180
+
+
 class FourierFeatures(nn.Module):
     """(x, y) → cos and sin of `size` random Fourier features (Tancik et al., NeurIPS 2020)."""
 
@@ -62,14 +71,15 @@ class FourierFeatures(nn.Module):
 
 
 class Capsule(nn.Module):
-    """One frequency of the location tower."""
+    """One frequency of the location tower; with None, x and y themselves in place of features."""
 
-    def __init__(self, sigma: float, width: int = 1024, dim: int = DIM) -> None:
+    def __init__(self, sigma: float | None, width: int = 1024, dim: int = DIM) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for inputs in (512, width, width):
+        for inputs in (2 if sigma is None else 512, width, width):
             layers += [nn.Linear(inputs, width), nn.ReLU()]
-        self.capsule = nn.Sequential(FourierFeatures(sigma), *layers)
+        features = nn.Identity() if sigma is None else FourierFeatures(sigma)
+        self.capsule = nn.Sequential(features, *layers)
         self.head = nn.Sequential(nn.Linear(width, dim))
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
@@ -79,17 +89,23 @@ class Capsule(nn.Module):
 
 
 class LocationTower(nn.Module):
-    """(lat, lon) in degrees, float32, shape (n, 2) → the sum of its capsules, shape (n, 512)."""
+    """(lat, lon) in degrees, float32, shape (n, 2) → the sum of its capsules, shape (n, 512).
 
-    def __init__(self, sigmas: Sequence[float] = SIGMAS) -> None:
+    Without any `sigmas` it has one capsule, and no Fourier features.
+    """
+
+    def __init__(
+        self, sigmas: Sequence[float] = SIGMAS, projection: Projection = "equal-earth"
+    ) -> None:
         super().__init__()
         self.sigmas = tuple(sigmas)
-        for number, sigma in enumerate(self.sigmas):
+        self.projection = projection
+        for number, sigma in enumerate(self.sigmas or (None,)):
             self.add_module(f"LocEnc{number}", Capsule(sigma))
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
         """Degrees → features, not normalized."""
-        projected = equal_earth(points)
+        projected = (equal_earth if self.projection == "equal-earth" else equirectangular)(points)
         features = torch.zeros(len(points), DIM, device=points.device)
         for capsule in self.children():
             features = features + capsule(projected)
@@ -103,11 +119,16 @@ class GeoClipParts(nn.Module):
     one hidden layer of as many.
     """
 
-    def __init__(self, width: int = 768, sigmas: Sequence[float] = SIGMAS) -> None:
+    def __init__(
+        self,
+        width: int = 768,
+        sigmas: Sequence[float] = SIGMAS,
+        projection: Projection = "equal-earth",
+    ) -> None:
         super().__init__()
         mlp = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, DIM))
         self.image_encoder = nn.ModuleDict({"mlp": mlp})
-        self.location_encoder = LocationTower(sigmas)
+        self.location_encoder = LocationTower(sigmas, projection)
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     def head(self, features: torch.Tensor) -> torch.Tensor:
@@ -137,7 +158,16 @@ def load(weights: str) -> tuple[GeoClipParts, Mapping[str, object]]:
         isinstance(sigma, int | float) for sigma in sigmas
     ):
         raise MissingWeights(f"{folder / CONFIG}: sigma is {sigmas!r}, not a list of numbers.")
-    parts = GeoClipParts(first.shape[-1] if first is not None and first.ndim == 2 else 768, sigmas)
+    projection = next(
+        (one for one in get_args(Projection) if one == about.get("projection", "equal-earth")), None
+    )
+    if projection is None:
+        raise MissingWeights(
+            f"{folder / CONFIG}: projection is {about['projection']!r}, not one of"
+            f" {', '.join(get_args(Projection))}."
+        )
+    width = first.shape[-1] if first is not None and first.ndim == 2 else 768
+    parts = GeoClipParts(width, sigmas, projection)
     expected = {name: tuple(tensor.shape) for name, tensor in parts.state_dict().items()}
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     wrong = [
@@ -159,8 +189,10 @@ def save(parts: GeoClipParts, folder: Path, about: Mapping[str, object]) -> None
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    config = {"model_type": _MODEL_TYPE, "format_version": 1}
-    write_json(folder / CONFIG, {**config, "sigma": list(parts.location_encoder.sigmas), **about})
+    tower, config = parts.location_encoder, {"model_type": _MODEL_TYPE, "format_version": 1}
+    if not tower.sigmas or tower.projection != "equal-earth":
+        config |= {"model_type": _ABLATED, "projection": tower.projection}
+    write_json(folder / CONFIG, {**config, "sigma": list(tower.sigmas), **about})
     tensors = {key: value.detach().cpu().contiguous() for key, value in parts.state_dict().items()}
     with replacing(folder / WEIGHTS) as draft:
         save_file(tensors, draft)
@@ -183,7 +215,7 @@ def _read(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
         from safetensors.torch import load_file
 
         about = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        if not isinstance(about, dict) or about.get("model_type") != _MODEL_TYPE:
+        if not isinstance(about, dict) or about.get("model_type") not in (_MODEL_TYPE, _ABLATED):
             raise ValueError(f"its {CONFIG} does not say model_type {_MODEL_TYPE!r}")
         return load_file(folder / WEIGHTS), about
     tensors: dict[str, torch.Tensor] = {}

@@ -31,6 +31,20 @@ class Accuracy:
         self.finite = all(bool(torch.isfinite(tensor).all()) for tensor in tensors)
         """Whether weights and embeddings are free of NaN and infinity."""
 
+    def places(
+        self,
+        rows: NDArray[np.int64],
+        features: Callable[[NDArray[np.int64]], NDArray[np.float32]],
+    ) -> Array:
+        """Where these rows are placed: (lat, lon) in degrees, shape (n, 2)."""
+        chosen: list[NDArray[np.int64]] = []
+        for start in range(0, len(rows), _BATCH):
+            batch = torch.from_numpy(features(rows[start : start + _BATCH])).to(self._device)
+            with torch.no_grad():
+                similarities = normalize(self._parts.head(batch)) @ self._places.T
+            chosen.append(similarities.argmax(dim=1).cpu().numpy())
+        return self._gallery[np.concatenate(chosen)]
+
     def shares(
         self,
         rows: NDArray[np.int64],
@@ -38,12 +52,6 @@ class Accuracy:
         truth: Array,
     ) -> dict[str, float]:
         """Share of these rows placed within each of THRESHOLDS_KM of `truth`, shape (n, 2)."""
-        chosen: list[NDArray[np.int64]] = []
-        for start in range(0, len(rows), _BATCH):
-            batch = torch.from_numpy(features(rows[start : start + _BATCH])).to(self._device)
-            with torch.no_grad():
-                similarities = normalize(self._parts.head(batch)) @ self._places.T
-            chosen.append(similarities.argmax(dim=1).cpu().numpy())
-        errors = distances_km(self._gallery[np.concatenate(chosen)], truth)
+        errors = distances_km(self.places(rows, features), truth)
         shares = hits(errors).mean(axis=0).tolist()
         return {str(km): share for km, share in zip(THRESHOLDS_KM, shares, strict=True)}

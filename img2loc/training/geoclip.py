@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,13 +20,13 @@ from img2loc.core.protocols import Encoder, Source
 from img2loc.data.source_from_path import open_source
 from img2loc.encoders import geoclip_towers
 from img2loc.encoders.geoclip import image_tower
-from img2loc.encoders.geoclip_towers import SIGMAS
 from img2loc.encoders.torch_encoder import TorchEncoder
 from img2loc.training import checkpoint
 from img2loc.training.accuracy import Accuracy
 from img2loc.training.augmentation import random_view
 from img2loc.training.contrastive import Queue, contrast, not_negatives, shifted
 from img2loc.training.features import Features, extract
+from img2loc.training.geoclip_settings import GeoClipTraining
 from img2loc.training.initialization import (
     EPOCH,
     RANDOM,
@@ -37,71 +37,10 @@ from img2loc.training.initialization import (
     split_features,
     starting_parts,
 )
-from img2loc.training.settings import check_settings
 
 Progress = Callable[[str, int, int, str], None]
 """Takes the unit ("photos" or "steps"), how many are done, of how many, and a remark: the loss."""
 _GALLERY, _MEASURED = 100_000, 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class GeoClipTraining:
-    """The keys of [train.geoclip]; defaults are the paper's where it has them. Raises ConfigError.
-
-    `encoder` names the image tower; `weights` is "random", or what `geoclip_towers.load` takes, to
-    fine-tune. `gamma` multiplies the learning rate after each epoch. `queue` is the number of past
-    batches' points that are negatives too. `noise_m` and `queue_noise_m` are standard deviations of
-    the noise on positions, in metres to the north and to the east; points closer than
-    `same_place_m` (None: `noise_m`), or than a metre, to a photograph are no negatives of it.
-    `fraction` is the share of the photographs to train on, `validation` a share to hold out by
-    photographer, or a CSV of others. With `augment`, the tower sees random views in each epoch.
-    """
-
-    encoder: str = "clip-l14-hf"
-    weights: str = RANDOM
-    epochs: int = 10
-    batch_size: int = 512
-    optimizer: Literal["adam", "adamw"] = "adam"
-    lr: float = 3e-5
-    weight_decay: float = 1e-6
-    gamma: float = 0.87
-    queue: int = 4096
-    noise_m: float = 150.0
-    queue_noise_m: float = 1000.0
-    same_place_m: float | None = None
-    sigma: Sequence[float] = SIGMAS
-    fraction: float = 1.0
-    validation: float | str = 0.0
-    augment: bool = False
-    seed: int = 0
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        share = self.validation if isinstance(self.validation, float | int) else 0.0
-        rules: dict[str, tuple[bool, str]] = {
-            "epochs": (self.epochs >= 1, "1 or more"),
-            "batch_size": (self.batch_size >= 2, "2 or more: another's place is the negative"),
-            "optimizer": (self.optimizer in ("adam", "adamw"), '"adam" or "adamw"'),
-            "lr": (0 < self.lr < math.inf, "above 0"),
-            "weight_decay": (0 <= self.weight_decay < math.inf, "0 or more"),
-            "gamma": (0 < self.gamma <= 1, "above 0 and at most 1"),
-            "queue": (self.queue >= 0, "0 or more"),
-            "noise_m": (0 <= self.noise_m < math.inf, "0 metres or more"),
-            "queue_noise_m": (0 <= self.queue_noise_m < math.inf, "0 metres or more"),
-            "same_place_m": (0 <= self.same_place < math.inf, "0 metres or more"),
-            "sigma": (
-                len(self.sigma) > 0 and all(0 < sigma < math.inf for sigma in self.sigma),
-                "numbers above 0",
-            ),
-            "fraction": (0 < self.fraction <= 1, "above 0 and at most 1"),
-            "validation": (0 <= share < 1, "a share below 1, or a CSV"),
-        }
-        check_settings("geoclip", self, rules)
-
-    @property
-    def same_place(self) -> float:
-        """Metres within which two points are of one place."""
-        return self.noise_m if self.same_place_m is None else self.same_place_m
 
 
 def train(
@@ -130,6 +69,8 @@ def train(
     plan = {"model": "geoclip", "encoder": tower.name, "source": source.fingerprint}
     elsewhere = ("encoder", "epochs", "device")
     plan |= {key: value for key, value in asdict(settings).items() if key not in elsewhere}
+    if settings.projection == "equal-earth":  # Trainings that were begun before it was a key.
+        del plan["projection"]
     if others is not None:
         plan["validation"] = f"{settings.validation} ({others.fingerprint})"
     elif settings.validation:
@@ -178,7 +119,8 @@ class _Training:
         elif len(held_out):
             self._measured["validation"] = features, self._sample(held_out, _MEASURED)
         self._parts = starting_parts(
-            settings.weights, tower, settings.sigma, seed_of(settings.seed, START)
+            *(settings.weights, tower, settings.sigma, settings.projection),
+            seed_of(settings.seed, START),
         ).to(self._device)
         optimizer = torch.optim.Adam if settings.optimizer == "adam" else torch.optim.AdamW
         self._optimizer = optimizer(

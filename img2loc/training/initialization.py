@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from img2loc.core.errors import ConfigError, SourceError
 from img2loc.core.protocols import Source
 from img2loc.encoders.geoclip import load_parts
-from img2loc.encoders.geoclip_towers import GeoClipParts
+from img2loc.encoders.geoclip_towers import GeoClipParts, Projection
 from img2loc.encoders.torch_encoder import TorchEncoder
 from img2loc.training.features import Features
 
@@ -76,22 +76,31 @@ def split_features(
 
 
 def starting_parts(
-    weights: str, tower: TorchEncoder, sigmas: Sequence[float], seed: int
+    weights: str,
+    tower: TorchEncoder,
+    sigmas: Sequence[float],
+    projection: Projection,
+    seed: int,
 ) -> GeoClipParts:
     """The parts to train on this tower's features, with `requires_grad` set.
 
-    Raises ConfigError where the weights are of another tower or of other frequencies,
-    MissingWeights.
+    Raises ConfigError where the weights are of another tower, other frequencies or
+    another projection, MissingWeights.
     """
     if weights == RANDOM:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return GeoClipParts(tower.dim, sigmas)
+            return GeoClipParts(tower.dim, sigmas, projection)
     parts = load_parts(weights, tower)
     if list(parts.location_encoder.sigmas) != list(sigmas):
         raise ConfigError(
             f"The GeoCLIP weights {weights!r} have sigma {list(parts.location_encoder.sigmas)}, not"
             f" {list(sigmas)}. Set [train.geoclip] sigma to theirs."
+        )
+    if parts.location_encoder.projection != projection:
+        raise ConfigError(
+            f"The GeoCLIP weights {weights!r} have the projection"
+            f" {parts.location_encoder.projection!r}. Set [train.geoclip] projection to it."
         )
     for name, tensor in parts.named_parameters():
         # The Fourier features' directions are fixed.

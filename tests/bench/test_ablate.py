@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from img2loc.bench.datasets.benchmark import find
-from img2loc.bench.runs.ablate import Ablation, CachingEncoder, Variant, variants
+from img2loc.bench.runs.ablate import Ablation, CachingEncoder, Variant, questions, variants
 from img2loc.bench.runs.run_folder import Run, writing
 from img2loc.bench.runs.session import Session, prepare
 from img2loc.config.config import Config
@@ -23,7 +23,10 @@ from tests.server import ChatServer
 from tests.toys import PixelEncoder
 
 Bench = Callable[..., tuple[int, str]]
-ENDS = ("nearest", "nearest-farthest", "nearest-places", "nearest-farthest-places")
+ENDS = (
+    *("random", "farthest", "nearest", "nearest-farthest"),
+    *("nearest-places", "nearest-farthest-places"),
+)
 
 
 @pytest.fixture
@@ -65,22 +68,24 @@ def test_each_variant_is_a_run_of_its_own(
     command += ("-k", "4,8")
     code, err = cli(*command)
     assert code == 1
-    assert "9 runs of 3 photos each" in err
-    assert "27 photos, in 9 runs, go to the LMM" in err
+    assert "14 runs of 3 photos each" in err
+    assert "39 photos, in 14 runs, go to the LMM" in err  # One needs no LMM.
     assert chat.requests == []
     code, err = cli(*command, "--yes")
     assert code == 0, err
-    names = ["none", *(f"{ends}-{k}" for ends in ENDS for k in (4, 8))]
+    names = ["none", "1-nn", *(f"{ends}-{k}" for ends in ENDS for k in (4, 8))]
     assert sorted(path.name for path in Path("A").iterdir()) == sorted(names)
     for name in names:
         run = Run.open(Path("A") / name)
         assert len(run.predictions) == 3
+        assert len({row.id for row in run.truth}) == 3
         ends, _, count = name.rpartition("-")
         shown = {(len(line["nearest"]), len(line["farthest"])) for line in run.predictions.values()}
-        assert shown == {(int(count or 0) if ends else 0, int(count) if "farthest" in ends else 0)}
-        assert len({row.id for row in run.truth}) == 3
+        if ends in ENDS:
+            near = int(count) if ends.startswith(("nearest", "random")) else 0
+            assert shown == {(near, int(count) if "farthest" in ends else 0)}
     asked = len(chat.requests)
-    assert asked == 3 * len(names)
+    assert asked == 3 * (len(names) - 1)
     assert cli(*command, "--yes")[0] == 0
     assert len(chat.requests) == asked
 
@@ -106,8 +111,8 @@ def test_the_question_is_about_all_runs_together(
     long = tmp_path / "long.txt"
     long.write_text("word " * 1000)
     rows[1].table["prompt"] = str(long)
-    alone = [Ablation(config, session).cost_estimate([row], tmp_path / "A") for row in rows]
-    both = Ablation(config, session).cost_estimate(rows, tmp_path / "A")
+    alone = [Ablation(config, session, [row], tmp_path / "A").cost_estimate() for row in rows]
+    both = Ablation(config, session, rows, tmp_path / "A").cost_estimate()
     assert alone[0] is not None and alone[1] is not None and both is not None
     assert alone[1].total.input_tokens > 2 * alone[0].total.input_tokens
     assert both.photos == 6
@@ -126,16 +131,30 @@ def test_the_budget_is_for_all_runs_together(
             run.append({"id": "100.jpg", "status": "failed", "cost_usd": spent})
     budgets: list[float | None] = []
     monkeypatch.setattr(Session, "run", lambda self, *words, **more: budgets.append(self.max_usd))
-    for row in rows:
-        Ablation(config, session).run(row, rows, tmp_path)
+    ablation = Ablation(config, session, rows, tmp_path)
+    for row, repeat, folder in ablation.runs:
+        ablation.run(row, repeat, folder)
     assert budgets == [0.5, 0.75, 0.25]
 
 
 def test_the_rows_of_the_table() -> None:
     rows = {row.name: row.table for row in variants("g", "gpt", (16,), places=False)}
-    assert list(rows) == ["none", "nearest-16", "nearest-farthest-16"]
-    assert rows["nearest-16"]["farthest"] == 0
+    ends = ["random-16", "farthest-16", "nearest-16", "nearest-farthest-16"]
+    assert list(rows) == ["none", "1-nn", *ends]
+    assert [(rows[name]["nearest"], rows[name]["farthest"]) for name in ends] == [
+        *((16, 0), (0, 16), (16, 0), (16, 16))
+    ]
+    assert "lmm" not in rows["1-nn"]
     assert json.dumps(rows)  # They go into run.json.
+
+
+def test_every_pair_that_is_compared_is_of_two_rows() -> None:
+    for places in (True, False):
+        names = [row.name for row in variants("g", "gpt", (4, 16), places)]
+        pairs = questions((4, 16), places)
+        assert {name for pair in pairs for name in pair} == set(names)
+        assert len(set(pairs)) == len(pairs) == (17 if places else 11)
+        assert ("nearest-4", "nearest-farthest-4") in pairs
 
 
 class Counting(PixelEncoder):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from img2loc.bench.reports.ablation_table import ablation_table
 from img2loc.bench.runs.run_folder import Run
 from img2loc.bench.scores.ablation import Condition, ablation
 from img2loc.bench.scores.compare import compare
@@ -97,6 +98,7 @@ def test_copies_of_neighbours_and_how_many_are_chance(tmp_path: Path) -> None:
     shown = {
         "nearest": [{"lat": 1.23456, "lon": 2.0}, {"lat": 5.0, "lon": 6.0}],
         "farthest": [{"lat": -40.0, "lon": -50.0}],
+        "prompts": ["Where?"],
     }
     answers = {
         "0.jpg": located(1.2346, 2.0, **shown),  # As a prompt gives it.
@@ -106,8 +108,9 @@ def test_copies_of_neighbours_and_how_many_are_chance(tmp_path: Path) -> None:
         "4.jpg": {"status": "refused", "lat": None, "lon": None, **shown},
     }
     run = Run.open(write_run(tmp_path / "run", TRUTH[:5], answers))
-    blind = {f"{n}.jpg": located(9.0, 9.0, nearest=[], farthest=[]) for n in range(5)}
-    blind["4.jpg"] = located(5.0, 6.0, nearest=[], farthest=[])
+    nothing = {"nearest": [], "farthest": [], "prompts": ["Where?"]}
+    blind = {f"{n}.jpg": located(9.0, 9.0, **nothing) for n in range(5)}
+    blind["4.jpg"] = located(5.0, 6.0, **nothing)
     without = Run.open(write_run(tmp_path / "without", TRUTH[:5], blind))
     assert copies([run], without) == {
         "n": 4,
@@ -118,3 +121,15 @@ def test_copies_of_neighbours_and_how_many_are_chance(tmp_path: Path) -> None:
     }
     assert copies([without], without) is None
     assert math.isclose(copies([run, run])["nearest"], 50.0)  # type: ignore[index]
+
+
+def test_the_table_says_which_differences_hold() -> None:
+    conditions = [Condition("a", (run_of(range(4)),)), Condition("b", (run_of(range(40)),))]
+    text = ablation_table(ablation(conditions, [("a", "b")]))
+    assert "| a | 1 | 40 | 100.0 % | 0.00 [0.0, 0.0] | 10.00 [0.0, 25.0] |" in text
+    assert "+90.00 [+75.00, +100.00], p <0.001 / <0.001 / <0.001" in text
+    held = text.split("Differences that hold at 0.05 after the correction:\n")[1]
+    assert held.splitlines() == [
+        f"- a → b: +90.00 points within {km} km (p <0.001)" for km in (25, 200, 750, 2500)
+    ]
+    assert "No difference holds" in ablation_table(ablation(conditions, [("a", "a")]))

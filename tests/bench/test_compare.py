@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from img2loc.bench.reports.tables import ablation_table
-from img2loc.bench.scores.compare import ablation, compare
+from img2loc.bench.scores.compare import compare
 from img2loc.bench.scores.outcomes import Outcomes
 from img2loc.cli import app
 from img2loc.core.errors import RunError, SourceError
@@ -93,16 +92,6 @@ def test_runs_that_cannot_be_compared() -> None:
     moved = replace(FIRST, truth=FIRST.truth + 0.001, name="moved")
     with pytest.raises(SourceError, match="disagree about where 40 photos"):
         compare(FIRST, moved)
-
-
-def test_ablation_table_has_a_row_a_run_against_the_first() -> None:
-    rows = ablation([FIRST, SECOND])
-    assert rows[0]["against_first"] is None
-    assert rows[1]["against_first"]["thresholds"]["25"]["difference"] == -7.5
-    table = ablation_table(rows)
-    assert "| first | 40 | 10 | 75.0 % | 0.00 | 75.00 |" in table
-    assert "Photos that were not run count as wrong" in table
-    assert "67.50 (-7.50 [" in table
 
 
 def test_compare_on_the_command_line(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from img2loc.bench.runs.costs import Estimate
 from img2loc.bench.runs.predict import Tally, prediction_record
 from img2loc.bench.runs.run_folder import Run, writing
 from img2loc.bench.runs.session import CostEstimate
-from img2loc.cli import bench
+from img2loc.cli import bench_runs
 from img2loc.core.errors import ConfigError, RunError
 from img2loc.core.types import Guess, Location, Photo, Reply, Usage
 from tests.bench_toys import PLACES, benchmark, lines
@@ -384,17 +384,17 @@ def test_at_a_terminal_the_question_is_asked_with_max_cost_as_well(
     expected = CostEstimate("gpt", "http://lmm.invalid", 9, Estimate(1000, 40, 0.5), True)
     asked: list[str] = []
     monkeypatch.setattr("typer.confirm", lambda text, **options: asked.append(text))
-    monkeypatch.setattr(bench, "on_terminal", lambda stream: True)
-    bench._confirmation(True, None)(expected)
+    monkeypatch.setattr(bench_runs, "on_terminal", lambda stream: True)
+    bench_runs.confirmation(True, None)(expected)
     assert asked == []
-    bench._confirmation(False, 2.0)(expected)
+    bench_runs.confirmation(False, 2.0)(expected)
     assert asked == ["Go on?"]
     assert "about 0.50 US dollars, and no more than 2.00 in all" in capsys.readouterr().err
-    monkeypatch.setattr(bench, "on_terminal", lambda stream: False)
-    bench._confirmation(False, 2.0)(expected)
+    monkeypatch.setattr(bench_runs, "on_terminal", lambda stream: False)
+    bench_runs.confirmation(False, 2.0)(expected)
     assert asked == ["Go on?"]
     with pytest.raises(ConfigError, match="nobody is here to ask"):
-        bench._confirmation(False, None)(expected)
+        bench_runs.confirmation(False, None)(expected)
 
 
 def test_a_price_that_is_not_known_cannot_be_kept_to(

@@ -17,7 +17,9 @@ from img2loc.core.errors import ConfigError
 from img2loc.core.types import Photo, Prompt, Reply
 from img2loc.lmm.cache import Cached
 from img2loc.lmm.openai import OpenAIChat
+from img2loc.lmm.repeated import Repeated
 from img2loc.lmm.replay import Replay
+from img2loc.lmm.scripted import Scripted
 from tests.conftest import MakePhoto
 from tests.server import ChatServer, fails, hangs, says
 
@@ -188,3 +190,12 @@ def test_two_processes_at_once(chat: ChatServer, make_photo: MakePhoto, tmp_path
         assert (process.returncode, len(out.splitlines())) == (0, 200)
     assert len(chat.requests) <= 400
     assert len(ask([Prompt("number 7", Photo(photo))], file)) == 1
+
+
+def test_a_repetition_has_replies_of_its_own(toy_photos: list[Path], tmp_path: Path) -> None:
+    """A second run of one configuration is no copy of the first, and a third reads the second."""
+    lmm = Cached(Scripted(["1, 1", "2, 2", "3, 3"]), {}, tmp_path / "replies.sqlite")
+    prompt = Prompt("Where?", Photo(toy_photos[0]))
+    replies = [next(Repeated(lmm, repeat).ask([prompt])).text for repeat in (0, 1, 1, 0, 2)]
+    assert replies == ["1, 1", "2, 2", "2, 2", "1, 1", "3, 3"]
+    assert next(lmm.ask([prompt])).text == "1, 1"

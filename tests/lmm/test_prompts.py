@@ -14,6 +14,7 @@ FAR = Neighbour(Location(-33.8568, 151.2153), -0.1, "x")
 
 def test_the_prompts_that_ship() -> None:
     assert known() == [
+        "farthest",
         "nearest",
         "nearest-farthest",
         "nearest-farthest-places",
@@ -76,7 +77,7 @@ def test_a_prompt_of_ones_own(tmp_path: Path) -> None:
     with pytest.raises(
         UnknownName,
         match=(
-            r"no prompt named 'nonsense'. Known: nearest, nearest-farthest,"
+            r"no prompt named 'nonsense'. Known: farthest, nearest, nearest-farthest,"
             r" nearest-farthest-places, nearest-places, zeroshot"
         ),
     ):

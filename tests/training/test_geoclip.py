@@ -32,7 +32,8 @@ from img2loc.training.augmentation import random_view
 from img2loc.training.checkpoint import claimed
 from img2loc.training.contrastive import Queue, contrast, not_negatives, same_place, shifted
 from img2loc.training.features import extract
-from img2loc.training.geoclip import GeoClipTraining, train
+from img2loc.training.geoclip import train
+from img2loc.training.geoclip_settings import GeoClipTraining
 from img2loc.training.initialization import split
 from tests.conftest import Cli, MakePhoto, configure, kill_when, picture
 from tests.toys import PixelEncoder

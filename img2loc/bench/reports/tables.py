@@ -177,38 +177,6 @@ def comparison_table(result: dict[str, Any], listed: int = 10) -> str:
     return "\n".join(lines)
 
 
-def ablation_table(rows: Sequence[dict[str, Any]]) -> str:
-    """Several runs against the first, as Markdown: accuracy, difference, its interval and p."""
-    thresholds = [str(km) for km in THRESHOLDS_KM]
-    lines = [
-        f"| run | n | not run | answered | {' | '.join(f'{km} km' for km in thresholds)} |",
-        "|---" * 9 + "|",
-    ]
-    for row in rows:
-        scores, against = row["scores"], row["against_first"]
-        cells = []
-        for km in thresholds:
-            cell = f"{scores['accuracy'][km]:.2f}"
-            if against:
-                change = against["thresholds"][km]
-                cell += (
-                    f" ({change['difference']:+.2f} {_interval(change['interval'], '+.2f')}, p"
-                    f" {change['p']:.3f})"
-                )
-            cells.append(cell)
-        not_run = scores["status"]["missing"]["n"]
-        counts = f"{scores['n']:,} | {not_run:,} | {scores['answered_share']:.1f} %"
-        lines.append(f"| {row['name']} | {counts} | {' | '.join(cells)} |")
-    lines += [
-        "",
-        "Per cent of all photos; in brackets the difference from the first row, its 95 % interval"
-        " and McNemar's p.",
-    ]
-    if any(row["scores"]["status"]["missing"]["n"] for row in rows):
-        lines.append("Photos that were not run count as wrong: such rows are not to be compared.")
-    return "\n".join(lines)
-
-
 def _not_run(result: dict[str, Any]) -> list[str]:
     return [
         f"{count:,} of these photos were not run in the {which}: they count as wrong."

@@ -1,4 +1,4 @@
-"""An ablation of the neighbours: none, the nearest, and both nearest and farthest → runs."""
+"""An ablation of the neighbours: which the LMM is shown, if any, and the nearest alone → runs."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,10 +14,12 @@ from img2loc.bench.runs.run_folder import ABOUT, Run
 from img2loc.bench.runs.session import CostEstimate, Progress, Session
 from img2loc.config import factory, galleries
 from img2loc.config.config import Config
+from img2loc.config.plan import Plan
 from img2loc.core.protocols import Encoder
 from img2loc.core.types import Embedding, Photo, Rejected
 
 COUNTS = (4, 8, 16, 32)
+NO_NEIGHBOURS, NO_LMM = "none", "1-nn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,58 +29,121 @@ class Variant:
     name: str
     table: dict[str, Any]
 
+    def folders(self, folder: Path, repeats: int) -> list[Path]:
+        """The folders of its runs: one, or with an LMM one for each repeat."""
+        again = range(2, repeats + 1 if "lmm" in self.table else 2)
+        return [folder / self.name, *(folder / f"{self.name}-repeat-{n}" for n in again)]
+
 
 def variants(
     gallery: str, lmm: str, counts: Sequence[int] = COUNTS, places: bool = True
 ) -> list[Variant]:
-    """The rows of the table: no neighbours, then each prompt with each number of neighbours."""
-    rows = [Variant("none", {"kind": "zeroshot", "prompt": "zeroshot", "lmm": lmm})]
-    prompts = ["nearest", "nearest-farthest"]
+    """The rows of the table.
+
+    The LMM without neighbours, the nearest neighbour without an LMM, then each prompt with each
+    number of neighbours, and the control: the prompt of the nearest with rows drawn at random.
+    """
+    rows = [
+        Variant(NO_NEIGHBOURS, {"kind": "zeroshot", "prompt": "zeroshot", "lmm": lmm}),
+        Variant(NO_LMM, {"kind": "retrieval", "gallery": gallery, "decide": "nearest"}),
+    ]
+    prompts = ["random", "farthest", "nearest", "nearest-farthest"]
     if places:
         prompts += ["nearest-places", "nearest-farthest-places"]
-    for prompt in prompts:
+    for name in prompts:
         for count in counts:
-            table = {
-                **{"kind": "img2loc", "gallery": gallery, "prompt": prompt, "lmm": lmm},
-                **{"nearest": count, "farthest": count if "farthest" in prompt else 0},
-            }
-            rows.append(Variant(f"{prompt}-{count}", table))
+            sides = {side: count if side in name else 0 for side in ("nearest", "farthest")}
+            table = {"kind": "img2loc", "gallery": gallery, "prompt": name, "lmm": lmm, **sides}
+            if name == "random":
+                table |= {"prompt": "nearest", "nearest": count, "random_nearest": True}
+            rows.append(Variant(f"{name}-{count}", table))
     return rows
 
 
-class Ablation:
-    """The variants' runs over one session's photographs, which are encoded once for all."""
+def questions(counts: Sequence[int] = COUNTS, places: bool = True) -> list[tuple[str, str]]:
+    """The pairs of rows that are compared unless others are named: each differs in one thing.
 
-    def __init__(self, config: Config, session: Session) -> None:
+    Few, because each makes the correction of all others stricter.
+    """
+    pairs = [(NO_LMM, NO_NEIGHBOURS)]
+    for k in counts:
+        pairs += [
+            (NO_NEIGHBOURS, f"nearest-{k}"),
+            (NO_LMM, f"nearest-{k}"),
+            (f"random-{k}", f"nearest-{k}"),
+            (NO_NEIGHBOURS, f"farthest-{k}"),
+            (f"nearest-{k}", f"nearest-farthest-{k}"),
+        ]
+        if places:
+            pairs += [
+                (f"nearest-{k}", f"nearest-places-{k}"),
+                (f"nearest-farthest-{k}", f"nearest-farthest-places-{k}"),
+                (f"nearest-places-{k}", f"nearest-farthest-places-{k}"),
+            ]
+    return pairs
+
+
+class Ablation:
+    """The variants' runs over one session's photographs, which are encoded once for all.
+
+    With `repeats`, each variant that asks an LMM is run so many times, with replies of its own.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        session: Session,
+        rows: Sequence[Variant],
+        folder: Path,
+        repeats: int = 1,
+    ) -> None:
+        self.rows = list(rows)
         self._config = config
         self._session = session
+        self.folders = {row.name: row.folders(folder, repeats) for row in self.rows}
+        """The folders of each row's runs, by its name."""
         self._make_encoder: Callable[[], Encoder] | None = None
+        for row in self.rows:
+            config.override("locator", row.name, row.table, "ablation")
 
-    def cost_estimate(self, rows: Sequence[Variant], folder: Path) -> CostEstimate | None:
-        """What the rest of all runs below a folder costs; None where no LMM is to be asked."""
-        for row in rows:
-            self._config.override("locator", row.name, row.table, "ablation")
+    @property
+    def runs(self) -> list[tuple[Variant, int, Path]]:
+        """Every run: its variant, the number of its repeat from 0, its folder."""
+        return [
+            (row, repeat, folder)
+            for row in self.rows
+            for repeat, folder in enumerate(self.folders[row.name])
+        ]
+
+    @property
+    def samples(self) -> bool:
+        """Whether an LMM may reply otherwise when asked again."""
+        lmms = [Plan(self._config, row.name).lmm for row in self.rows]
+        return any(lmm is not None and lmm.settings.get("temperature", 0) != 0 for lmm in lmms)
+
+    def cost_estimate(self) -> CostEstimate | None:
+        """What the rest of all runs costs; None where no LMM is to be asked."""
         estimates = [
-            self._session.cost_estimate(self._config, row.name, folder / row.name) for row in rows
+            self._session.cost_estimate(self._config, row.name, folder)
+            for row, _, folder in self.runs
         ]
         return reduce(add, filter(None, estimates)) if any(estimates) else None
 
     def run(
         self,
         row: Variant,
-        rows: Sequence[Variant],
+        repeat: int,
         folder: Path,
         *,
         progress: Progress = lambda tally: None,
     ) -> Tally:
-        """Run one variant of the table's `rows` below a folder, or resume there.
+        """Run one of `runs`, or resume it.
 
-        The session's `max_usd` is for all rows together: what the others have cost is taken off.
+        The session's `max_usd` is for all runs together: what the others have cost is taken off.
         """
-        self._config.override("locator", row.name, row.table, "ablation")
-        session = self._session
+        session = replace(self._session, repeat=repeat)
         if session.max_usd is not None:
-            others = (folder / other.name for other in rows if other is not row)
+            others = [other for _, _, other in self.runs if other != folder]
             spent = sum(Run.open(other).spent_usd for other in others if (other / ABOUT).exists())
             session = replace(session, max_usd=session.max_usd - spent)
         if self._make_encoder is None and "gallery" in row.table:
@@ -87,9 +152,7 @@ class Ablation:
                 lambda: CachingEncoder(factory.encoder_of(self._config, gallery))
             )
         return session.run(
-            *(self._config, row.name, folder / row.name),
-            progress=progress,
-            make_encoder=self._make_encoder,
+            *(self._config, row.name, folder), progress=progress, make_encoder=self._make_encoder
         )
 
 

@@ -1,12 +1,13 @@
 """Conditions over the same photographs, each run once or more → accuracy, and pairs compared."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import lcm
 from typing import Any
 
 import numpy as np
 
+from img2loc.bench.runs.run_folder import Run
 from img2loc.bench.scores.bootstrap import (
     LEVEL,
     RESAMPLES,
@@ -15,8 +16,8 @@ from img2loc.bench.scores.bootstrap import (
     bootstrap,
     known_authors,
 )
-from img2loc.bench.scores.copies import Copies
-from img2loc.bench.scores.outcomes import Outcomes
+from img2loc.bench.scores.copies import Copies, copies
+from img2loc.bench.scores.outcomes import Outcomes, of_run
 from img2loc.bench.scores.significance import Counts, holm, sign_flip
 from img2loc.core.errors import SourceError
 from img2loc.core.geo import THRESHOLDS_KM, Array, hits
@@ -42,6 +43,15 @@ class Condition:
         """In how many runs each photograph is right, by threshold: (n, thresholds)."""
         right = [hits(run.errors_km()) for run in self.runs]
         return np.asarray(np.sum(right, axis=0, dtype=np.int64))
+
+
+def of_runs(runs: Mapping[str, Sequence[Run]], without: str) -> list[Condition]:
+    """The conditions of run folders by name; `without` names the one that shows no neighbours."""
+    blind = next(iter(runs.get(without, ())), None)
+    return [
+        Condition(name, tuple(of_run(run, name) for run in repeats), copies(repeats, blind))
+        for name, repeats in runs.items()
+    ]
 
 
 def ablation(

@@ -1,6 +1,5 @@
-"""Runs over the same photographs, compared photo by photo; and several against the first."""
+"""Two runs over the same photographs, compared photo by photo."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +8,7 @@ from numpy.typing import NDArray
 
 from img2loc.bench.scores.bootstrap import LEVEL, RESAMPLES, Unit, bootstrap, known_authors, mcnemar
 from img2loc.bench.scores.outcomes import DISTANCES, Distance, Outcomes
-from img2loc.bench.scores.score import geoguessr, score
+from img2loc.bench.scores.score import geoguessr
 from img2loc.core.errors import SourceError
 from img2loc.core.geo import EARTH_RADIUS_KM, THRESHOLDS_KM, Array, hits
 
@@ -78,23 +77,6 @@ def compare(
         "geoguessr": {"difference": float(points.mean()), "interval": intervals[-1]},
         "regressions": _regressions(first, second, *errors),
     }
-
-
-def ablation(
-    runs: Sequence[Outcomes], distance: Distance = "great-circle", unit: Unit = "photographers"
-) -> list[dict[str, Any]]:
-    """One row a run: its scores, and its comparison with the first run (None for that itself).
-
-    The p-values are not corrected for there being several comparisons.
-    """
-    return [
-        {
-            "name": run.name,
-            "scores": score(run, distance, (unit,)),
-            "against_first": None if run is runs[0] else compare(runs[0], run, distance, unit),
-        }
-        for run in runs
-    ]
 
 
 def common(first: Outcomes, second: Outcomes) -> tuple[Outcomes, Outcomes, tuple[int, int]]:

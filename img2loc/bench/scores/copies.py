@@ -16,7 +16,7 @@ _LISTS = ("nearest", "farthest")
 
 
 def copies(runs: Sequence[Run], without: Run | None = None) -> Copies | None:
-    """Per cent of answers that lie within 20 m of a neighbour that the prompt showed.
+    """Per cent of an LMM's answers that lie within 20 m of a neighbour that the prompt showed.
 
     `n` is the number of answers beside neighbours; `first`, `nearest` and `farthest` are those that
     copy the nearest neighbour, any of the nearest, any of the farthest. `by_chance` is how many of
@@ -27,7 +27,7 @@ def copies(runs: Sequence[Run], without: Run | None = None) -> Copies | None:
         _copied(line, line)
         for run in runs
         for line in run.predictions.values()
-        if _located(line) and any(line[key] for key in _LISTS)
+        if _located(line) and line["prompts"] and any(line[key] for key in _LISTS)
     ]
     if not found:
         return None
