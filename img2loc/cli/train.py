@@ -28,6 +28,9 @@ Values = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the [train] table; repeatable."),
 ]
+Table = Annotated[
+    str, typer.Option("--table", metavar="NAME", help="The [train.NAME] table to take values from.")
+]
 
 
 @app.command()
@@ -46,6 +49,7 @@ def geoclip(
         typer.Option(metavar="SHARE|CSV", help="A share to hold out, or other photos."),
     ] = None,
     values: Values = None,
+    table: Table = "geoclip",
     config: ConfigFile = None,
 ) -> None:
     """Train GeoCLIP's head and location tower.
@@ -64,7 +68,7 @@ def geoclip(
         "fraction": fraction,
     }
     options |= {"validation": _share(validation)}
-    tables, settings = _settings("geoclip", options, values, config)
+    tables, settings = _settings("geoclip", table, options, values, config)
     from img2loc.training import geoclip as training  # After the check that its packages are here.
 
     entries = _recipe(source, photos).source()
@@ -108,6 +112,7 @@ def streetclip(
     epochs: Epochs = None,
     seed: Seed = None,
     values: Values = None,
+    table: Table = "streetclip",
     config: ConfigFile = None,
 ) -> None:
     """Fine-tune CLIP on captions of places, as StreetCLIP was.
@@ -119,7 +124,7 @@ def streetclip(
     from img2loc.core.errors import SourceError
 
     options: dict[str, Any] = {"model": model, "epochs": epochs, "seed": seed}
-    _, settings = _settings("streetclip", options, values, config)
+    _, settings = _settings("streetclip", table, options, values, config)
     from img2loc.training import place_names  # After the check that its packages are here.
     from img2loc.training import streetclip as training
 
@@ -152,22 +157,27 @@ def streetclip(
 
 
 def _settings(
-    kind: str, options: dict[str, Any], values: list[str] | None, config: Path | None
+    kind: str, name: str, options: dict[str, Any], values: list[str] | None, config: Path | None
 ) -> tuple["Config", Any]:
-    """The configuration, and the training's settings with the command line's over them."""
+    """The configuration, and the values of [train.NAME] with the command line's over them."""
     from img2loc.config import registry
+    from img2loc.core.errors import ConfigError
 
     tables = checked_config(config)
+    if (found := tables.table("train", name).get("kind")) != kind:
+        raise ConfigError(
+            f"[train.{name}] is of kind {found!r}, not {kind!r}. Name another --table."
+        )
     given = {key: value for key, value in options.items() if value is not None}
     for key, value in map(_assigned, values or ()):
         if key in given:
             raise typer.BadParameter(f"{key} is given twice. Give it once.", param_hint="--set")
         given[key] = value
-    tables.override("train", kind, given, "command line")
-    table = tables.table("train", kind)
-    make = registry.class_of("train", kind, table)
+    tables.override("train", name, given, "command line")
+    table = tables.table("train", name)
+    make = registry.class_of("train", name, table)
     return tables, registry.call(
-        "train", kind, make, registry.arguments_of("train", kind, table, make)
+        "train", name, make, registry.arguments_of("train", name, table, make)
     )
 
 
