@@ -74,9 +74,7 @@ class StreetClipTraining:
         for template in filter(None, self.templates):
             check_template(template)
         if not any(self.templates):
-            raise ConfigError(
-                "[train.streetclip] has no template. Give city, region or country one."
-            )
+            raise ConfigError("[train.streetclip] has no template for city, region or country.")
 
     @property
     def templates(self) -> tuple[str, str, str]:
