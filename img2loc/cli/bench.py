@@ -94,6 +94,12 @@ def run(
         f" {folder}",
         err=True,
     )
+    if found := prepared.reproduction(plan):
+        typer.echo(
+            f"It reproduces {found['paper']}. Different from the tables that ship for it:"
+            f" {', '.join(found['deviations']) or 'nothing'}.",
+            err=True,
+        )
     with progress("photos") as advance:
         tally = prepared.run(
             settings,

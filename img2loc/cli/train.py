@@ -14,6 +14,7 @@ from img2loc.cli.train_options import (
     Out,
     Seed,
     Source,
+    Table,
     Values,
     photos_of,
     settings_given,
@@ -41,6 +42,7 @@ def geoclip(
         typer.Option(metavar="SHARE|CSV", help="A share to hold out, or other photos."),
     ] = None,
     values: Values = None,
+    table: Table = "geoclip",
     config: ConfigFile = None,
 ) -> None:
     """Train GeoCLIP's head and location tower.
@@ -59,7 +61,7 @@ def geoclip(
         "fraction": fraction,
     }
     options |= {"validation": share_or_file(validation)}
-    tables, settings = settings_given("geoclip", options, values, config)
+    tables, settings = settings_given("geoclip", table, options, values, config)
     from img2loc.training import geoclip as training  # After the check that its packages are here.
 
     entries = photos_of(source, photos).source()
@@ -106,6 +108,7 @@ def streetclip(
     epochs: Epochs = None,
     seed: Seed = None,
     values: Values = None,
+    table: Table = "streetclip",
     config: ConfigFile = None,
 ) -> None:
     """Fine-tune CLIP on captions of places, as StreetCLIP was.
@@ -117,7 +120,7 @@ def streetclip(
     from img2loc.core.errors import SourceError
 
     options: dict[str, Any] = {"model": model, "epochs": epochs, "seed": seed}
-    _, settings = settings_given("streetclip", options, values, config)
+    _, settings = settings_given("streetclip", table, options, values, config)
     from img2loc.training import place_names  # After the check that its packages are here.
     from img2loc.training import streetclip as training
 

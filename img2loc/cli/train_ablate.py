@@ -13,6 +13,7 @@ from img2loc.cli.train_options import (
     Out,
     Seed,
     Source,
+    Table,
     Values,
     photos_of,
     settings_given,
@@ -40,6 +41,7 @@ def ablate(
         list[str] | None,
         typer.Option("--only", metavar="ROW", help="Only this row beside full; repeatable."),
     ] = None,
+    table: Table = "geoclip",
     values: Values = None,
     as_json: AsJson = False,
     config: ConfigFile = None,
@@ -57,7 +59,7 @@ def ablate(
 
     options: dict[str, Any] = {"encoder": encoder, "epochs": epochs, "seed": seed}
     options |= {"validation": share_or_file(validation)}
-    tables, settings = settings_given("geoclip", options, values, config)
+    tables, settings = settings_given("geoclip", table, options, values, config)
     from img2loc.bench.scores import train_ablation  # After the check that its packages are here.
     from img2loc.training import geoclip as training
 
@@ -72,8 +74,9 @@ def ablate(
                 *(row, tower, entries, out / name),
                 lambda what, done, total, remark: advance(done, total, remark or what),
             )
-    table = train_ablation.table(settings, tower, entries, {name: out / name for name in rows})
-    typer.echo(json.dumps(table, ensure_ascii=False) if as_json else ablation_table(table))
+    folders = {name: out / name for name in rows}
+    scores = train_ablation.table(settings, tower, entries, folders)
+    typer.echo(json.dumps(scores, ensure_ascii=False) if as_json else ablation_table(scores))
 
 
 def _rows(

@@ -21,6 +21,9 @@ Encoder = Annotated[
 ]
 Epochs = Annotated[int | None, typer.Option(metavar="N", help="The number of epochs.")]
 Seed = Annotated[int | None, typer.Option(metavar="S", help="The seed of all that is random.")]
+Table = Annotated[
+    str, typer.Option("--table", metavar="NAME", help="The [train.NAME] table to take values from.")
+]
 Values = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Set a key of the [train] table; repeatable."),
@@ -28,22 +31,27 @@ Values = Annotated[
 
 
 def settings_given(
-    kind: str, options: dict[str, Any], values: list[str] | None, config: Path | None
+    kind: str, name: str, options: dict[str, Any], values: list[str] | None, config: Path | None
 ) -> tuple["Config", Any]:
-    """The configuration, and the training's settings with the command line's over them."""
+    """The configuration, and the values of [train.NAME] with the command line's over them."""
     from img2loc.config import registry
+    from img2loc.core.errors import ConfigError
 
     tables = checked_config(config)
+    if (found := tables.table("train", name).get("kind")) != kind:
+        raise ConfigError(
+            f"[train.{name}] is of kind {found!r}, not {kind!r}. Name another --table."
+        )
     given = {key: value for key, value in options.items() if value is not None}
     for key, value in map(_assigned, values or ()):
         if key in given:
             raise typer.BadParameter(f"{key} is given twice. Give it once.", param_hint="--set")
         given[key] = value
-    tables.override("train", kind, given, "command line")
-    table = tables.table("train", kind)
-    make = registry.class_of("train", kind, table)
+    tables.override("train", name, given, "command line")
+    table = tables.table("train", name)
+    make = registry.class_of("train", name, table)
     return tables, registry.call(
-        "train", kind, make, registry.arguments_of("train", kind, table, make)
+        "train", name, make, registry.arguments_of("train", name, table, make)
     )
 
 

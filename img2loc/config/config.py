@@ -13,7 +13,10 @@ from img2loc.core.errors import ConfigError, UnknownName
 
 DEFAULTS = Path(__file__).with_name("defaults.toml")
 USER_FILE = "img2loc.toml"
-ROLES = ("encoder", "lmm", "locator", "train", "gallery", "setup", "price", "download")
+ROLES = (
+    *("encoder", "lmm", "locator", "reproduction", "train", "gallery"),
+    *("setup", "price", "download"),
+)
 _ASK_KEYS = ("locator",)
 _PATH_KEYS = ("path", "run", "folder")
 _GALLERY_KEYS = ("gallery", "countries", "cities")
@@ -39,11 +42,17 @@ class Config:
 
         Raises ConfigError, naming the table and the known keys.
         """
-        config = cls()
-        config._merge(_read(DEFAULTS), "defaults")
+        config = cls.shipped()
         config.file = file_in_use(path)
         if config.file is not None:
             config._merge(_beside(config.file, _read(config.file)), str(config.file))
+        return config
+
+    @classmethod
+    def shipped(cls) -> Self:
+        """The defaults alone."""
+        config = cls()
+        config._merge(_read(DEFAULTS), "defaults")
         return config
 
     def names(self, role: str) -> list[str]:

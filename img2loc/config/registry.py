@@ -68,6 +68,7 @@ METHODS: dict[str, tuple[str, ...]] = {
 
 _PLAIN = {
     "gallery": {"path", "recipe", "encoder"},
+    "reproduction": {"paper", "gallery"},
     "setup": {"encoder", "gallery"},
     "price": {"input", "output"},
     "download": {"size", "license"},

@@ -64,14 +64,14 @@ class Photo:
 
         return images.upright(self.path if self.data is None else self._bytes(), side, shorter)
 
-    def jpeg(self, side: int) -> bytes:
+    def jpeg(self, side: int, quality: int = 85) -> bytes:
         """Re-encode it as a small JPEG (longer side at most `side` px) with no metadata.
 
         Raises UnreadablePhoto.
         """
         from img2loc.core import images
 
-        return images.jpeg(self.image(side), side)
+        return images.jpeg(self.image(side), side, quality)
 
     def digest(self) -> str:
         """SHA-256 of its bytes, in hex, as they were when this was first asked.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from string import Formatter
+from typing import Any
 
 from img2loc.core.errors import SourceError
 from img2loc.core.types import Item, Location, Rejected
@@ -58,12 +59,19 @@ class CaptionSource:
     unit, a country, is before the "/". Countries in `split` are replaced by their regions, with the
     ids "US-CA" and "US-CA/Los Angeles". The `most` most populous cities of each unit are taken. At
     the level "country" a region's {country} is "Georgia, United States", since the name alone may
-    be another country's. {region} is the country where a place has no region. Raises SourceError,
-    with file and line, for missing and repeated entries.
+    be another country's. {region} is the country where a place has no region. Where `only` is a
+    CSV with the columns code and country, the list is cut down to its countries, under its names.
+    Raises SourceError, with file and line, for missing and repeated entries.
     """
 
     def __init__(
-        self, path: Path, template: str, level: str, most: int = 30, split: Sequence[str] = ()
+        self,
+        path: Path,
+        template: str,
+        level: str,
+        most: int = 30,
+        split: Sequence[str] = (),
+        only: Path | None = None,
     ) -> None:
         if level not in ("country", "city"):
             raise SourceError(f"level is {level!r}; captions are of the level country or city.")
@@ -81,14 +89,18 @@ class CaptionSource:
             ("country_code", "region_code", "city", "region", "lat", "lon", "population"),
         )
         self._countries, self._cities = _rows(countries), _rows(cities)
+        choices: list[Any] = [template, level, most, sorted(self._split)]
+        if only is not None:
+            chosen = _named(only, ("code", "country"))
+            self._keep(_rows(chosen))
+            choices.append(chosen.fingerprint(""))
         codes = [row["code"].partition("-") for row in self._countries]
         regions = {country for country, hyphen, _ in codes if hyphen}
         if unknown := sorted(self._split - regions):
             known = ", ".join(sorted(regions)) or "none"
             raise SourceError(f"{path} has no regions of {unknown[0]!r}. It has those of: {known}.")
         self._check_codes()
-        choices = json.dumps([template, level, most, sorted(self._split)])
-        self.fingerprint = countries.fingerprint(cities.fingerprint(choices))
+        self.fingerprint = countries.fingerprint(cities.fingerprint(json.dumps(choices)))
         self._items = list(self._of_countries() if level == "country" else self._of_cities())
 
     def __len__(self) -> int:
@@ -98,6 +110,23 @@ class CaptionSource:
     def __iter__(self) -> Iterator[Item | Rejected]:
         """Items in the order of `countries.csv`, each unit's cities by descending population."""
         return iter(self._items)
+
+    def _keep(self, chosen: Sequence[_Row]) -> None:
+        """Only the chosen countries, and their regions and cities, under their names there."""
+        known = {row["code"].partition("-")[0] for row in self._countries}
+        names: dict[str, str] = {}
+        for row in chosen:
+            if row["code"] not in known or row["code"] in names:
+                raise row.error(
+                    f"code {row['code']!r} is repeated, or not in {COUNTRIES}. Remove the line."
+                )
+            names[row["code"]] = row.required("country")
+        self._countries = [
+            _Row(row.where, {**row.cells, "country": names[code]})
+            for row in self._countries
+            if (code := row["code"].partition("-")[0]) in names
+        ]
+        self._cities = [row for row in self._cities if row["country_code"] in names]
 
     def _check_codes(self) -> None:
         """Raise SourceError for an incomplete line, a repeated code or an unknown country."""
@@ -166,6 +195,10 @@ def _table(file: Path, columns: Sequence[str]) -> Table:
         raise SourceError(
             f"{file.parent} has no {file.name}. Name a folder with {COUNTRIES} and {CITIES}."
         )
+    return _named(file, columns)
+
+
+def _named(file: Path, columns: Sequence[str]) -> Table:
     return open_table(file, columns, {name: ((name,),) for name in columns})
 
 

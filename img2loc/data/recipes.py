@@ -22,8 +22,8 @@ class Recipe:
 
     `path` is its CSV or folder, `photos` where a CSV's photographs lie, `of` what is embedded.
     Points may be a `sample` of the CSV's rows, or a `grid` of so many points without a CSV. Texts
-    are a `template` filled with the places of a list (`CaptionSource` has `level`, `most` and
-    `split`). In a downloaded folder, `table` is the CSV, and `archives` the folder of the
+    are a `template` filled with the places of a list (`CaptionSource` has `level`, `most`, `split`
+    and `only`). In a downloaded folder, `table` is the CSV, and `archives` the folder of the
     photographs, in archives or loose. `sources` are recipes whose photographs make one gallery.
     """
 
@@ -44,6 +44,7 @@ class Recipe:
     level: str = "city"
     most: int = 30
     split: tuple[str, ...] = ()
+    only: Path | None = None
     table: str = ""
     archives: str = "."
     sources: tuple["Recipe", ...] = ()
@@ -83,7 +84,9 @@ class Recipe:
                 f" {self.command}"
             )
         if self.of == "texts":
-            return CaptionSource(self.path, self.template, self.level, self.most, self.split)
+            return CaptionSource(
+                self.path, self.template, self.level, self.most, self.split, self.only
+            )
         if self.of == "points":
             return PointsSource(self.path, self.columns, self.sample)
         if self.table and self.path.is_dir():
@@ -100,7 +103,7 @@ class Recipe:
 
 _TYPES: dict[str, type] = {
     **dict.fromkeys(("description", "terms", "obtain", "encoder", "spec", "of"), str),
-    **dict.fromkeys(("path", "photos", "table", "archives", "template", "level"), str),
+    **dict.fromkeys(("path", "photos", "table", "archives", "template", "level", "only"), str),
     **dict.fromkeys(("grid", "sample", "most"), int),
     "columns": dict,
     **dict.fromkeys(("licenses", "split", "source"), list),
@@ -182,7 +185,7 @@ def _check(path: Path, content: object, known: Mapping[str, type]) -> None:
 
 
 def _recipe(path: Path, name: str, content: dict[str, Any]) -> Recipe:
-    for key in ("path", "photos"):
+    for key in ("path", "photos", "only"):
         if key in content:
             content[key] = _located(path, content[key])
     for key in ("licenses", "split"):

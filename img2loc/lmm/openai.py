@@ -22,14 +22,14 @@ class OpenAIChat(Concurrent):
 
     The server is `base_url`, else OPENAI_BASE_URL, else OpenAI's; the key is in the environment
     variable `key_env`, by default OPENAI_API_KEY unless `base_url` is set. What is sent: the
-    prompt's text, and the photograph re-encoded as a JPEG of at most `image_side` pixels without
-    EXIF, comment or file name. With `structured`, a JSON schema is sent too; a server that refuses
-    it is asked without from then on. `temperature` is sent only when set
-    (reasoning models refuse it). `timeout` is in seconds for one whole attempt, even if bytes still
-    come; `retries` more are made after 429, 5xx, timeouts and connection errors, honouring
-    Retry-After. So a server keeps a photograph for (retries + 1) · timeout at most, and the waits
-    between. `http_limits.py` limits a reply's length. `price` is in US dollars per million tokens.
-    Raises BackendError without a key.
+    prompt's text, and the photograph re-encoded as a JPEG of at most `image_side` pixels and of
+    `image_quality`, 1 to 100, without EXIF, comment or file name. With `structured`, a JSON schema
+    is sent too; a server that refuses it is asked without from then on. `temperature` is sent only
+    when set (reasoning models refuse it). `timeout` is in seconds for one whole attempt, even if
+    bytes still come; `retries` more are made after 429, 5xx, timeouts and connection errors,
+    honouring Retry-After. So a server keeps a photograph for (retries + 1) · timeout at most, and
+    the waits between. `http_limits.py` limits a reply's length. `price` is in US dollars per
+    million tokens. Raises BackendError without a key.
     """
 
     ignores_proxies = True
@@ -46,6 +46,7 @@ class OpenAIChat(Concurrent):
         seed: int | None = None,
         detail: Literal["auto", "low", "high"] = "auto",
         image_side: int = 1024,
+        image_quality: int = 85,
         timeout: float = 60.0,
         retries: int = 2,
         concurrency: int = 4,
@@ -61,6 +62,8 @@ class OpenAIChat(Concurrent):
                 f"image_side is {image_side}, timeout {timeout}, retries {retries}: only retries"
                 " may be 0, none less."
             )
+        if not 1 <= image_quality <= 100:
+            raise ConfigError(f"image_quality is {image_quality}; JPEG's is 1 to 100.")
         address = base_url or os.environ.get("OPENAI_BASE_URL")
         # OpenAI's key is not for other servers.
         variable = key_env or ("OPENAI_API_KEY" if base_url is None else None)
@@ -85,7 +88,7 @@ class OpenAIChat(Concurrent):
         self._model = model
         self._timeout = timeout
         self._detail = detail
-        self._side = image_side
+        self._side, self._quality = image_side, image_quality
         self._price = price
         self.structured = structured
         self._has_answered = False
@@ -111,7 +114,7 @@ class OpenAIChat(Concurrent):
     def prepare(self, prompt: Prompt) -> str | Reply:
         """The photograph as a data URL, or why it cannot be sent."""
         try:
-            jpeg = prompt.photo.jpeg(self._side)
+            jpeg = prompt.photo.jpeg(self._side, self._quality)
         except UnreadablePhoto as error:
             return self._failed(f"the photo cannot be sent: {error}")
         return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"

@@ -1,6 +1,7 @@
 """A prompt's template and a photograph's neighbours → the Prompt that goes to an LMM."""
 
 import string
+import tomllib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Self
@@ -12,17 +13,25 @@ from img2loc.core.types import Neighbour, Neighbours, Photo, Prompt
 
 VARIABLES = ("nearest", "farthest", "nearest_places", "farthest_places")
 """The neighbours' coordinates, alone or with the nearest town beside them."""
+_FENCE = "+++"
+_POINT = "({lat:z.4f}, {lon:z.4f})"  # Four decimals, about 11 m; z: never -0.0000.
+_HEADER = ("point", "join")
 
 
 class Template:
     """The words of a prompt, with `$nearest` and `$farthest` where the coordinates go.
 
-    Raises PromptError for other variables.
+    `source` is all of its file: the words, `text`, may have a header of TOML before them, between
+    two lines of +++, which says how a list is written. `point` is one neighbour in the notation of
+    str.format, with {lat} and {lon} in decimal degrees; `join` is what stands between two. Raises
+    PromptError for other variables and keys.
     """
 
-    def __init__(self, name: str, text: str) -> None:
+    def __init__(self, name: str, source: str) -> None:
         self.name = name
-        self.text = text.strip()
+        self.source = source.strip()
+        header, self.text = _split(name, self.source)
+        self._point, self._join = header.get("point", _POINT), header.get("join")
         template = string.Template(self.text)
         if not template.is_valid():
             raise PromptError(
@@ -75,23 +84,53 @@ class Template:
             )
 
     def fill(self, photo: Photo, neighbours: Neighbours) -> Prompt:
-        """The prompt for a photograph; each list as `(lat, lon)` in decimal degrees, best first."""
+        """The prompt for a photograph; each list best first.
+
+        Without a header, `(48.8584, 2.2945), (…)`, or `(48.8584, 2.2945) Paris, France; (…)`.
+        """
         sides = {"nearest": neighbours.nearest, "farthest": neighbours.farthest}
-        words = {}
-        for name in self.variables:
-            write = with_places if name.endswith("_places") else coordinates
-            words[name] = write(sides[name.removesuffix("_places")])
+        words = {
+            name: self._list(sides[name.removesuffix("_places")], name.endswith("_places"))
+            for name in self.variables
+        }
         return Prompt(self._template.substitute(words), photo)
 
+    def _list(self, neighbours: Sequence[Neighbour], places: bool) -> str:
+        join = ("; " if places else ", ") if self._join is None else self._join
+        return join.join(
+            self._point.format(lat=near.location.lat, lon=near.location.lon)
+            + (_town(near) if places else "")
+            for near in neighbours
+        )
 
-def coordinates(neighbours: Sequence[Neighbour]) -> str:
-    """`(48.8584, 2.2945), (…)`: four decimals, about 11 m."""
-    return ", ".join(f"({near.location.lat:.4f}, {near.location.lon:.4f})" for near in neighbours)
+
+def _split(name: str, source: str) -> tuple[dict[str, str], str]:
+    """The checked header of a prompt's file, and its words."""
+    if not source.startswith(f"{_FENCE}\n"):
+        return {}, source
+    head, fence, words = source.removeprefix(_FENCE).partition(f"\n{_FENCE}\n")
+    try:
+        if not fence:
+            raise ValueError(f"no second line of {_FENCE}")
+        header = tomllib.loads(head)
+        for key, value in header.items():
+            if key not in _HEADER or not isinstance(value, str):
+                raise ValueError(f"{key} = {value!r}; known, each a text: {', '.join(_HEADER)}")
+        _check_point(header.get("point", _POINT))
+    except ValueError as error:
+        raise PromptError(
+            f"The header of the prompt {name!r} cannot be used ({error}). Write, between two lines"
+            f' of {_FENCE}, such as: point = "({{lat:.4f}}, {{lon:.4f}})" and join = ", ".'
+        ) from error
+    return header, words.strip()
 
 
-def with_places(neighbours: Sequence[Neighbour]) -> str:
-    """`(48.8584, 2.2945) Paris, France; (…)`: LMMs read names better than numbers."""
-    return "; ".join(f"{coordinates([near])}{_town(near)}" for near in neighbours)
+def _check_point(point: str) -> None:
+    """Raise ValueError unless it names {lat} and {lon} and nothing else, and can be filled."""
+    names = {field for _, field, _, _ in string.Formatter().parse(point) if field is not None}
+    if names != {"lat", "lon"}:
+        raise ValueError(f"point = {point!r} must name {{lat}} and {{lon}}, and nothing else")
+    point.format(lat=0.0, lon=0.0)
 
 
 def _town(near: Neighbour) -> str:

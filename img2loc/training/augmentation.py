@@ -1,4 +1,7 @@
-"""SimCLR's random views (Chen et al., ICML 2020), with the parameters of GeoCLIP's code."""
+"""SimCLR's random views (Chen et al., ICML 2020), with the parameters of GeoCLIP's code.
+
+The tower normalizes them as it does photographs; GeoCLIP's code, by ImageNet's mean and deviation.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ def random_view(image: Image, size: int, seed: int) -> Image:
         crop = RandomResizedCrop.get_params(image, scale=[0.08, 1.0], ratio=[3 / 4, 4 / 3])
         flipped, jittered, grey = (torch.rand(3) < torch.tensor([0.5, 0.8, 0.2])).tolist()
         order, *amounts = ColorJitter.get_params(*(list(limits) for limits in _JITTER.values()))
-    view: Image = change.resized_crop(image, *crop, [size, size], InterpolationMode.BICUBIC)
+    view: Image = change.resized_crop(image, *crop, [size, size], InterpolationMode.BILINEAR)
     if flipped:
         view = change.hflip(view)
     if jittered:

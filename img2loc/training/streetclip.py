@@ -1,11 +1,11 @@
 """Fine-tunes CLIP as StreetCLIP was, on synthetic captions of city, region and country.
 
 Haas, Alberti, Skreta, "Learning Generalized Zero-Shot Learners for Open-Domain Image
-Geolocalization" (arXiv 2302.00275). Defaults are the paper's. It leaves open, and we chose: the
-cross-entropy of a photograph over the distinct captions of its batch, with equal weight for the
-three levels; the wording of the captions below the country; both towers and the temperature are
-trained, the latter capped at 100 as in CLIP; a constant learning rate; the weight decay of torch's
-AdamW; no augmentation besides the model's own resizing and centre crop.
+Geolocalization" (arXiv 2302.00275). Its loss is the mean of CLIP's halves, and a photograph has one
+caption; ours has the half over captions, at three levels of equal weight, unless `both_ways` and
+the templates say otherwise (docs/reproduction.md). We chose: the wording below the country; both
+towers and the temperature, capped at 100 as in CLIP, are trained; a constant learning rate; the
+weight decay of torch's AdamW; no augmentation besides the model's own resizing and centre crop.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ class StreetClipTraining:
     """The keys of [train.streetclip]. Raises ConfigError; SourceError for an unknown placeholder.
 
     `model` is fine-tuned: a folder in transformers' format or a hub id in the cache. An optimizer
-    step has `accumulate` batches of `batch_size` photos. An empty template omits its level. `dtype`
-    is "float32", or "bfloat16" for autocast (weights stay in single precision).
+    step has `accumulate` batches of `batch_size` photos. An empty template omits its level. With
+    `both_ways`, captions choose their photos too, not only photos their captions. `dtype` is
+    "float32", or "bfloat16" for autocast (weights stay in single precision).
     """
 
     model: str = "openai/clip-vit-large-patch14-336"
@@ -55,6 +56,7 @@ class StreetClipTraining:
     )
     region: str = "A Street View photo in the region of {region} in {country}."
     country: str = "A Street View photo in {country}."
+    both_ways: bool = False
     seed: int = 0
     device: str = "auto"
     dtype: str = "float32"
@@ -72,9 +74,7 @@ class StreetClipTraining:
         for template in filter(None, self.templates):
             check_template(template)
         if not any(self.templates):
-            raise ConfigError(
-                "[train.streetclip] has no template. Give city, region or country one."
-            )
+            raise ConfigError("[train.streetclip] has no template for city, region or country.")
 
     @property
     def templates(self) -> tuple[str, str, str]:
@@ -234,18 +234,19 @@ class _Training:
     ) -> float:
         """Add a batch's gradient: at each level, photos against its distinct captions. The loss."""
         import torch
-        from torch.nn.functional import cross_entropy, normalize
+        from torch.nn.functional import normalize
 
-        readable = [
-            (row, pixels) for row, pixels in zip(batch, decoded, strict=True) if pixels is not None
-        ]
+        from img2loc.training.caption_loss import caption_loss
+
+        pairs = zip(batch, decoded, strict=True)
+        readable = [(row, pixels) for row, pixels in pairs if pixels is not None]
         tally.unreadable += len(batch) - len(readable)
         if not readable:
             return 0.0
         device = self._clip.device
         pixels = torch.stack([pixels for _, pixels in readable]).to(device)
-        autocast = self._settings.dtype == "bfloat16"
-        with torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=autocast):
+        half = self._settings.dtype == "bfloat16"
+        with torch.autocast(device.partition(":")[0], torch.bfloat16, enabled=half):
             images = normalize(self._clip.features(pixels).float(), dim=-1)
             losses = []
             for level, name in enumerate(LEVELS):
@@ -256,9 +257,10 @@ class _Training:
                     continue
                 texts = normalize(self._clip.text_features(distinct).float(), dim=-1)
                 logits = self._network.logit_scale.exp() * images[captioned] @ texts.T
-                positions = [distinct.index(captions[at]) for at in captioned]
-                targets = torch.tensor(positions, device=device)
-                losses.append(cross_entropy(logits, targets))
+                targets = torch.tensor([distinct.index(captions[at]) for at in captioned]).to(
+                    device
+                )
+                losses.append(caption_loss(logits, targets, self._settings.both_ways))
                 correct = int((logits.argmax(dim=1) == targets).sum())
                 tally.add(name, correct, len(captioned))
         loss = torch.stack(losses).mean()
@@ -282,9 +284,7 @@ class _Tally:
     def record(self) -> dict[str, Any]:
         """The mean loss, the accuracies and the number of unreadable photographs."""
         if not self.losses:
-            raise SourceError(
-                f"None of the {self.unreadable} photographs can be read. Check paths."
-            )
+            raise SourceError(f"None of {self.unreadable} photographs can be read. Check paths.")
         accuracy = {
             f"{level}_accuracy": round(correct / count, 4)
             for level, (correct, count) in self._correct.items()

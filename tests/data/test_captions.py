@@ -230,3 +230,36 @@ def test_recipes_say_what_is_wrong(tmp_path: Path) -> None:
     recipe.write_text("most = 'all'\n")
     with pytest.raises(SourceError, match="should be a int"):
         recipes.find(str(recipe))
+
+
+def test_only_the_countries_of_a_list_under_its_names(places: Path) -> None:
+    only = places / "only.csv"
+    only.write_text("code,country\nUS,the States\nFR,Gaul\n")
+    countries = CaptionSource(places, "In {country}.", "country", only=only)
+    assert [item.text for item in items(countries).values()] == ["In Gaul.", "In the States."]
+    cities = CaptionSource(places, "{city}, {country}", "city", split=["US"], only=only)
+    assert items(cities)["US-GA/Atlanta"].text == "Atlanta, the States"
+    assert not [key for key in items(cities) if key.startswith("GE")]
+    assert countries.fingerprint != CaptionSource(places, "In {country}.", "country").fingerprint
+    only.write_text("code,country\nXX,Nowhere\n")
+    with pytest.raises(SourceError, match=r"only\.csv, line 2: code 'XX' is repeated, or not in"):
+        CaptionSource(places, "In {country}.", "country", only=only)
+
+
+def test_the_countries_and_captions_of_streetclips_paper() -> None:
+    """193 countries, five of which it calls otherwise than we do; its evaluation's captions."""
+    countries = items(CaptionSource(*_of("countries-paper")))
+    assert len(countries) == 193
+    texts = {item.text for item in countries.values()}
+    for name in ("Cabo Verde", "Czech Republic", "Côte d'Ivoire", "East Timor", "Swaziland"):
+        assert f"A Street View photo in {name}." in texts
+    assert not {"AQ", "BV", "HM", "UM", "HK", "XK"} & set(countries)
+    cities = items(CaptionSource(*_of("cities-paper")))
+    assert {key.partition("/")[0] for key in cities} == set(countries)
+    assert cities["FR/Paris"].text == "A Street View photo from Paris."
+
+
+def _of(name: str) -> tuple[Path, str, str, int, tuple[str, ...], Path | None]:
+    recipe = recipes.find(name)
+    assert recipe.path is not None
+    return recipe.path, recipe.template, recipe.level, recipe.most, recipe.split, recipe.only

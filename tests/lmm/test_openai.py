@@ -58,6 +58,12 @@ def test_nothing_of_the_photo_but_its_pixels_is_sent(
     assert "SECRET" not in str(chat.requests) + str(chat.headers)
     with Image.open(io.BytesIO(chat.jpeg())) as sent:
         assert sent.size == (640, 320)
+    small = len(chat.jpeg())
+    ask([Prompt("Where?", Photo(path))], image_side=65500, image_quality=95)
+    with Image.open(io.BytesIO(chat.jpeg())) as sent:
+        assert sent.size == (3000, 1500)
+    assert b"SECRET" not in chat.jpeg()
+    assert len(chat.jpeg()) > 4 * small
 
 
 @pytest.mark.parametrize(
@@ -242,7 +248,10 @@ def test_a_photo_that_is_not_permitted_does_not_stop_the_others(
 
 
 def test_values_that_cannot_work_are_refused(chat: ChatServer) -> None:
-    for options in ({"image_side": 0}, {"timeout": 0.0}, {"retries": -1}, {"concurrency": 0}):
+    for options in (
+        *({"image_side": 0}, {"image_quality": 0}, {"image_quality": 101}),
+        *({"timeout": 0.0}, {"retries": -1}, {"concurrency": 0}),
+    ):
         with pytest.raises(ConfigError):
             ask([], **options)
 

@@ -15,6 +15,10 @@ FAR = Neighbour(Location(-33.8568, 151.2153), -0.1, "x")
 def test_the_prompts_that_ship() -> None:
     assert known() == [
         "farthest",
+        "g3-paper",
+        "g3-paper-zeroshot",
+        "img2loc-paper",
+        "img2loc-paper-zeroshot",
         "nearest",
         "nearest-farthest",
         "nearest-farthest-places",
@@ -28,6 +32,10 @@ def test_the_prompts_that_ship() -> None:
         "nearest": ["nearest"],
         "nearest-places": ["nearest"],
         "zeroshot": [],
+        "img2loc-paper": both,
+        "img2loc-paper-zeroshot": [],
+        "g3-paper": both,
+        "g3-paper-zeroshot": [],
     }
     for name, variables in given.items():
         Template.load(name).require(variables)
@@ -77,7 +85,7 @@ def test_a_prompt_of_ones_own(tmp_path: Path) -> None:
     with pytest.raises(
         UnknownName,
         match=(
-            r"no prompt named 'nonsense'. Known: farthest, nearest, nearest-farthest,"
+            r"no prompt named 'nonsense'. Known: .*, nearest, nearest-farthest,"
             r" nearest-farthest-places, nearest-places, zeroshot"
         ),
     ):
@@ -85,3 +93,49 @@ def test_a_prompt_of_ones_own(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(PromptError, match="cannot be read"):
         Template.load(str(path))
+
+
+def test_lists_as_the_authors_codes_print_them() -> None:
+    both = Neighbours((NEAR, NEAR), (FAR, FAR))
+    here = Photo(Path("x"))
+    text = Template.load("img2loc-paper").fill(here, both).text
+    assert "similar (48.85837, 2.294481) (48.85837, 2.294481) and" in text
+    assert text.endswith("(-33.8568, 151.2153) (-33.8568, 151.2153).")  # The references are last.
+    assert "+++" not in text
+    text = Template.load("g3-paper").fill(here, both).text
+    assert "['[48.85837, 2.294481]', '[48.85837, 2.294481]']" in text
+    assert text.count('{"latitude": float,"longitude": float}') == 2
+
+
+def test_a_header_sets_the_form_of_a_list() -> None:
+    words = '+++\npoint = "{lon:.1f} E {lat:+.2f} N"\njoin = " | "\n+++\n\nNear $nearest'
+    template = Template("mine", words)
+    text = template.fill(Photo(Path("x")), Neighbours((NEAR, FAR))).text
+    assert text == "Near 2.3 E +48.86 N | 151.2 E -33.86 N"
+    assert template.source == words  # What run.json keeps.
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("join = 3", "join = 3; known, each a text: point, join"),
+        ('digits = "3"', "digits"),
+        ('point = "({lat})"', "must name {lat} and {lon}"),
+        ('point = "{lat.real} {lon} {lat}"', "and nothing else"),
+        ('point = "{lat:y} {lon}"', "format"),
+        ('point = "{lat"', "expected"),
+        ("point", "TOML|Expected"),
+    ],
+)
+def test_a_header_that_cannot_be_used_says_why(header: str, words: str) -> None:
+    with pytest.raises(PromptError, match=words) as caught:
+        Template("mine", f"+++\n{header}\n+++\nNear $nearest")
+    assert "Write, between two lines of +++" in str(caught.value)
+    with pytest.raises(PromptError, match="no second line"):
+        Template("mine", f"+++\n{header}\nNear $nearest")
+
+
+def test_no_coordinate_is_minus_zero() -> None:
+    near = Neighbour(Location(-0.00001, -0.0), 0.1, "x")
+    text = Template("mine", "$nearest").fill(Photo(Path("x")), Neighbours((near,))).text
+    assert text == "(0.0000, 0.0000)"

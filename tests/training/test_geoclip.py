@@ -18,6 +18,8 @@ from scipy.stats import kstest
 from typer.testing import CliRunner
 
 from img2loc.cli import app
+from img2loc.config.config import Config
+from img2loc.config.registry import resolve
 from img2loc.core.errors import ConfigError, Img2LocError, SourceError
 from img2loc.core.geo import EARTH_RADIUS_KM, distance_km, distances_km
 from img2loc.core.types import Location
@@ -661,6 +663,19 @@ def test_a_key_that_is_given_twice_is_a_usage_error(run: Cli, words: list[str]) 
     code, _, said = run("train", "geoclip", "x.csv", "--out", "M", *words)
     assert code == 2
     assert "is given twice" in said
+
+
+def test_the_papers_tables_by_name(run: Cli) -> None:
+    words = ("train", "geoclip", "none.csv", "--out", "T", "--set", "epochs=0", "--table")
+    code, _, err = run(*words, "geoclip-paper")
+    assert code == 1
+    assert "epochs = 0: should be 1 or more" in err  # Its values are read, and checked.
+    assert "of kind 'streetclip', not 'geoclip'" in run(*words, "streetclip-paper")[2]
+    assert "no train named 'x'. Known: geoclip, geoclip-paper, streetclip" in run(*words, "x")[2]
+    shipped = Config.shipped()
+    for kind in ("geoclip", "streetclip"):
+        make, arguments = resolve("train", kind, shipped.table("train", f"{kind}-paper"))
+        make(**arguments)
 
 
 def test_streetclip_takes_a_recipes_licenses(

@@ -21,6 +21,7 @@ from img2loc.core.errors import ConfigError, MissingWeights, SourceError
 from img2loc.core.types import Photo, Rejected
 from img2loc.encoders.transformers import TransformersClip
 from img2loc.training import checkpoint
+from img2loc.training.caption_loss import caption_loss
 from img2loc.training.place_names import PlacedPhoto, placed_photos
 from img2loc.training.streetclip import StreetClipTraining, train
 from tests.conftest import kill_when
@@ -184,7 +185,7 @@ def test_unreadable_and_placeless_photos_are_counted(
     )
     assert history[0]["unreadable"] == 1
     assert history[0]["skipped"] == 1
-    with pytest.raises(SourceError, match="None of the 2 photographs can be read"):
+    with pytest.raises(SourceError, match="None of 2 photographs can be read"):
         train([broken, replace(broken, country="Egypt")], quick, tmp_path / "none")
     with pytest.raises(SourceError, match="The 7 photographs with a place have the same captions"):
         train([rows[0]] * 7, quick, tmp_path / "same")
@@ -322,3 +323,31 @@ def test_names_come_from_the_csv_or_from_the_nearest_town(tmp_path: Path) -> Non
     assert isinstance(third, Rejected)
     assert "no point on Earth" in third.reason
     assert fourth == Rejected("d.jpg", "no town within 100 km names its place")
+
+
+def test_captions_choose_their_photos_too() -> None:
+    """By hand: three photographs, the first two of one caption."""
+    logits = torch.tensor([[2.0, 0.5], [1.0, -1.0], [0.0, 3.0]])
+    targets = torch.tensor([0, 0, 1])
+    probabilities = logits.double().softmax(dim=1)
+    over_captions = -probabilities[[0, 1, 2], targets].log().mean()
+    by_caption = logits.double().softmax(dim=0).log()
+    over_photos = -((by_caption[0, 0] + by_caption[1, 0]) / 2 + by_caption[2, 1]) / 2
+    assert float(caption_loss(logits, targets, False)) == pytest.approx(float(over_captions))
+    both = float(over_captions + over_photos) / 2
+    assert float(caption_loss(logits, targets, True)) == pytest.approx(both)
+
+
+def test_both_halves_of_the_loss_train_another_model_with_one_caption_a_photo(
+    rows: list[PlacedPhoto], quick: StreetClipTraining, tmp_path: Path
+) -> None:
+    one = replace(quick, epochs=2, region="", country="")
+    both = replace(one, both_ways=True)
+    assert one.captions(rows[0]) == ("Lima in Peru.", "", "")
+    (first, _), (second, last) = (
+        train(rows, settings, tmp_path / name) for name, settings in (("one", one), ("both", both))
+    )
+    assert first.keys() == second.keys()
+    assert first["loss"] != second["loss"]
+    assert math.isfinite(last["loss"])
+    assert not same(tmp_path / "one", tmp_path / "both")

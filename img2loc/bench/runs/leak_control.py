@@ -25,7 +25,8 @@ class LeakControl:
         near_duplicate: float = COPY,
     ) -> None:
         self.exclude = exclude
-        self._asked, self._near_duplicate = asked, near_duplicate
+        self.near_duplicate = near_duplicate
+        self._asked = asked
         self._leaks: dict[Path, Leaks] = {}
         self._truth_coordinates: dict[Path, int] = {}
 
@@ -35,7 +36,7 @@ class LeakControl:
             return None
         if gallery.folder not in self._leaks:
             opened = Gallery.open(gallery.folder)
-            self._leaks[gallery.folder] = Leaks(opened, self._asked, self._near_duplicate)
+            self._leaks[gallery.folder] = Leaks(opened, self._asked, self.near_duplicate)
         return self._leaks[gallery.folder]
 
     def truth_coordinates(self, gallery: GalleryFacts | None) -> int | None:
@@ -55,7 +56,7 @@ class LeakControl:
         return {
             "exclude": self.exclude,
             "similarity": SIMILARITY,
-            "excluded_similarity": self._near_duplicate if excludes else None,
+            "excluded_similarity": self.near_duplicate if excludes else None,
             "ids_known": leaks is not None and leaks.ids_known,
             "digests_known": leaks is not None and leaks.digests_known,
             "authors_known": leaks is not None and leaks.authors_known,

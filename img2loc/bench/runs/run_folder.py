@@ -202,7 +202,7 @@ def digest(about: Mapping[str, Any], indifferent: Collection[str] = ()) -> str:
 
 _DERIVED = (
     *("versions.", "truth.doubts", "truth.left_out", "truth.rows_sha256", "truth.shipped"),
-    "config.gallery.of",
+    *("config.gallery.of", "reproduction."),
 )
 """Prefixes of names in run.json that follow from others, or do not distinguish a run."""
 

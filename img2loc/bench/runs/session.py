@@ -12,6 +12,7 @@ from img2loc.bench.datasets.photo_folder import PhotoFolder
 from img2loc.bench.runs.costs import Estimate, estimate
 from img2loc.bench.runs.leak_control import LeakControl
 from img2loc.bench.runs.predict import Budget, Tally, pending, predict
+from img2loc.bench.runs.reproduction import reproduction
 from img2loc.bench.runs.run_folder import ABOUT, Run, digest, writing
 from img2loc.config import factory
 from img2loc.config.config import Config
@@ -65,10 +66,20 @@ class Session:
             "benchmark": self.benchmark.name,
             **({"repeat": self.repeat} if self.repeat else {}),
             **parts(plan),
+            **({"reproduction": found} if (found := self.reproduction(plan)) else {}),
             "truth": {"file": path.name, "sha256": digest, **self.facts},
             "selection": self.selection,
             "leaks": self.leak_control.about(plan.gallery),
         }
+
+    def reproduction(self, plan: Plan) -> dict[str, Any]:
+        """The paper that a run reproduces, and its deviations; empty where it is of no paper."""
+        options = {
+            "leaks.exclude": (True, self.leak_control.exclude),
+            "leaks.near_duplicate": (COPY, self.leak_control.near_duplicate),
+            "selection.limit": (None, self.selection["limit"]),
+        }
+        return reproduction(plan, options)
 
     def folder(self, config: Config, locator: str) -> Path:
         """The default folder of a run, named for what is run and for its configuration."""
@@ -230,7 +241,7 @@ def parts(plan: Plan) -> dict[str, Any]:
         "encoder": gallery.encoder_name if gallery else None,
         "gallery_rows": gallery.rows if gallery else 0,
         "config": tables,
-        "prompts": {prompt.name: prompt.text for prompt in plan.prompts.values()},
+        "prompts": {prompt.name: prompt.source for prompt in plan.prompts.values()},
         "versions": versions(),
     }
 
