@@ -177,6 +177,21 @@ class Neighbours:
     nearest: tuple[Neighbour, ...] = ()
     farthest: tuple[Neighbour, ...] = ()
 
+    def disjoint(self) -> Self:
+        """Without an entry in both lists: of those of a small gallery each keeps its own half."""
+        keys = {(entry.id, entry.location) for entry in self.farthest}
+        both = [entry for entry in self.nearest if (entry.id, entry.location) in keys]
+        if not both:
+            return self
+        half = (len(both) + 1) // 2
+        near, far = (
+            {(entry.id, entry.location) for entry in part} for part in (both[:half], both[half:])
+        )
+        return type(self)(
+            tuple(entry for entry in self.nearest if (entry.id, entry.location) not in far),
+            tuple(entry for entry in self.farthest if (entry.id, entry.location) not in near),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:

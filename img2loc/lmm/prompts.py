@@ -10,8 +10,8 @@ from img2loc.core.errors import PromptError, UnknownName
 from img2loc.core.places import place_at
 from img2loc.core.types import Neighbour, Neighbours, Photo, Prompt
 
-VARIABLES = ("nearest", "farthest", "nearest_places", "farthest_places")
-"""The neighbours' coordinates, alone or with the nearest town beside them."""
+VARIABLES = ("nearest", "farthest", "nearest_places", "farthest_places", "entries")
+"""The neighbours' coordinates, alone or with the nearest town beside them; what they are of."""
 
 
 class Template:
@@ -59,7 +59,7 @@ class Template:
     @property
     def sides(self) -> set[str]:
         """Which neighbours it shows: "nearest", "farthest", both or neither."""
-        return {name.removesuffix("_places") for name in self.variables}
+        return {name.removesuffix("_places") for name in self.variables - {"entries"}}
 
     def require(self, given: Collection[str]) -> None:
         """Raise PromptError unless the template shows exactly what is `given`, as in `sides`."""
@@ -74,24 +74,28 @@ class Template:
                 f" for. Choose another prompt, or set {unused[0]} = 0."
             )
 
-    def fill(self, photo: Photo, neighbours: Neighbours) -> Prompt:
-        """The prompt for a photograph; each list as `(lat, lon)` in decimal degrees, best first."""
+    def fill(self, photo: Photo, neighbours: Neighbours, of: str = "photos") -> Prompt:
+        """The prompt for a photograph; each list as `(lat, lon)` in decimal degrees, best first.
+
+        `of` is what the neighbours' gallery was made from: $entries are photographs, or places.
+        """
         sides = {"nearest": neighbours.nearest, "farthest": neighbours.farthest}
-        words = {}
-        for name in self.variables:
+        words = {"entries": "photographs" if of == "photos" else "places"}
+        for name in self.variables - {"entries"}:
             write = with_places if name.endswith("_places") else coordinates
             words[name] = write(sides[name.removesuffix("_places")])
         return Prompt(self._template.substitute(words), photo)
 
 
 def coordinates(neighbours: Sequence[Neighbour]) -> str:
-    """`(48.8584, 2.2945), (…)`: four decimals, about 11 m."""
-    return ", ".join(f"({near.location.lat:.4f}, {near.location.lon:.4f})" for near in neighbours)
+    """`(48.8584, 2.2945), (…)`: four decimals, about 11 m; z: never -0.0000."""
+    points = (f"({near.location.lat:z.4f}, {near.location.lon:z.4f})" for near in neighbours)
+    return ", ".join(points) or "none"
 
 
 def with_places(neighbours: Sequence[Neighbour]) -> str:
     """`(48.8584, 2.2945) Paris, France; (…)`: LMMs read names better than numbers."""
-    return "; ".join(f"{coordinates([near])}{_town(near)}" for near in neighbours)
+    return "; ".join(f"{coordinates([near])}{_town(near)}" for near in neighbours) or "none"
 
 
 def _town(near: Neighbour) -> str:

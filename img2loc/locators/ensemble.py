@@ -69,6 +69,7 @@ class Ensemble:
                 f"The prompt {prompt.name!r} shows no nearest neighbours. Choose another, or set"
                 " counts = [0]."
             )
+        self._of = gallery.of
         self._retriever = Retriever(encoder, gallery, exclusions)
         self._prompt, self._zeroshot_prompt = prompt, zeroshot_prompt
         self._lmm, self._verifier = lmm, verifier
@@ -89,9 +90,8 @@ class Ensemble:
             prompts: list[Prompt] = []
             for count in self._counts:
                 template = self._prompt if count else self._zeroshot_prompt
-                prompt = template.fill(
-                    photo, Neighbours(hits.nearest[:count], hits.farthest[:count])
-                )
+                ends = Neighbours(hits.nearest[:count], hits.farthest[:count]).disjoint()
+                prompt = template.fill(photo, ends, self._of)
                 prompts += [replace(prompt, sample=sample) for sample in range(self._samples)]
             yield Question(photo, hits, tuple(prompts))
 

@@ -49,6 +49,7 @@ class Img2Loc:
         prompt.require({name for name, k in (("nearest", nearest), ("farthest", farthest)) if k})
         self._gallery = gallery
         self._exclusions = exclusions
+        self._of = gallery.of
         self._retriever = Retriever(encoder, gallery, exclusions)
         self._prompt = prompt
         self._lmm = lmm
@@ -66,8 +67,10 @@ class Img2Loc:
             if isinstance(hits, Rejected):
                 yield photo, hits
             else:
-                shown = Neighbours(self._shown_as_nearest(photo, hits), hits.farthest)
-                yield Question(photo, shown, (self._prompt.fill(photo, shown),), hits.nearest)
+                nearest_shown = self._shown_as_nearest(photo, hits)
+                shown = Neighbours(nearest_shown, hits.farthest).disjoint()
+                prompt = self._prompt.fill(photo, shown, self._of)
+                yield Question(photo, shown, (prompt,), hits.nearest)
 
     def _shown_as_nearest(self, photo: Photo, hits: Neighbours) -> tuple[Neighbour, ...]:
         if not self._random_nearest:

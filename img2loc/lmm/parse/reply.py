@@ -84,7 +84,7 @@ def parse_location(text: str) -> Location | None:
     for candidate, following in zip_longest(candidates, candidates[1:]):
         until = following.start if following else len(text)
         gap = text[since : candidate.start]
-        in_list = since and _SAME_LIST.fullmatch(gap)
+        in_list = since > 0 and _SAME_LIST.fullmatch(gap) is not None
         if in_list and _closes(text, candidate):
             in_list = after_object and "," in gap  # [{…}, {…}], and not "…: {…}"
         if in_list and merit is not None:
