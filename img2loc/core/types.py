@@ -193,13 +193,21 @@ class Neighbours:
         )
 
 
+Answer = Literal["coordinates", "place"]
+"""What an LMM is asked for: a point, or the name of a town, region and country."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Text and photograph for an LMM; `sample` numbers repetitions of the same prompt, from 0."""
+    """Text and photograph for an LMM; `sample` numbers repetitions of the same prompt, from 0.
+
+    `answer` is what the text asks for; a JSON schema of coordinates fits "coordinates" only.
+    """
 
     text: str
     photo: Photo
     sample: int = 0
+    answer: Answer = "coordinates"
 
     def key(self) -> str:
         """SHA-256 of photograph, sample and text, which finds a recorded reply.
@@ -246,7 +254,8 @@ class Guess:
     """Where a photograph was taken, or why there is no answer, which is data, not an exception.
 
     `location` is set exactly when `status` is "located". `radius_km` is the spread of the evidence
-    around it; None without evidence (a zero-shot LMM).
+    around it; None without evidence (a zero-shot LMM). `replies` answer `prompts`, one each;
+    `repairs` of them are second replies, asked for where the first gave no place.
     """
 
     photo: Photo
@@ -257,6 +266,7 @@ class Guess:
     prompts: tuple[str, ...] = ()
     replies: tuple[Reply, ...] = ()
     detail: str = ""
+    repairs: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,7 +156,7 @@ class LangChain(Concurrent):
         image = {"type": "image", "base64": prepared, "mime_type": "image/jpeg"}
         messages = [{"role": "user", "content": [{"type": "text", "text": prompt.text}, image]}]
         try:
-            return self._read(self._invoke(messages))
+            return self._read(self._invoke(messages, prompt.answer == "coordinates"))
         except Exception as error:  # Every provider has a tree of errors of its own.
             reason = first_line(error)
             names = _names(error)
@@ -171,7 +171,7 @@ class LangChain(Concurrent):
                 ) from error
             return self._reply("", "failed", f"{type(error).__name__}: {reason}")
 
-    def _invoke(self, messages: list[dict[str, Any]]) -> Any:
+    def _invoke(self, messages: list[dict[str, Any]], as_coordinates: bool) -> Any:
         from langsmith import tracing_context
 
         wanted = any(
@@ -179,7 +179,7 @@ class LangChain(Concurrent):
             for name in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2")
         )
         with tracing_context(enabled=wanted):
-            if not self.structured:
+            if not (self.structured and as_coordinates):
                 return self._call(self._chat, messages)
             try:
                 bound = self._chat.with_structured_output(

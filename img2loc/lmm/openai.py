@@ -173,7 +173,7 @@ class OpenAIChat(Concurrent):
         }
         if "seed" in request:
             request["seed"] += prompt.sample
-        if not self.structured:
+        if not self.structured or prompt.answer != "coordinates":
             return self._post(request)
         try:
             return self._post({**request, "response_format": RESPONSE_FORMAT})

@@ -2,16 +2,22 @@
 
 import string
 from collections.abc import Collection, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Self
 
 from img2loc.core import paths
 from img2loc.core.errors import PromptError, UnknownName
 from img2loc.core.places import place_at
-from img2loc.core.types import Neighbour, Neighbours, Photo, Prompt
+from img2loc.core.types import Answer, Neighbour, Neighbours, Photo, Prompt
 
-VARIABLES = ("nearest", "farthest", "nearest_places", "farthest_places", "entries")
-"""The neighbours' coordinates, alone or with the nearest town beside them; what they are of."""
+VARIABLES = ("nearest", "farthest", "nearest_places", "farthest_places", "entries", "answer")
+"""The neighbours' coordinates, alone or with the nearest town beside them; what they are of; what
+to answer with."""
+_NO_SIDES = {"entries", "answer"}
+_LONGEST_REPLY = 4000
+"""Characters of a reply that a repair turn quotes: its end, where answers stand."""
 
 
 class Template:
@@ -59,7 +65,7 @@ class Template:
     @property
     def sides(self) -> set[str]:
         """Which neighbours it shows: "nearest", "farthest", both or neither."""
-        return {name.removesuffix("_places") for name in self.variables - {"entries"}}
+        return {name.removesuffix("_places") for name in self.variables - _NO_SIDES}
 
     def require(self, given: Collection[str]) -> None:
         """Raise PromptError unless the template shows exactly what is `given`, as in `sides`."""
@@ -74,17 +80,47 @@ class Template:
                 f" for. Choose another prompt, or set {unused[0]} = 0."
             )
 
-    def fill(self, photo: Photo, neighbours: Neighbours, of: str = "photos") -> Prompt:
+    def require_answer(self, answer: Answer) -> None:
+        """Raise PromptError for another answer than coordinates where it does not name $answer."""
+        if answer != "coordinates" and "answer" not in self.variables:
+            raise PromptError(
+                f"The prompt {self.name!r} does not name $answer, so it cannot ask for a {answer}."
+                " Choose another prompt, or leave `answer` out."
+            )
+
+    def fill(
+        self,
+        photo: Photo,
+        neighbours: Neighbours,
+        of: str = "photos",
+        answer: Answer = "coordinates",
+    ) -> Prompt:
         """The prompt for a photograph; each list as `(lat, lon)` in decimal degrees, best first.
 
         `of` is what the neighbours' gallery was made from: $entries are photographs, or places.
         """
         sides = {"nearest": neighbours.nearest, "farthest": neighbours.farthest}
-        words = {"entries": "photographs" if of == "photos" else "places"}
-        for name in self.variables - {"entries"}:
+        words = {
+            "entries": "photographs" if of == "photos" else "places",
+            "answer": _part(answer),
+        }
+        for name in self.variables - _NO_SIDES:
             write = with_places if name.endswith("_places") else coordinates
             words[name] = write(sides[name.removesuffix("_places")])
-        return Prompt(self._template.substitute(words), photo)
+        return Prompt(self._template.substitute(words), photo, answer=answer)
+
+
+def repair_prompt(prompt: Prompt, reply: str) -> Prompt:
+    """What answers a reply without a place: the same question, the reply, and the form again."""
+    text = string.Template(_part("repair")).substitute(
+        question=prompt.text, reply=reply.strip()[-_LONGEST_REPLY:], answer=_part(prompt.answer)
+    )
+    return replace(prompt, text=text)
+
+
+@cache
+def _part(name: str) -> str:
+    return (paths.folder("prompts") / "parts" / f"{name}.txt").read_text(encoding="utf-8").strip()
 
 
 def coordinates(neighbours: Sequence[Neighbour]) -> str:
