@@ -2,8 +2,8 @@
 
     python benchmarks/place_names.py TRUTH.csv REPLIES.jsonl …
 
-TRUTH.csv has id, lat and lon; a line of REPLIES.jsonl is {"id": …, "reply": …}, where the reply ends
-in an object with "city", "country", and coordinates, as the replies to GeoBench do.
+TRUTH.csv has id, lat and lon; a line of REPLIES.jsonl is {"id": …, "reply": …}; a reply ends
+in an object with "city", "country" and coordinates, as those to GeoBench do.
 """
 
 import csv
