@@ -202,19 +202,22 @@ class Prompt:
     """Text and photograph for an LMM; `sample` numbers repetitions of the same prompt, from 0.
 
     `answer` is what the text asks for; a JSON schema of coordinates fits "coordinates" only.
+    `shown` are further photographs, which follow the first.
     """
 
     text: str
     photo: Photo
     sample: int = 0
     answer: Answer = "coordinates"
+    shown: tuple[Photo, ...] = ()
 
     def key(self) -> str:
-        """SHA-256 of photograph, sample and text, which finds a recorded reply.
+        """SHA-256 of photographs, sample and text, which finds a recorded reply.
 
         Raises UnreadablePhoto.
         """
-        content = f"{self.photo.digest()}\n{self.sample}\n{self.text}"
+        photos = " ".join(photo.digest() for photo in (self.photo, *self.shown))
+        content = f"{photos}\n{self.sample}\n{self.text}"
         return hashlib.sha256(content.encode()).hexdigest()
 
 

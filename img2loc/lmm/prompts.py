@@ -118,6 +118,12 @@ def repair_prompt(prompt: Prompt, reply: str) -> Prompt:
     return replace(prompt, text=text)
 
 
+def with_shown(prompt: Prompt, neighbours: Sequence[Neighbour]) -> Prompt:
+    """The prompt after a line that says where the photographs beside the first were taken."""
+    shown = string.Template(_part("shown")).substitute(shown=coordinates(neighbours))
+    return replace(prompt, text=f"{shown}\n\n{prompt.text}")
+
+
 @cache
 def _part(name: str) -> str:
     return (paths.folder("prompts") / "parts" / f"{name}.txt").read_text(encoding="utf-8").strip()

@@ -21,6 +21,7 @@ from img2loc.lmm.prompts import Template
 from img2loc.locators.conversation import Conversation, Repair
 from img2loc.locators.lmm_stream import Question, Stream, single_reply, stream_guesses
 from img2loc.locators.radius import NEIGHBOURS
+from img2loc.locators.shown import ShownNeighbours
 
 
 class Img2Loc:
@@ -29,8 +30,9 @@ class Img2Loc:
     `nearest` and `farthest` are 16 each by default, as in the authors' released code; the paper
     gives no numbers. The radius is how far the 16 nearest neighbours scatter around the LMM's
     answer. With `random_nearest`, the control of an experiment, the prompt shows rows drawn at
-    random in place of the nearest, so that whatever is gained is not owed to their similarity.
-    `answer` and `repair` are as in `Conversation`. Raises
+    random in place of the nearest, so that whatever is gained is not owed to their similarity. With
+    `show`, so many of the nearest neighbours' photographs, looked up in the folder or archive
+    `photos`, go into the prompt too. `answer` and `repair` are as in `Conversation`. Raises
     PromptError unless the prompt shows exactly what is searched for.
     """
 
@@ -46,6 +48,8 @@ class Img2Loc:
         random_nearest: bool = False,
         answer: Answer = "coordinates",
         repair: Repair = 0,
+        show: int = 0,
+        photos: str | None = None,
     ) -> None:
         if nearest < 0 or farthest < 0:
             raise ConfigError(
@@ -53,6 +57,7 @@ class Img2Loc:
             )
         prompt.require({name for name, k in (("nearest", nearest), ("farthest", farthest)) if k})
         prompt.require_answer(answer)
+        self._shown = ShownNeighbours(gallery, photos, show) if show else None
         self._gallery = gallery
         self._exclusions = exclusions
         self._retriever = Retriever(encoder, gallery, exclusions)
@@ -74,6 +79,8 @@ class Img2Loc:
                 continue
             shown = Neighbours(self._shown_as_nearest(photo, hits), hits.farthest).disjoint()
             prompt = self._prompt.fill(photo, shown, self._gallery.of, self._talk.answer)
+            if self._shown is not None:
+                prompt = self._shown.add(prompt, shown.nearest)
             yield Question(photo, shown, (prompt,), hits.nearest)
 
     def _shown_as_nearest(self, photo: Photo, hits: Neighbours) -> tuple[Neighbour, ...]:

@@ -34,6 +34,8 @@ class CostEstimate:
     photos: int
     total: Estimate
     paid: bool
+    shows: int = 0
+    """Photographs of the gallery that go with each, at most."""
 
     def __add__(self, other: Self) -> Self:
         """Both together."""
@@ -92,7 +94,9 @@ class Session:
         lmm = plan.lmm
         if lmm is None or lmm.endpoint is None:
             return None
-        return CostEstimate(lmm.name, lmm.endpoint, photos, estimate(plan) * photos, lmm.is_paid)
+        return CostEstimate(
+            lmm.name, lmm.endpoint, photos, estimate(plan) * photos, lmm.is_paid, plan.shows
+        )
 
     def run(
         self,
