@@ -120,7 +120,7 @@ def test_neighbours_photos_stay_here_too_with_local_only(
         '[encoder.toy]\nkind = "tests.toys:PixelEncoder"\n[lmm.away]\nkind = "openai"\nmodel ='
         ' "m"\nbase_url = "https://example.org/v1"\n[lmm.one]\nkind ='
         ' "tests.locators.test_conversation:Hesitant"\n[locator.shown]\nkind = "img2loc"\nshow = 2'
-        f'\ngallery = "{gallery.folder}"\nphotos = "{toy_photos[0].parent.name}"\n'
+        f'\ngallery = "{gallery.folder}"\nphotos = "."\n'
     )
     ask = ["ask", toy_photos[4], "--locator", "shown", "--config", config]
     code, _, err = run(*ask, "--lmm", "away", "--local-only")
