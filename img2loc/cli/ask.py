@@ -171,8 +171,9 @@ def _announce(plan: "Plan", chosen: bool, gallery_chosen: bool) -> None:
         )
         typer.echo(f"Using {plan.locator}: {what}.", err=True)
     if lmm is not None and lmm.endpoint is not None and not chosen:
+        shown = f", each with up to {plan.shows} of the gallery's," if plan.shows else ""
         typer.echo(
-            f"Photos are sent to the LMM {lmm.name} at {lmm.endpoint}, without metadata or file"
-            " name.",
+            f"Photos{shown} are sent to the LMM {lmm.name} at {lmm.endpoint}, without metadata or"
+            " file name.",
             err=True,
         )

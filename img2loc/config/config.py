@@ -18,7 +18,7 @@ ROLES = (
     *("setup", "price", "download"),
 )
 _ASK_KEYS = ("locator",)
-_PATH_KEYS = ("path", "run", "folder")
+_PATH_KEYS = ("path", "photos", "run", "folder")
 _GALLERY_KEYS = ("gallery", "countries", "cities")
 _FILE_TYPES = (".bin", ".csv", ".jsonl", ".parquet", ".pt", ".pth", ".safetensors", ".toml", ".txt")
 _LOCAL_FOLDER = "local-dir:"

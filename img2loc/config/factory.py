@@ -66,6 +66,11 @@ def locator(
                 " gallery, exclusions), or run with --no-exclude."
             )
         arguments["exclusions"] = exclusions
+    if plan.lmm is not None and plan.shows and not plan.lmm.sends_several_photos:
+        raise ConfigError(
+            f"The LMM {plan.lmm.name!r} takes one photo, and [locator.{plan.locator}] has show ="
+            f" {plan.shows}. Set show = 0, or choose another LMM."
+        )
     if plan.lmm is not None:  # Before the encoder: a key is checked at once, a model loads slowly.
         model = lmm(plan.lmm, cache)
         arguments["lmm"] = Repeated(model, repeat) if repeat else model

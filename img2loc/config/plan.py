@@ -31,7 +31,7 @@ from img2loc.config.registry import (
     resolve,
 )
 from img2loc.core.errors import ConfigError
-from img2loc.core.protocols import HasEndpoint, IgnoresProxies
+from img2loc.core.protocols import HasEndpoint, IgnoresProxies, SeveralPhotos
 from img2loc.lmm.privacy import is_loopback
 from img2loc.lmm.prompts import Template
 
@@ -63,6 +63,11 @@ class PlannedLmm:
         return self.endpoint is not None and (
             any(self.price.values()) or not is_loopback(self.endpoint)
         )
+
+    @property
+    def sends_several_photos(self) -> bool:
+        """Whether photographs of neighbours go with the one in question."""
+        return isinstance(self.make, SeveralPhotos) and self.make.several_photos
 
     def require_local(self) -> None:
         """Raise ConfigError unless it runs in this process or on a loopback address."""
@@ -105,6 +110,12 @@ class Plan:
         self.names: dict[str, str] = {
             key: name for key, name in chosen.items() if key in self.takes and name is not None
         }
+
+    @property
+    def shows(self) -> int:
+        """How many photographs of neighbours go to the LMM with each photograph, at most."""
+        show = self.settings.get("show")
+        return show if isinstance(show, int) else 0
 
     @property
     def gallery_names(self) -> dict[str, str]:

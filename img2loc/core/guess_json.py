@@ -20,6 +20,7 @@ def guess_record(guess: Guess) -> dict[str, Any]:
         "farthest": [neighbour_record(entry) for entry in guess.neighbours.farthest],
         "prompts": list(guess.prompts),
         "replies": [asdict(reply) for reply in guess.replies],
+        "repairs": guess.repairs,
         "detail": guess.detail,
     }
 

@@ -28,6 +28,11 @@ def place_at(location: Location) -> Place | None:
     return Place(name, region, country, code, round(float(distances[0]), 1))
 
 
+def town_table() -> Any:
+    """All towns: an Arrow table of lat_e5, lon_e5, name, region, country and country_code."""
+    return _towns().table
+
+
 def country_codes(points: Array) -> list[str]:
     """ISO country codes of the nearest towns to rows of (lat, lon) degrees; "??" over 100 km."""
     rows, _ = _nearest(points)

@@ -248,6 +248,13 @@ class Cacheable(Protocol):
 
 
 @runtime_checkable
+class SeveralPhotos(Protocol):
+    """A class of LMMs that says whether it sends the photographs in `Prompt.shown` too."""
+
+    several_photos: bool
+
+
+@runtime_checkable
 class Structured(Protocol):
     """An LMM that can ask for replies in a JSON schema's form."""
 

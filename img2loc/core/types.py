@@ -177,21 +177,47 @@ class Neighbours:
     nearest: tuple[Neighbour, ...] = ()
     farthest: tuple[Neighbour, ...] = ()
 
+    def disjoint(self) -> Self:
+        """Without an entry in both lists: of those of a small gallery each keeps its own half."""
+        keys = {(entry.id, entry.location) for entry in self.farthest}
+        both = [entry for entry in self.nearest if (entry.id, entry.location) in keys]
+        if not both:
+            return self
+        half = (len(both) + 1) // 2
+        near, far = (
+            {(entry.id, entry.location) for entry in part} for part in (both[:half], both[half:])
+        )
+        return type(self)(
+            tuple(entry for entry in self.nearest if (entry.id, entry.location) not in far),
+            tuple(entry for entry in self.farthest if (entry.id, entry.location) not in near),
+        )
+
+
+Answer = Literal["coordinates", "place"]
+"""What an LMM is asked for: a point, or the name of a town, region and country."""
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Text and photograph for an LMM; `sample` numbers repetitions of the same prompt, from 0."""
+    """Text and photograph for an LMM; `sample` numbers repetitions of the same prompt, from 0.
+
+    `answer` is what the text asks for; a JSON schema of coordinates fits "coordinates" only.
+    `shown` are further photographs, which follow the first.
+    """
 
     text: str
     photo: Photo
     sample: int = 0
+    answer: Answer = "coordinates"
+    shown: tuple[Photo, ...] = ()
 
     def key(self) -> str:
-        """SHA-256 of photograph, sample and text, which finds a recorded reply.
+        """SHA-256 of photographs, sample and text, which finds a recorded reply.
 
         Raises UnreadablePhoto.
         """
-        content = f"{self.photo.digest()}\n{self.sample}\n{self.text}"
+        photos = " ".join(photo.digest() for photo in (self.photo, *self.shown))
+        content = f"{photos}\n{self.sample}\n{self.text}"
         return hashlib.sha256(content.encode()).hexdigest()
 
 
@@ -231,7 +257,8 @@ class Guess:
     """Where a photograph was taken, or why there is no answer, which is data, not an exception.
 
     `location` is set exactly when `status` is "located". `radius_km` is the spread of the evidence
-    around it; None without evidence (a zero-shot LMM).
+    around it; None without evidence (a zero-shot LMM). `replies` answer `prompts`, one each;
+    `repairs` of them are second replies, asked for where the first gave no place.
     """
 
     photo: Photo
@@ -242,6 +269,7 @@ class Guess:
     prompts: tuple[str, ...] = ()
     replies: tuple[Reply, ...] = ()
     detail: str = ""
+    repairs: int = 0
 
 
 @dataclass(frozen=True, slots=True)

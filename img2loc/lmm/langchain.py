@@ -142,21 +142,24 @@ class LangChain(Concurrent):
             default = os.environ.get("OLLAMA_HOST") or "http://localhost:11434"
         return str(given.get("base_url") or default)
 
-    def prepare(self, prompt: Prompt) -> str | Reply:
-        """The photograph as a JPEG in base64, or why it cannot be sent."""
+    several_photos = True
+
+    def prepare(self, prompt: Prompt) -> list[str] | Reply:
+        """The photographs as JPEGs in base64, or why they cannot be sent."""
         try:
-            return base64.b64encode(prompt.photo.jpeg(self._side)).decode()
+            jpegs = [photo.jpeg(self._side) for photo in (prompt.photo, *prompt.shown)]
+            return [base64.b64encode(jpeg).decode() for jpeg in jpegs]
         except UnreadablePhoto as error:
             return self._reply("", "failed", f"the photo cannot be sent: {error}")
 
-    def answer(self, prompt: Prompt, prepared: str | Reply) -> Reply:
+    def answer(self, prompt: Prompt, prepared: list[str] | Reply) -> Reply:
         """The reply to one prompt; BackendError for a bad key or an unknown model."""
         if isinstance(prepared, Reply):
             return prepared
-        image = {"type": "image", "base64": prepared, "mime_type": "image/jpeg"}
-        messages = [{"role": "user", "content": [{"type": "text", "text": prompt.text}, image]}]
+        images = [{"type": "image", "base64": jpeg, "mime_type": "image/jpeg"} for jpeg in prepared]
+        messages = [{"role": "user", "content": [{"type": "text", "text": prompt.text}, *images]}]
         try:
-            return self._read(self._invoke(messages))
+            return self._read(self._invoke(messages, prompt.answer == "coordinates"))
         except Exception as error:  # Every provider has a tree of errors of its own.
             reason = first_line(error)
             names = _names(error)
@@ -171,7 +174,7 @@ class LangChain(Concurrent):
                 ) from error
             return self._reply("", "failed", f"{type(error).__name__}: {reason}")
 
-    def _invoke(self, messages: list[dict[str, Any]]) -> Any:
+    def _invoke(self, messages: list[dict[str, Any]], as_coordinates: bool) -> Any:
         from langsmith import tracing_context
 
         wanted = any(
@@ -179,7 +182,7 @@ class LangChain(Concurrent):
             for name in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2")
         )
         with tracing_context(enabled=wanted):
-            if not self.structured:
+            if not (self.structured and as_coordinates):
                 return self._call(self._chat, messages)
             try:
                 bound = self._chat.with_structured_output(

@@ -33,6 +33,7 @@ class OpenAIChat(Concurrent):
     """
 
     ignores_proxies = True
+    several_photos = True
 
     def __init__(
         self,
@@ -111,15 +112,16 @@ class OpenAIChat(Concurrent):
         there = base_url or os.environ.get("OPENAI_BASE_URL") or os.environ.get(variable)
         return "" if there else f"export {variable}, or OPENAI_BASE_URL for a server of your own"
 
-    def prepare(self, prompt: Prompt) -> str | Reply:
-        """The photograph as a data URL, or why it cannot be sent."""
+    def prepare(self, prompt: Prompt) -> list[str] | Reply:
+        """The photographs as data URLs, or why they cannot be sent."""
         try:
-            jpeg = prompt.photo.jpeg(self._side, self._quality)
+            photos = (prompt.photo, *prompt.shown)
+            jpegs = [photo.jpeg(self._side, self._quality) for photo in photos]
         except UnreadablePhoto as error:
             return self._failed(f"the photo cannot be sent: {error}")
-        return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+        return [f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}" for jpeg in jpegs]
 
-    def answer(self, prompt: Prompt, prepared: str | Reply) -> Reply:
+    def answer(self, prompt: Prompt, prepared: list[str] | Reply) -> Reply:
         """The reply to one prompt; BackendError for a bad key, an unknown model, no credit left."""
         import openai
 
@@ -164,11 +166,14 @@ class OpenAIChat(Concurrent):
             reason = f"{type(error).__name__}: {_reason(error)}"
             return self._failed(f"the server's reply cannot be read: {reason}")
 
-    def _send(self, prompt: Prompt, picture: str) -> Any:
+    def _send(self, prompt: Prompt, pictures: list[str]) -> Any:
         import openai
 
-        image = {"type": "image_url", "image_url": {"url": picture, "detail": self._detail}}
-        content = [{"type": "text", "text": prompt.text}, image]
+        images: list[dict[str, Any]] = [
+            {"type": "image_url", "image_url": {"url": picture, "detail": self._detail}}
+            for picture in pictures
+        ]
+        content = [{"type": "text", "text": prompt.text}, *images]
         request: dict[str, Any] = {
             "model": self._model,
             "messages": [{"role": "user", "content": content}],
@@ -176,7 +181,7 @@ class OpenAIChat(Concurrent):
         }
         if "seed" in request:
             request["seed"] += prompt.sample
-        if not self.structured:
+        if not self.structured or prompt.answer != "coordinates":
             return self._post(request)
         try:
             return self._post({**request, "response_format": RESPONSE_FORMAT})

@@ -3,16 +3,22 @@
 import string
 import tomllib
 from collections.abc import Collection, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Self
 
 from img2loc.core import paths
 from img2loc.core.errors import PromptError, UnknownName
 from img2loc.core.places import place_at
-from img2loc.core.types import Neighbour, Neighbours, Photo, Prompt
+from img2loc.core.types import Answer, Neighbour, Neighbours, Photo, Prompt
 
-VARIABLES = ("nearest", "farthest", "nearest_places", "farthest_places")
-"""The neighbours' coordinates, alone or with the nearest town beside them."""
+VARIABLES = ("nearest", "farthest", "nearest_places", "farthest_places", "entries", "answer")
+"""The neighbours' coordinates, alone or with the nearest town beside them; what they are of; what
+to answer with."""
+_NO_SIDES = {"entries", "answer"}
+_LONGEST_REPLY = 4000
+"""Characters of a reply that a repair turn quotes: its end, where answers stand."""
 _FENCE = "+++"
 _POINT = "({lat:z.4f}, {lon:z.4f})"  # Four decimals, about 11 m; z: never -0.0000.
 _HEADER = ("point", "join")
@@ -68,7 +74,7 @@ class Template:
     @property
     def sides(self) -> set[str]:
         """Which neighbours it shows: "nearest", "farthest", both or neither."""
-        return {name.removesuffix("_places") for name in self.variables}
+        return {name.removesuffix("_places") for name in self.variables - _NO_SIDES}
 
     def require(self, given: Collection[str]) -> None:
         """Raise PromptError unless the template shows exactly what is `given`, as in `sides`."""
@@ -83,25 +89,63 @@ class Template:
                 f" for. Choose another prompt, or set {unused[0]} = 0."
             )
 
-    def fill(self, photo: Photo, neighbours: Neighbours) -> Prompt:
+    def require_answer(self, answer: Answer) -> None:
+        """Raise PromptError for another answer than coordinates where it does not name $answer."""
+        if answer != "coordinates" and "answer" not in self.variables:
+            raise PromptError(
+                f"The prompt {self.name!r} does not name $answer, so it cannot ask for a {answer}."
+                " Choose another prompt, or leave `answer` out."
+            )
+
+    def fill(
+        self,
+        photo: Photo,
+        neighbours: Neighbours,
+        of: str = "photos",
+        answer: Answer = "coordinates",
+    ) -> Prompt:
         """The prompt for a photograph; each list best first.
 
-        Without a header, `(48.8584, 2.2945), (…)`, or `(48.8584, 2.2945) Paris, France; (…)`.
+        Without a header, `(48.8584, 2.2945), (…)`, or `(48.8584, 2.2945) Paris, France; (…)`. `of`
+        is what the neighbours' gallery was made from: $entries are photographs, or places.
         """
         sides = {"nearest": neighbours.nearest, "farthest": neighbours.farthest}
         words = {
             name: self._list(sides[name.removesuffix("_places")], name.endswith("_places"))
-            for name in self.variables
+            for name in self.variables - _NO_SIDES
         }
-        return Prompt(self._template.substitute(words), photo)
+        words["entries"] = "photographs" if of == "photos" else "places"
+        words["answer"] = _part(answer)
+        return Prompt(self._template.substitute(words), photo, answer=answer)
 
     def _list(self, neighbours: Sequence[Neighbour], places: bool) -> str:
         join = ("; " if places else ", ") if self._join is None else self._join
-        return join.join(
+        entries = (
             self._point.format(lat=near.location.lat, lon=near.location.lon)
             + (_town(near) if places else "")
             for near in neighbours
         )
+        return join.join(entries) or "none"
+
+
+def repair_prompt(prompt: Prompt, reply: str) -> Prompt:
+    """What answers a reply without a place: the same question, the reply, and the form again."""
+    text = string.Template(_part("repair")).substitute(
+        question=prompt.text, reply=reply.strip()[-_LONGEST_REPLY:], answer=_part(prompt.answer)
+    )
+    return replace(prompt, text=text)
+
+
+def with_shown(prompt: Prompt, neighbours: Sequence[Neighbour]) -> Prompt:
+    """The prompt after a line that says where the photographs beside the first were taken."""
+    points = (_POINT.format(lat=near.location.lat, lon=near.location.lon) for near in neighbours)
+    shown = string.Template(_part("shown")).substitute(shown=", ".join(points))
+    return replace(prompt, text=f"{shown}\n\n{prompt.text}")
+
+
+@cache
+def _part(name: str) -> str:
+    return (paths.folder("prompts") / "parts" / f"{name}.txt").read_text(encoding="utf-8").strip()
 
 
 def _split(name: str, source: str) -> tuple[dict[str, str], str]:

@@ -41,6 +41,7 @@ class Replay:
                 ) from error
 
     cacheable = False
+    several_photos = True
 
     @classmethod
     def endpoint(cls, **_: object) -> None:

@@ -22,6 +22,7 @@ class Scripted:
         self._status = status
 
     cacheable = False
+    several_photos = True
 
     @classmethod
     def endpoint(cls, **_: object) -> None:

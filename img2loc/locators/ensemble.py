@@ -10,19 +10,20 @@ from img2loc.core.errors import ConfigError, PromptError
 from img2loc.core.geo import Array, degrees, densest
 from img2loc.core.protocols import LMM, Encoder, Verifier
 from img2loc.core.types import (
+    Answer,
     Guess,
     Location,
     Neighbours,
     PhotoLike,
     Prompt,
     Rejected,
-    Reply,
     as_photos,
 )
 from img2loc.gallery.gallery import Gallery
 from img2loc.gallery.neighbours import Exclusions, Retriever
 from img2loc.lmm.prompts import Template
-from img2loc.locators.lmm_stream import Question, Stream, location_in, outcome, stream_guesses
+from img2loc.locators.conversation import Conversation, Repair, Settled
+from img2loc.locators.lmm_stream import Question, Stream, stream_guesses
 from img2loc.locators.radius import radius_km, weights
 
 
@@ -33,7 +34,8 @@ class Ensemble:
     candidate in the densest place; each reply counts 1, the retrieved ones 1 together, shared by
     similarity) or "verify" (the candidate whose point vector is most similar to the photograph's
     vector under `verifier`, a model with an image tower and a point tower such as GeoCLIP). The
-    radius holds 68 % of the weight of three candidates or more. Raises ConfigError or PromptError
+    radius holds 68 % of the weight of three candidates or more. `answer` and `repair` are as in
+    `Conversation`, for each reply. Raises ConfigError or PromptError
     for what does not fit.
     """
 
@@ -51,6 +53,8 @@ class Ensemble:
         choose: Literal["agreement", "verify"] = "agreement",
         bandwidth_km: float = 25.0,
         exclusions: Exclusions | None = None,
+        answer: Answer = "coordinates",
+        repair: Repair = 0,
     ) -> None:
         if not counts or min(counts) < 0 or samples < 1 or retrieved < 0 or bandwidth_km <= 0:
             raise ConfigError(
@@ -69,15 +73,18 @@ class Ensemble:
                 f"The prompt {prompt.name!r} shows no nearest neighbours. Choose another, or set"
                 " counts = [0]."
             )
+        prompt.require_answer(answer)
+        zeroshot_prompt.require_answer(answer)
+        self._of = gallery.of
         self._retriever = Retriever(encoder, gallery, exclusions)
         self._prompt, self._zeroshot_prompt = prompt, zeroshot_prompt
-        self._lmm, self._verifier = lmm, verifier
+        self._talk, self._verifier = Conversation(lmm, answer, repair), verifier
         self._counts, self._samples, self._retrieved = tuple(counts), samples, retrieved
         self._choose, self._bandwidth_km = choose, bandwidth_km
 
     def locate(self, photos: Iterable[PhotoLike]) -> Iterator[Guess]:
         """One guess for each photo, in order."""
-        return stream_guesses(self._lmm, self._questions(photos), self._decide)
+        return stream_guesses(self._talk, self._questions(photos), self._decide)
 
     def _questions(self, photos: Iterable[PhotoLike]) -> Stream:
         shown = max(self._counts)
@@ -89,27 +96,26 @@ class Ensemble:
             prompts: list[Prompt] = []
             for count in self._counts:
                 template = self._prompt if count else self._zeroshot_prompt
-                prompt = template.fill(
-                    photo, Neighbours(hits.nearest[:count], hits.farthest[:count])
-                )
+                ends = Neighbours(hits.nearest[:count], hits.farthest[:count]).disjoint()
+                prompt = template.fill(photo, ends, self._of, self._talk.answer)
                 prompts += [replace(prompt, sample=sample) for sample in range(self._samples)]
             yield Question(photo, hits, tuple(prompts))
 
-    def _decide(self, question: Question, replies: list[Reply]) -> Guess:
-        answers = [location for reply in replies if (location := location_in(reply)) is not None]
+    def _decide(self, question: Question, settled: list[Settled]) -> Guess:
+        answers = [one.location for one in settled if one.location is not None]
         if not answers:
-            return question.guess(replies, *outcome(replies[0], None))
+            return question.guess(settled, *self._talk.outcome(settled[0]))
         retrieved = question.neighbours.nearest[: self._retrieved]
         candidates = [*answers, *(entry.location for entry in retrieved)]
         shares = np.concatenate([np.ones(len(answers)), weights(retrieved)])
         chosen = self._chosen(question, candidates, shares)
         source = "a reply" if chosen < len(answers) else "a neighbour's place"
         detail = (
-            f"{source}, by {self._choose} among {len(answers)} of {len(replies)} replies and"
+            f"{source}, by {self._choose} among {len(answers)} of {len(settled)} replies and"
             f" {len(retrieved)} neighbours"
         )
         radius = radius_km(candidates[chosen], degrees(candidates), shares)
-        return question.guess(replies, "located", detail, candidates[chosen], radius)
+        return question.guess(settled, "located", detail, candidates[chosen], radius)
 
     def _chosen(self, question: Question, candidates: Sequence[Location], shares: Array) -> int:
         if self._choose == "verify" and self._verifier is not None:

@@ -1,11 +1,11 @@
 """Prompts → an LMM → guesses, in order: what every locator that asks an LMM shares."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 
-from img2loc.core.errors import BackendError, UnreadablePhoto
+from img2loc.core.errors import BackendError
 from img2loc.core.protocols import LMM
 from img2loc.core.types import (
     Guess,
@@ -16,9 +16,8 @@ from img2loc.core.types import (
     Photo,
     Prompt,
     Rejected,
-    Reply,
 )
-from img2loc.lmm.parse.reply import parse_location, refuses
+from img2loc.locators.conversation import Conversation, Settled
 from img2loc.locators.radius import neighbours_radius_km
 
 
@@ -34,25 +33,29 @@ class Question:
 
     def guess(
         self,
-        replies: Iterable[Reply],
+        settled: Sequence[Settled],
         status: GuessStatus,
         detail: str,
         location: Location | None = None,
         radius_km: float | None = None,
     ) -> Guess:
         """The guess, with what was asked and replied."""
-        texts = tuple(prompt.text for prompt in self.prompts)
+        turns = [turn for one in settled for turn in one.turns]
         return Guess(
-            self.photo, status, location, radius_km, self.neighbours, texts, tuple(replies), detail
+            *(self.photo, status, location, radius_km, self.neighbours),
+            prompts=tuple(prompt.text for prompt, _ in turns),
+            replies=tuple(reply for _, reply in turns),
+            detail=detail,
+            repairs=len(turns) - len(settled),
         )
 
 
 _MAX_UNREADABLE = 64
 Stream = Iterable[Question | tuple[Photo, Rejected]]
-Decide = Callable[[Question, list[Reply]], Guess]
+Decide = Callable[[Question, list[Settled]], Guess]
 
 
-def stream_guesses(lmm: LMM, stream: Stream, decide: Decide) -> Iterator[Guess]:
+def stream_guesses(talk: Conversation, stream: Stream, decide: Decide) -> Iterator[Guess]:
     """One guess for each photograph, in order; unreadable photographs are not sent to the LMM.
 
     The prompts of all photographs go to the LMM as one stream, so that its window of requests stays
@@ -63,12 +66,12 @@ def stream_guesses(lmm: LMM, stream: Stream, decide: Decide) -> Iterator[Guess]:
     upcoming = iter(stream)
     for entry in upcoming:
         if isinstance(entry, Question):
-            yield from _one_stream(lmm, chain([entry], upcoming), decide)
+            yield from _one_stream(talk, chain([entry], upcoming), decide)
         else:
             yield _unreadable(*entry)
 
 
-def _one_stream(lmm: LMM, stream: Stream, decide: Decide) -> Iterator[Guess]:
+def _one_stream(talk: Conversation, stream: Stream, decide: Decide) -> Iterator[Guess]:
     pending: deque[Question | tuple[Photo, Rejected]] = deque()
 
     def prompts() -> Iterator[Prompt]:
@@ -81,18 +84,18 @@ def _one_stream(lmm: LMM, stream: Stream, decide: Decide) -> Iterator[Guess]:
             elif (unreadable := unreadable + 1) == _MAX_UNREADABLE:
                 return
 
-    replies: list[Reply] = []
+    lmm, settled = talk.lmm, list[Settled]()
     for reply in lmm.ask(prompts()):
         while not isinstance(question := pending[0] if pending else None, Question):
             if question is None:
                 raise _miscounted(lmm, "more")
             pending.popleft()
             yield _unreadable(*question)
-        replies.append(replace(reply, key=_key(question.prompts[len(replies)])))
-        if len(replies) == len(question.prompts):
+        settled.append(talk.settle(question.prompts[len(settled)], reply))
+        if len(settled) == len(question.prompts):
             pending.popleft()
-            yield decide(question, replies)
-            replies = []
+            yield decide(question, settled)
+            settled = []
     for entry in pending:
         if isinstance(entry, Question):
             raise _miscounted(lmm, "fewer")
@@ -106,41 +109,17 @@ def _miscounted(lmm: LMM, than: str) -> BackendError:
     )
 
 
-def _key(prompt: Prompt) -> str:
-    try:
-        return prompt.key()
-    except UnreadablePhoto:  # It vanished meanwhile; its reply was paid for all the same.
-        return ""
-
-
 def _unreadable(photo: Photo, rejected: Rejected) -> Guess:
     return Guess(photo, "unreadable", detail=rejected.reason)
 
 
-def single_reply(question: Question, replies: list[Reply]) -> Guess:
+def single_reply(talk: Conversation) -> Decide:
     """The guess by the one reply to a question."""
-    location = location_in(replies[0])
-    status, detail = outcome(replies[0], location)
-    radius = neighbours_radius_km(location, question.radius_neighbours) if location else None
-    return question.guess(replies, status, detail, location, radius)
 
+    def decide(question: Question, settled: list[Settled]) -> Guess:
+        (only,) = settled
+        at = only.location
+        radius = neighbours_radius_km(at, question.radius_neighbours) if at else None
+        return question.guess(settled, *talk.outcome(only), at, radius)
 
-def location_in(reply: Reply) -> Location | None:
-    """The coordinates that a reply settles on; None for a refusal or a failure.
-
-    Where a reply was cut off, its last word is not read: it may be half a number.
-    """
-    if reply.status == "truncated":
-        return parse_location((reply.text.rsplit(maxsplit=1) or [""])[0])
-    return parse_location(reply.text) if reply.status == "answered" else None
-
-
-def outcome(reply: Reply, location: Location | None) -> tuple[GuessStatus, str]:
-    """The status that a reply gives its photograph, and why."""
-    if location is not None:
-        return "located", f"the reply of {reply.model}"
-    if reply.status in ("refused", "failed"):
-        return reply.status, reply.detail
-    if reply.status == "answered" and refuses(reply.text):
-        return "refused", "the reply declines to answer"
-    return "unparsed", reply.detail or "the reply holds no coordinates"
+    return decide

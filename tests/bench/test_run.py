@@ -119,6 +119,7 @@ def test_a_run_holds_what_the_contract_says(cli: Bench, toy: tuple[Path, ...], t
             "farthest",
             "prompts",
             "replies",
+            "repairs",
             "detail",
         ),
         *(
@@ -326,7 +327,7 @@ def test_paid_requests_wait_for_a_yes(
         assert (line["input_tokens"], line["output_tokens"]) == (321, 12)
         assert line["cost_usd"] == pytest.approx(321 * 2.5e-6 + 12 * 10e-6)
         assert len(line["prompts"]) == 1
-        assert len(line["farthest"]) == len(line["nearest"]) == 12 - line["excluded"]
+        assert len(line["farthest"]) + len(line["nearest"]) == 12 - line["excluded"]
     assert run.about["prompts"].keys() == {"nearest-farthest"}
 
 
@@ -607,3 +608,28 @@ def test_a_reply_without_a_price_has_none() -> None:
     assert cost(Reply("", "m", "answered", paid), Reply("", "m", "answered", unpriced)) is None
     assert cost(Reply("", "m", "answered")) is None
     assert cost(Reply("", "m", "failed"), Reply("", "m", "answered", paid)) == 0.25
+
+
+def test_a_reply_without_coordinates_is_asked_for_once_more_and_counted(
+    cli: Bench, toy: tuple[Path, ...], truth: Path
+) -> None:
+    replies = 'replies = ["What a beach!", "1.5, 2.5"]'
+    toy[1].write_text(toy[1].read_text().replace('replies = ["1.5, 2.5"]', replies))
+    asked = ["bench", "run", truth, "--locator", "zeroshot", "--lmm", "told", *toy[:2]]
+    code, err = cli(*asked, "--out", "R")
+    assert code == 0, err
+    assert "9 of the answers came on a second try (repair)." in err
+    assert all(line["repairs"] == 1 and len(line["replies"]) == 2 for line in lines(Path("R")))
+    assert json.loads(Path("R/run.json").read_text())["config"]["locator"]["repair"] == 1
+    # The run is replayed from its predictions, second replies and all.
+    replay = '[lmm.replay]\nrun = "R/predictions.jsonl"\n[locator.once]\nkind = "zeroshot"\n'
+    again = toy[1].with_name("again.toml")
+    again.write_text(f'{replay}lmm = "told"\nrepair = 0\n[lmm.told]\nkind = "scripted"\n{replies}')
+    replay_path = Path("R/predictions.jsonl").resolve()
+    again.write_text(again.read_text().replace("R/predictions.jsonl", str(replay_path)))
+    run = ["bench", "run", truth, "--config", again]
+    code, err = cli(*run, "--locator", "zeroshot", "--lmm", "replay", "--out", "S")
+    assert code == 0, err
+    assert [line["lat"] for line in lines(Path("S"))] == [1.5] * 9
+    code, err = cli(*run, "--locator", "once", "--out", "T")  # A table of its own has none.
+    assert [line["repairs"] for line in lines(Path("T"))] == [0] * 9

@@ -28,6 +28,7 @@ KEYS = [
         "farthest",
         "prompts",
         "replies",
+        "repairs",
         "detail",
     ),
     *("place", "locator", "encoder", "gallery"),
@@ -129,7 +130,7 @@ def test_img2loc_sends_both_ends_and_the_pixels(
     (record,) = records(out)
     assert code == 0, err
     assert (record["lat"], record["lon"], record["locator"]) == (51.5, -0.12, "img2loc")
-    assert (len(record["nearest"]), len(record["farthest"])) == (12, 12)
+    assert (len(record["nearest"]), len(record["farthest"])) == (6, 6)  # of 12 rows
     for entry in (record["nearest"][0], record["farthest"][0]):
         assert f"({entry['lat']:.4f}, {entry['lon']:.4f})" in chat.text()
     assert b"SECRET" not in chat.jpeg()

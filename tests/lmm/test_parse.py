@@ -1,5 +1,7 @@
 """The parser: a corpus of replies, round trips in every notation, and what is never a place."""
 
+import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from img2loc.core.types import Location
 from img2loc.lmm.parse.reply import parse_location, refuses
+from tests.conftest import SHARED
 
 CORPUS: list[dict[str, Any]] = tomllib.loads(
     Path(__file__).with_name("replies.toml").read_text(encoding="utf-8")
@@ -149,3 +152,20 @@ def test_refusals_are_recognised(text: str) -> None:
 
 def test_an_answer_is_no_refusal() -> None:
     assert not refuses("What a lovely beach!")
+
+
+@pytest.mark.skipif(not (SHARED / "replies").exists(), reason="needs ../shared/data/replies")
+def test_the_object_that_closes_a_real_reply_is_its_answer() -> None:
+    # Read by a pattern, not by a JSON decoder: many objects have words without quotes.
+    axes = [re.compile(rf"\b{key}[\"']?\s*:\s*(-?\d+(?:\.\d+)?)") for key in ("lat", "lon")]
+    read = 0
+    for file in sorted((SHARED / "replies").glob("*.jsonl")):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            text = json.loads(line)["reply"]
+            closing = re.search(r"\{[^{}]*\}[\s`]*$", text)
+            found = [axis.search(closing[0]) for axis in axes] if closing else []
+            degrees = tuple(float(match[1]) for match in found if match)
+            if len(degrees) == 2 and any(degrees):
+                assert parse_location(text) == Location(*degrees), text
+                read += 1
+    assert read > 3_900

@@ -135,7 +135,23 @@ def test_a_header_that_cannot_be_used_says_why(header: str, words: str) -> None:
         Template("mine", f"+++\n{header}\nNear $nearest")
 
 
-def test_no_coordinate_is_minus_zero() -> None:
-    near = Neighbour(Location(-0.00001, -0.0), 0.1, "x")
-    text = Template("mine", "$nearest").fill(Photo(Path("x")), Neighbours((near,))).text
-    assert text == "(0.0000, 0.0000)"
+def test_a_prompt_says_what_the_neighbours_are_of() -> None:
+    """A point of a gallery of points is no photograph."""
+    for name in known():
+        template = Template.load(name)
+        if "-paper" in name:  # A paper's own galleries are of photographs.
+            continue
+        texts = {
+            of: template.fill(Photo(Path("x")), Neighbours((NEAR,), (FAR,)), of).text
+            for of in ("photos", "points")
+        }
+        assert "photographs" not in texts["points"]
+        assert texts["photos"].count("photographs") == len(template.sides)
+        assert texts["points"] == texts["photos"].replace("photographs", "places")
+
+
+def test_no_coordinate_is_minus_zero_and_no_list_is_blank() -> None:
+    template = Template("mine", "$nearest and $farthest_places")
+    near = Neighbour(Location(-0.00001, -0.00004), 0.9, "x")
+    text = template.fill(Photo(Path("x")), Neighbours((near,))).text
+    assert text == "(0.0000, 0.0000) and none"

@@ -13,6 +13,7 @@ from img2loc.gallery.random_rows import random_rows
 from img2loc.lmm.cache import Cached
 from img2loc.lmm.prompts import Template
 from img2loc.lmm.scripted import Scripted
+from img2loc.locators.ensemble import Ensemble
 from img2loc.locators.img2loc import Img2Loc
 from img2loc.locators.retrieval import Retrieval
 from img2loc.locators.zeroshot import Zeroshot
@@ -119,6 +120,42 @@ def test_the_control_shows_random_rows_in_place_of_the_nearest(
 def test_the_control_keeps_to_exclusions(gallery: Gallery, toy_photos: list[Path]) -> None:
     drawn = random_rows(gallery, Photo(toy_photos[0]), 30, excluded=[0, 5])
     assert {near.id for near in drawn} == {photo.name for photo in toy_photos} - {"0.jpg", "5.jpg"}
+
+
+@pytest.mark.parametrize(("nearest", "farthest"), [(16, 16), (30, 30), (5, 28), (2, 3)])
+def test_no_row_of_a_small_gallery_is_shown_as_near_and_as_far(
+    gallery: Gallery, toy_photos: list[Path], nearest: int, farthest: int
+) -> None:
+    locator = Img2Loc(
+        *(PixelEncoder(), gallery, Template.load("nearest-farthest"), Scripted(["1.5, 2.5"])),
+        *(nearest, farthest),
+    )
+    (guess,) = locator.locate(toy_photos[4:5])
+    near, far = (
+        [entry.id for entry in side]
+        for side in (guess.neighbours.nearest, guess.neighbours.farthest)
+    )
+    assert not set(near) & set(far)
+    assert len(near) + len(far) == min(nearest + farthest, len(gallery))
+    assert min(len(near), len(far)) >= min(nearest, farthest) // 2
+    assert min(one.similarity for one in guess.neighbours.nearest) >= max(
+        one.similarity for one in guess.neighbours.farthest
+    )
+
+
+def test_over_points_the_lmm_is_told_of_places(gallery: Gallery, toy_photos: list[Path]) -> None:
+    points = Gallery(
+        *(gallery.folder, {**gallery.manifest, "of": "points"}, gallery.index, gallery.metadata)
+    )
+    template, lmm = Template.load("nearest-farthest"), Scripted(["1.5, 2.5"])
+    img2loc = Img2Loc(PixelEncoder(), points, template, lmm)
+    ensemble = Ensemble(
+        *(PixelEncoder(), points, template, Template.load("zeroshot"), lmm), counts=[3]
+    )
+    for locator in (img2loc, ensemble):
+        (guess,) = locator.locate(toy_photos[:1])
+        assert "places that look most similar" in guess.prompts[0]
+        assert "photographs" not in guess.prompts[0]
 
 
 def test_zeroshot_has_no_evidence_and_so_no_radius(toy_photos: list[Path]) -> None:

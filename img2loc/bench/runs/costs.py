@@ -46,7 +46,7 @@ def estimate(plan: Plan) -> Estimate:
     lengths = [len(text) for text in _texts(plan)]
     detail = str(plan.lmm.settings.get("detail")) if plan.lmm else ""
     photo = PHOTO_TOKENS.get(detail, PHOTO_TOKENS_DEFAULT)
-    given = round(sum(lengths) / CHARACTERS) + photo * len(lengths)
+    given = round(sum(lengths) / CHARACTERS) + photo * (1 + plan.shows) * len(lengths)
     back = REPLY_TOKENS * len(lengths)
     price = plan.lmm.price if plan.lmm else {}
     if "input" not in price or "output" not in price:

@@ -27,7 +27,7 @@ _MIN_PAID = 10
 class Tally:
     """How a run stands: how many photographs are done, answered, within 25 km, failed, paid for.
 
-    Replies out of the cache are not paid for.
+    Replies out of the cache are not paid for. `repaired` were answered on a second try.
     """
 
     total: int
@@ -35,6 +35,7 @@ class Tally:
     answered: int = 0
     within_city: int = 0
     failed: int = 0
+    repaired: int = 0
     paid: int = 0
     cost_usd: float = 0.0
 
@@ -56,6 +57,7 @@ class Tally:
         self.cost_usd += record["cost_usd"] or 0.0
         if record["lat"] is not None:
             self.answered += 1
+            self.repaired += bool(record.get("repairs"))
             self.within_city += (
                 distance_km(Location(record["lat"], record["lon"]), truth) <= CITY_KM
             )

@@ -35,6 +35,8 @@ class CostEstimate:
     photos: int
     total: Estimate
     paid: bool
+    shows: int = 0
+    """Photographs of the gallery that go with each, at most."""
 
     def __add__(self, other: Self) -> Self:
         """Both together."""
@@ -83,7 +85,7 @@ class Session:
 
     def folder(self, config: Config, locator: str) -> Path:
         """The default folder of a run, named for what is run and for its configuration."""
-        plan = Plan(config, locator)
+        plan = benchmark_plan(config, locator)
         about = self.about(plan)
         repeat = f"repeat-{self.repeat + 1}" if self.repeat else None
         names = (self.benchmark.name, locator, plan.names.get("lmm"), repeat)
@@ -97,13 +99,15 @@ class Session:
         """
         begun = (folder / ABOUT).exists()
         photos = len(pending(Run.open(folder), self.retry_failed) if begun else self.truths)
-        return self._cost_estimate(Plan(config, locator), photos) if photos else None
+        return self._cost_estimate(benchmark_plan(config, locator), photos) if photos else None
 
     def _cost_estimate(self, plan: Plan, photos: int) -> CostEstimate | None:
         lmm = plan.lmm
         if lmm is None or lmm.endpoint is None:
             return None
-        return CostEstimate(lmm.name, lmm.endpoint, photos, estimate(plan) * photos, lmm.is_paid)
+        return CostEstimate(
+            lmm.name, lmm.endpoint, photos, estimate(plan) * photos, lmm.is_paid, plan.shows
+        )
 
     def run(
         self,
@@ -120,7 +124,7 @@ class Session:
         `confirm` is called before the LMM is asked, and raises to stop. `make_encoder` is called in
         place of loading the encoder. Raises RunError, ConfigError and BackendError.
         """
-        plan = Plan(config, locator)
+        plan = benchmark_plan(config, locator)
         each = estimate(plan)
         max_usd = self.max_usd if plan.lmm is not None and plan.lmm.is_paid else None
         if max_usd is not None and plan.lmm is not None and each.cost_usd is None:
@@ -157,6 +161,18 @@ class Session:
                 budget=Budget(max_usd, each.cost_usd or 0.0),
                 progress=progress,
             )
+
+
+def benchmark_plan(config: Config, locator: str) -> Plan:
+    """The plan of a locator in a benchmark, where a reply without a place is asked for once more.
+
+    A table with `repair = 0` keeps it.
+    """
+    plan = Plan(config, locator)
+    if "repair" not in plan.takes or "repair" in plan.table:
+        return plan
+    config.override("locator", locator, {"repair": 1}, "bench")
+    return Plan(config, locator)
 
 
 def prepare(

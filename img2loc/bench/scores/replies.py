@@ -10,8 +10,8 @@ from typing import Any
 from img2loc.bench.runs.run_folder import Run
 from img2loc.core.errors import RunError, SourceError
 from img2loc.core.guess_json import reply_from
-from img2loc.core.types import Location, Neighbour, Reply
-from img2loc.locators.lmm_stream import location_in, outcome
+from img2loc.core.types import Answer, Location, Neighbour, Reply
+from img2loc.locators.conversation import location_in, outcome
 from img2loc.locators.radius import neighbours_radius_km
 
 REPLY_DECIDES = ("img2loc", "zeroshot")
@@ -38,9 +38,10 @@ class Reparsed:
 def reparse(run: Run) -> Reparsed:
     """The run as today's parser would have left it; its folder is not touched.
 
-    The first reply with coordinates is the answer. A new answer's radius is measured over the
-    neighbours that were recorded. Raises RunError for a locator that decides in another way, and
-    for a line whose replies are not as `bench run` writes them.
+    The first reply with coordinates (or a place, where the locator asks for one) is the answer. A
+    new answer's radius is measured over the neighbours that were recorded. Raises RunError for a
+    locator that decides in another way, and for a line whose replies are not as `bench run` writes
+    them.
     """
     table = (run.about.get("config") or {}).get("locator") or {}
     if table.get("kind") not in REPLY_DECIDES:
@@ -52,7 +53,7 @@ def reparse(run: Run) -> Reparsed:
     predictions, changes = {}, Counter[str]()
     for name, record in run.predictions.items():
         try:
-            predictions[name] = _read_again(record)
+            predictions[name] = _read_again(record, table.get("answer", "coordinates"))
         except (KeyError, TypeError) as error:
             raise RunError(
                 f"The replies of {name} in {run.folder} cannot be read ({error!r})."
@@ -61,15 +62,15 @@ def reparse(run: Run) -> Reparsed:
     return Reparsed(replace(run, predictions=predictions), changes)
 
 
-def _read_again(record: Mapping[str, Any]) -> dict[str, Any]:
+def _read_again(record: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
     replies = [reply_from(reply) for reply in record.get("replies") or ()]
     if not replies:
         return dict(record)  # An unreadable photo: the LMM was not asked.
     # A second turn that failed leaves the first reply as it was.
     heard = [reply for reply in replies if reply.status != "failed"] or replies
-    readings = [(reply, location_in(reply)) for reply in heard]
+    readings = [(reply, location_in(reply, answer)) for reply in heard]
     reply, at = next((pair for pair in readings if pair[1] is not None), readings[-1])
-    status, detail = outcome(reply, at)
+    status, detail = outcome(reply, at, answer)
     again = {
         **record,
         "status": status,

@@ -16,6 +16,14 @@ NOTATIONS = (map_links, json_objects, angle_pairs)
 
 _SENTENCE_END = re.compile(r"(?<!\s\d)[.!?;](?=\s)|(?<![:\n])\n")
 _SAME_LIST = re.compile(r"[ )\](\[,;]*(?:\n|and)?[ (\[]*")
+_ALTERNATIVE = re.compile(
+    r"[\s)\](\[.,;]*\b(?:or|oder|ou|o)\b(?!,?\s+(?:rather|more|most|better|exact|to be))"
+    r"[^.!?;:]{0,80}",
+    re.IGNORECASE,
+)
+_CLOSING = re.compile(r"[\s)\]}.,;]*")
+_CLOSES = 100
+"""More than all words before can add up to."""
 _DENIED = re.compile(
     r"(?:(?i:\b(?:not|never|unlike|rather than|instead of|excluding|rul(?:e|es|ed|ing) out"
     r"|cannot)\b)|n't\b)"
@@ -63,23 +71,29 @@ def parse_location(text: str) -> Location | None:
     """The coordinates that an LMM's reply settles on, or None where it gives no point on Earth.
 
     Reads JSON, labeled lines, decimal degrees, degrees-minutes-seconds, map links and coordinates
-    in prose. Where a reply names several, those that it denies are dropped, those that it calls its
-    answer are preferred, and the last one wins.
+    in prose. Where a reply names several, a JSON object that closes it is its answer. Else those
+    that it denies are dropped, those that it calls its answer are preferred, the first of a list
+    and of "A or B" too, and the last one wins.
     """
     text = normalize(text)
     candidates = sorted(_candidates(text), key=lambda candidate: candidate.start)
     best: tuple[int, Location | None] = (-1_000, None)
     merit: int | None = None
     since = 0
+    after_object = False
     for candidate, following in zip_longest(candidates, candidates[1:]):
         until = following.start if following else len(text)
-        if since and merit is not None and _SAME_LIST.fullmatch(text[since : candidate.start]):
+        gap = text[since : candidate.start]
+        in_list = since > 0 and _SAME_LIST.fullmatch(gap) is not None
+        if in_list and _closes(text, candidate):
+            in_list = after_object and "," in gap  # [{…}, {…}], and not "…: {…}"
+        if in_list and merit is not None:
             merit -= 1  # A list's entries share what is said of it, and its first is its best.
         else:
             merit = _merit(text, candidate, since, until)
         if merit is not None and merit >= best[0]:
             best = merit, candidate.location
-        since = candidate.end
+        since, after_object = candidate.end, candidate.is_object
     return best[1]
 
 
@@ -99,6 +113,11 @@ def _candidates(text: str) -> Iterator[Candidate]:
         text = "".join(rest) + text[position:]
 
 
+def _closes(text: str, candidate: Candidate) -> bool:
+    """Whether it is a JSON object at the end of the reply."""
+    return candidate.is_object and _CLOSING.fullmatch(text, candidate.end) is not None
+
+
 def _merit(text: str, candidate: Candidate, since: int, until: int) -> int | None:
     """How much the words around a candidate speak for it; None when they deny it."""
     before = text[max(since, candidate.start - 300) : candidate.start]
@@ -113,10 +132,12 @@ def _merit(text: str, candidate: Candidate, since: int, until: int) -> int | Non
     alone = not line_before.strip(" ([{") and not line_after.strip(" )]}.,;")
     return (
         candidate.merit
+        + _CLOSES * _closes(text, candidate)
         + 10 * bool(_FINAL.search(clause))
         + 4 * bool(_LIKELY.search(clause))
         + 5 * bool(_CHOSEN_AFTER.search(after))
         + 3 * alone
         - 6 * bool(_OTHER.search(clause))
         - 8 * bool(_REJECTED_AFTER.search(after))
+        - 3 * bool(since and _ALTERNATIVE.fullmatch(text, since, candidate.start))
     )

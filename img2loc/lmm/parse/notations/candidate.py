@@ -9,13 +9,15 @@ from img2loc.core.types import Location
 class Candidate:
     """text[start:end] in one notation; `location` is None where it names no point on Earth.
 
-    `merit` ranks the notation: a labeled pair is surer than two bare numbers.
+    `merit` ranks the notation: a labeled pair is surer than two bare numbers. `is_object` marks a
+    JSON object, which is an answer where it closes a reply.
     """
 
     start: int
     end: int
     location: Location | None
     merit: int
+    is_object: bool = False
 
 
 def point(lat: float | None, lon: float | None) -> Location | None:

@@ -22,13 +22,18 @@ _PAIR_KEYS = (
     *("latlng", "gps", "position", "point"),
 )
 _BEST_KEYS = ("final", "answer", "best", "prediction", "guess", "location", "coordinates", "result")
+_LOOSE_OBJECT = re.compile(r"\{[^{}]{1,2000}\}")
+_LOOSE_ENTRY = re.compile(r"""["']?([A-Za-z_ ]{1,40}?)["']?\s*:\s*["']?([^"',:{}\n]{1,40})""")
 _MAX_BRACES = 200
 """Opening braces at which JSON is looked for; a reply with more is no reply."""
 _MAX_DEPTH = 8
 
 
 def json_objects(text: str) -> Iterator[Candidate]:
-    """Every JSON object in a text, with its best location or none."""
+    """Every JSON object in a text, with its best location or none.
+
+    One that is no JSON ("city": Lyon, without quotes) counts where it has both coordinates.
+    """
     decoder, position = json.JSONDecoder(), 0
     for _ in range(_MAX_BRACES):
         start = text.find("{", position)
@@ -38,8 +43,17 @@ def json_objects(text: str) -> Iterator[Candidate]:
             value, position = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
             position = start + 1
+            if (loose := _LOOSE_OBJECT.match(text, start)) and (at := _loose_location(loose[0])):
+                position = loose.end()
+                yield Candidate(start, position, at, merit=4, is_object=True)
         else:
-            yield Candidate(start, position, _location(value), merit=4)
+            yield Candidate(start, position, _location(value), merit=4, is_object=True)
+
+
+def _loose_location(text: str) -> Location | None:
+    """The location in an object that is no JSON, by its keys for latitude and longitude."""
+    by_key = {key.strip().lower(): entry for key, entry in _LOOSE_ENTRY.findall(text)}
+    return point(_axis(by_key, "lat"), _axis(by_key, "lon"))
 
 
 def _location(value: Any, depth: int = 0) -> Location | None:
