@@ -81,9 +81,10 @@ def confirmation(
                 else f", about {total.cost_usd:,.2f} US dollars"
             )
             cost += "" if max_usd is None else f", and no more than {max_usd:,.2f} in all"
+        shown = f", each with up to {expected.shows} of the gallery's," if expected.shows else ""
         typer.echo(
-            f"{expected.photos:,} photos{f', in {runs} runs,' if runs > 1 else ''} go to the LMM"
-            f" {expected.lmm} at {expected.endpoint}, without metadata or file name: about"
+            f"{expected.photos:,} photos{f', in {runs} runs,' if runs > 1 else ''}{shown} go to the"
+            f" LMM {expected.lmm} at {expected.endpoint}, without metadata or file name: about"
             f" {total.input_tokens:,} tokens in and {total.output_tokens:,} out{cost}.",
             err=True,
         )
@@ -113,6 +114,8 @@ def conclude(tally: "Tally", folder: Path) -> int:
     typer.echo(f"{tally.done:,} of {tally.total:,} photos done: {standing(tally)}", err=True)
     if tally.done < tally.total:
         typer.echo("Stopped by --max-cost. Run it again with a larger one to go on.", err=True)
+    if tally.repaired:
+        typer.echo(f"{tally.repaired:,} of the answers came on a second try (repair).", err=True)
     if tally.failed:
         typer.echo(
             f"{tally.failed:,} photos failed. Run it again with --retry-failed to retry them.",

@@ -40,7 +40,9 @@ def test_each_variant_is_a_run_of_its_own(
 ) -> None:
     config = tmp_path / "toy.toml"
     config.write_text('[encoder.toy]\nkind = "tests.toys:PixelEncoder"\n')
-    rows = "".join(f"{make_photo(f'gallery/{n}.jpg', n).name},{n},{n}\n" for n in range(9))
+    rows = "".join(
+        f"{make_photo(f'gallery/{n}.jpg', n).name},{n},{n}\n" for n in range(16)
+    )  # Room for 8 + 8.
     (tmp_path / "gallery" / "all.csv").write_text(f"file,lat,lon\n{rows}")
     cli(
         "index",
