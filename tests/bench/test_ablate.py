@@ -41,8 +41,8 @@ def test_each_variant_is_a_run_of_its_own(
     config = tmp_path / "toy.toml"
     config.write_text('[encoder.toy]\nkind = "tests.toys:PixelEncoder"\n')
     rows = "".join(
-        f"{make_photo(f'gallery/{n}.jpg', n).name},{n},{n}\n" for n in range(16)
-    )  # Room for 8 + 8.
+        f"{make_photo(f'gallery/{n}.jpg', n).name},{n},{n}\n" for n in range(24)
+    )  # Room for 8 + 8 of which none is in both, and for excluded rows.
     (tmp_path / "gallery" / "all.csv").write_text(f"file,lat,lon\n{rows}")
     cli(
         "index",
