@@ -60,7 +60,7 @@ def doctor(
     ] = False,
     config: ConfigFile = None,
 ) -> None:
-    """Say which locators can run now, and what each of the others lacks.
+    """Say which locators can run now, and what the others lack.
 
     It says how to get that.
     """
