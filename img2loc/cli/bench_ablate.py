@@ -78,9 +78,9 @@ def ablate(
     as_json: AsJson = False,
     config: ConfigFile = None,
 ) -> int:
-    """Compare what the LMM is shown: no neighbours, the nearest, the farthest, both, random ones.
+    """Compare what the LMM is shown of the gallery.
 
-    Also with place names, and the nearest neighbour without an LMM. Each row is one run in DIR, or
+    No neighbours, the nearest, the farthest, both, or random ones; also with place names, and the nearest neighbour without an LMM. Each row is one run in DIR, or
     several, over the same photos. Run the same command again to resume.
     """
     from img2loc.bench.datasets import benchmark
