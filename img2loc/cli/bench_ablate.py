@@ -80,8 +80,9 @@ def ablate(
 ) -> int:
     """Compare what the LMM is shown of the gallery.
 
-    No neighbours, the nearest, the farthest, both, or random ones; also with place names, and the nearest neighbour without an LMM. Each row is one run in DIR, or
-    several, over the same photos. Run the same command again to resume.
+    No neighbours, the nearest, the farthest, both, or random ones; also with place names, and the
+    nearest neighbour without an LMM. Each row is one run in DIR, or several, over the same photos.
+    Run the same command again to resume.
     """
     from img2loc.bench.datasets import benchmark
     from img2loc.bench.reports.ablation_table import ablation_table
