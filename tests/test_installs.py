@@ -57,7 +57,7 @@ def test_the_base_asks_builds_and_scores(base: tuple[Path, Shell]) -> None:
     rows = ["file,lat,lon"]
     for number in range(4):
         picture(number).save(folder / f"{number}.jpg")
-        rows.append(f"{number}.jpg,{10 * number},{20 * number}")
+        rows.append(f"{number}.jpg,{10 * number + 5},{20 * number}")
     (folder / "photos.csv").write_text("\n".join(rows))
     shell("img2loc", "index", "build", "photos.csv", "--out", "gallery")
     for words in (("info",), ("verify",), ("query",)):
