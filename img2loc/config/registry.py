@@ -27,6 +27,7 @@ KINDS: dict[str, dict[str, str]] = {
         "lite0": "img2loc.encoders.lite0:Lite0",
         "onnx": "img2loc.encoders.onnx:OnnxEncoder",
         "open_clip": "img2loc.encoders.open_clip:OpenClip",
+        "raw_product": "img2loc.encoders.raw_product:RawProduct",
         "timm": "img2loc.encoders.timm:Timm",
         "transformers": "img2loc.encoders.transformers:TransformersClip",
     },
@@ -51,7 +52,7 @@ KINDS: dict[str, dict[str, str]] = {
 }
 
 PACKAGES: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("geoclip", "streetclip"), ("torch",)),
+    **dict.fromkeys(("geoclip", "raw_product", "streetclip"), ("torch",)),
     "open_clip": ("torch", "open_clip"),
     "timm": ("torch", "timm"),
     **dict.fromkeys(("transformers", "llava"), ("torch", "transformers")),

@@ -146,6 +146,20 @@ def views_of(encoder: object) -> str:
     return str(getattr(encoder, "views", "single"))
 
 
+@runtime_checkable
+class EncodesQueries(Protocol):
+    """An encoder whose queries are other vectors than a gallery's rows of the same photographs."""
+
+    def encode_queries(self, photos: Iterable[Photo]) -> Iterator[Embedding | Rejected]:
+        """As `Encoder.encode`, for photographs that are asked about."""
+
+
+def queries_of(encoder: Encoder, photos: Iterable[Photo]) -> Iterator[Embedding | Rejected]:
+    """Photographs that are asked about → vectors to search a gallery of the encoder's rows with."""
+    ask = encoder.encode_queries if isinstance(encoder, EncodesQueries) else encoder.encode
+    return ask(photos)
+
+
 @dataclass(frozen=True, slots=True)
 class Deferred:
     """An encoder that is loaded when it is first needed, and the device it will compute on."""

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from img2loc.core.protocols import Encoder, names_of, scale_of
+from img2loc.core.protocols import Encoder, names_of, queries_of, scale_of
 from img2loc.core.types import Embedding, Neighbours, Photo, Rejected, RowNumbers
 from img2loc.gallery.gallery import Gallery
 
@@ -50,7 +50,7 @@ class Retriever:
                 pending.append(photo)
                 yield photo
 
-        for encoded in self._encoder.encode(queued()):
+        for encoded in queries_of(self._encoder, queued()):
             photo = pending.popleft()
             if isinstance(encoded, Rejected):
                 yield photo, encoded

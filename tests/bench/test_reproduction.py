@@ -33,7 +33,7 @@ def test_the_papers_locator_needs_no_other_flag(tmp_path: Path, run: Cli) -> Non
     assert made["deviations"] == {
         "locator.lmm": {"reproduction": "gpt-paper", "run": "scripted"},
         "gallery": {"reproduction": "mp16-paper", "run": "starter"},
-        "gallery.encoder": {"reproduction": "clip-l14-paper", "run": "lite0"},
+        "gallery.encoder": {"reproduction": "clip-l14-paper-raw", "run": "lite0"},
     }
     assert run(*words, "--out", tmp_path / "A")[0] == 0  # It resumes.
     line = json.loads((tmp_path / "A" / "predictions.jsonl").read_text().splitlines()[0])
@@ -84,7 +84,7 @@ def test_the_papers_gallery_and_the_encoder_inside_another(
 ) -> None:
     folder = manifest(tmp_path / "home" / "galleries" / "mp16-paper", 9, "photos")
     about = json.loads((folder / "manifest.json").read_text())
-    about["encoder"]["alias"] = "clip-l14-paper"
+    about["encoder"]["alias"] = "clip-l14-paper-raw"
     (folder / "manifest.json").write_text(json.dumps(about))
     manifest(tmp_path / "home" / "galleries" / "gps-100k", 9, "points")
     (tmp_path / "c.toml").write_text('[locator.img2loc-paper]\ngallery = "mp16-paper"\n' + text)

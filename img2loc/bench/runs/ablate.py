@@ -15,7 +15,7 @@ from img2loc.bench.runs.session import CostEstimate, Progress, Session
 from img2loc.config import factory, galleries
 from img2loc.config.config import Config
 from img2loc.config.plan import Plan
-from img2loc.core.protocols import Encoder
+from img2loc.core.protocols import Encoder, queries_of
 from img2loc.core.types import Embedding, Photo, Rejected
 
 COUNTS = (4, 8, 16, 32)
@@ -177,6 +177,8 @@ class CachingEncoder:
             else:
                 yield from self._encode(chain([photo], upcoming))
 
+    encode_queries = encode  # Only photographs that are asked about are encoded here.
+
     def _encode(self, photos: Iterable[Photo]) -> Iterator[Embedding | Rejected]:
         """Encode all photographs from the first new one on as one stream: an encoder batches."""
         names: deque[str] = deque()
@@ -186,6 +188,6 @@ class CachingEncoder:
                 names.append(str(photo.path))
                 yield photo
 
-        for embedding in self._encoder.encode(noted()):
+        for embedding in queries_of(self._encoder, noted()):
             self._cache[names.popleft()] = embedding
             yield embedding
