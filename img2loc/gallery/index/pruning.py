@@ -146,7 +146,8 @@ class SideBounds:
     def coded(self, query: Embedding, largest_code: int) -> Coded:
         """A query, shape (dim,), in codes from −`largest_code` to it."""
         wide = query.astype(np.float64)
-        inside: NDArray[np.float64] = self._basis @ wide
+        # Not by BLAS, whose threads wait for more at full load while FAISS searches.
+        inside: NDArray[np.float64] = np.vecdot(self._basis, wide)
         length = math.sqrt(inside @ inside)
         outside = math.sqrt(max(float(wide @ wide) - length**2, 0) + 1e-7)
         scale = max(float(np.abs(inside).max(initial=0)), 1e-6) / largest_code
