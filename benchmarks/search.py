@@ -17,13 +17,13 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
+from clock import batch, instructions, timed
 from synthetic import Synthetic
 
 from img2loc.core.errors import GalleryError
@@ -102,14 +102,6 @@ def measured(
         yield product(folder / "exact", queries)
     yield ours("inverted", f"IVF{lists},SQfp16", folder, shards, queries, truth)
     yield from theirs(folder / "inverted", shards, queries, truth)
-
-
-def instructions() -> str:
-    """The instruction sets of this processor that matter, as far as Linux tells."""
-    cpu = Path("/proc/cpuinfo")
-    flags = set(cpu.read_text().split()) if cpu.exists() else set()
-    sets = {"AVX2": "avx2", "AVX-512": "avx512f", "VNNI": "avx512_vnni", "bf16": "avx512_bf16"}
-    return ", ".join(name if flag in flags else f"no {name}" for name, flag in sets.items())
 
 
 def embedded(shards: Path, rows: int, dim: int, base: int, queries: int) -> Embeddings:
@@ -292,27 +284,6 @@ def preset(name: str, index: Any, queries: Embeddings, truth: tuple[Any, Any]) -
     size = index.ntotal * index.code_size / 1e6
     result = {"index": name, "ms": timed(queries, search)[0], "batch_ms": batch(search, queries)}
     return {**result, "near": shares[0], "far": shares[1], "mb": size}
-
-
-def timed(queries: Embeddings, *searches: Callable[[Embeddings], Any]) -> list[float]:
-    """Milliseconds of one query alone, the median of each; they take turns."""
-    spent: list[list[float]] = [[] for _ in searches]
-    for row in (0, *range(len(queries))):
-        for search, times in zip(searches, spent, strict=True):
-            begun = time.perf_counter()
-            search(queries[row : row + 1])
-            times.append(1000 * (time.perf_counter() - begun))
-    return [median(times[1:]) for times in spent]
-
-
-def batch(search: Callable[[Embeddings], Any], queries: Embeddings) -> float:
-    """Milliseconds a query, of all at once; median of three."""
-    spent = []
-    for _ in range(3):
-        begun = time.perf_counter()
-        search(queries)
-        spent.append(time.perf_counter() - begun)
-    return 1000 * median(spent) / len(queries)
 
 
 if __name__ == "__main__":
