@@ -50,13 +50,8 @@ def clip_768(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def package(clip_768: Path) -> "geoclip.GeoCLIP":  # type: ignore[name-defined]  # noqa: F821
     """The authors' model, with the same small random CLIP."""
-    import warnings
-
+    import geoclip
     from transformers import CLIPImageProcessor
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.jit.script, which the package uses, is deprecated.
-        import geoclip
 
     with pytest.MonkeyPatch.context() as patch:
         # AutoProcessor wants a tokenizer, of which GeoCLIP makes no use.
