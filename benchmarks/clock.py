@@ -8,6 +8,8 @@ from typing import Any
 
 from img2loc.core.types import Embeddings
 
+_ROUND = 10
+
 
 def instructions() -> str:
     """The instruction sets of this processor that matter, as far as Linux tells."""
@@ -18,14 +20,21 @@ def instructions() -> str:
 
 
 def timed(queries: Embeddings, *searches: Callable[[Embeddings], Any]) -> list[float]:
-    """Milliseconds of one query alone, the median of each; they take turns."""
+    """Milliseconds of one query alone, the median of each.
+
+    They take turns by the round, the first of which does not count: threads of the one before may
+    still wait for work at full load.
+    """
     spent: list[list[float]] = [[] for _ in searches]
-    for row in (0, *range(len(queries))):
+    for start in range(0, len(queries), _ROUND):
         for search, times in zip(searches, spent, strict=True):
-            begun = time.perf_counter()
-            search(queries[row : row + 1])
-            times.append(1000 * (time.perf_counter() - begun))
-    return [median(times[1:]) for times in spent]
+            search(queries[start : start + 1])
+            time.sleep(0.05)
+            for row in range(start, min(start + _ROUND, len(queries))):
+                begun = time.perf_counter()
+                search(queries[row : row + 1])
+                times.append(1000 * (time.perf_counter() - begun))
+    return [median(times) for times in spent]
 
 
 def batch(search: Callable[[Embeddings], Any], queries: Embeddings) -> float:

@@ -13,7 +13,7 @@ from img2loc.core.errors import GalleryError
 from img2loc.core.geo import Array
 from img2loc.core.types import Embeddings
 from img2loc.gallery.gallery import Gallery
-from img2loc.gallery.index import onnx_products, pruning, pruning_batch
+from img2loc.gallery.index import onnx_products, pruning
 from img2loc.gallery.index.pruning import PruningBounds
 from img2loc.gallery.index.pruning_writer import PruningWriter
 from tests.gallery.test_gallery import ENCODER, Batches, brute_force, items, unit
@@ -122,9 +122,10 @@ def test_few_rows_are_left_over_where_the_spread_decays(tmp_path: Path) -> None:
 
     for query in decaying(5, seed=3):
         for sign in (1, -1):
-            remaining = bounds.candidates(query, [(16, sign)], np.empty(0, dtype=np.int64), scores)
+            none = np.empty(0, dtype=np.int64)
+            (remaining,) = bounds.candidates(query[None], [[(8, sign)]], [none], [scores])
             assert remaining is not None
-            best = np.argsort(-sign * (rows @ query))[:16]
+            best = np.argsort(-sign * (rows @ query))[:8]
             assert set(best) <= set(remaining[0])
             assert len(remaining[0]) < ROWS / 50
 
@@ -134,11 +135,10 @@ def test_the_bound_holds_for_every_row(tmp_path: Path) -> None:
     rows = np.concatenate([decaying(ROWS // 2), even(500, seed=5)])
     bounds = written(tmp_path, rows)
     for query in np.concatenate([even(3, seed=8), decaying(3, seed=9)]):
-        for side in (bounds.near, bounds.far):
-            coded = side.coded(query, pruning.LARGEST_CODE)
-            products = (side.codes.astype(np.int32) - pruning.ZERO) @ coded.codes.astype(np.int32)
+        for _ in range(2 * pruning.PREPARED_FROM):  # As they are, and prepared.
+            (coded,), (products,) = bounds.products(query[None])
             off = np.abs(products * coded.unit - rows @ query)
-            off[side.exceptions] = 0
+            off[bounds.exceptions] = 0
             assert (off <= coded.error).all()
 
 
@@ -203,7 +203,7 @@ def test_a_batch_has_the_results_of_each_query_alone(
     queries = np.concatenate([stored, decaying(8, seed=12), even(2, seed=13)])
     excluded = [np.arange(number, ROWS, 5) for number in range(len(queries))]
     excluded[0] = np.empty(0, dtype=np.int64)
-    monkeypatch.setattr(pruning_batch, "_AT_ONCE", 4 * ROWS)
+    monkeypatch.setattr(pruning, "_AT_ONCE", 4 * ROWS)
     for near, far in ((16, 16), (5, 0), (400, 1)):
         together = gallery.index.search(queries, near, far, excluded)
         for number, result in enumerate(together):
@@ -215,36 +215,45 @@ def test_a_batch_has_the_results_of_each_query_alone(
                 assert np.array_equal(side.similarities, other.similarities)
 
 
-def test_products_of_a_batch_that_are_not_exact_here_are_not_used(
+def products(rows: NDArray[np.uint8], queries: NDArray[np.int8]) -> NDArray[np.int64]:
+    return queries.astype(np.int64) @ (rows.astype(np.int64) - onnx_products.ZERO).T
+
+
+@pytest.mark.parametrize("columns", [128, 512])
+@pytest.mark.parametrize("count", [1, 15, 16, 17, 1031])
+def test_products_are_whole_numbers_to_half_of_one(columns: int, count: int) -> None:
+    random = np.random.default_rng(count)
+    rows = random.integers(1, 256, (count, columns), dtype=np.uint8)
+    rows[:, :: onnx_products.BLOCK] = onnx_products.ZERO
+    for number in (1, 2, 9, 50):
+        # Small codes too, which without guards would be rounded otherwise.
+        queries = random.integers(-64, 65, (number, columns)).astype(np.int8)
+        queries[::2] //= 7
+        for kernel in (onnx_products.at_once, onnx_products.prepared):
+            found = kernel(rows)(queries)
+            assert np.abs(found - products(rows, queries)).max() < 0.5
+
+
+def test_products_that_are_not_exact_here_are_not_used(
     gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert onnx_products.are_exact()
-    queries, none = decaying(9, seed=14), [np.empty(0, dtype=np.int64)] * 9
+    assert onnx_products.exact(onnx_products.at_once, onnx_products.LARGEST_AT_ONCE)
+    assert onnx_products.exact(onnx_products.prepared, onnx_products.LARGEST_CODE)
+    queries, none = decaying(30, seed=14), [np.empty(0, dtype=np.int64)] * 30
     expected = gallery.index.search(queries, 4, 4, none)
-    monkeypatch.setattr(onnx_products, "are_exact", lambda: False)
-    monkeypatch.setattr(pruning_batch, "candidates", None)
-    for result, other in zip(gallery.index.search(queries, 4, 4, none), expected, strict=True):
+    monkeypatch.setattr(pruning, "exact", lambda kernel, largest: False)
+    plain = Gallery.open(gallery.folder).index.search(queries, 4, 4, none)
+    for result, other in zip(plain, expected, strict=True):
         assert np.array_equal(result.nearest.rows, other.nearest.rows)
         assert np.array_equal(result.farthest.rows, other.farthest.rows)
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_the_sides_are_searched_at_once_where_there_are_threads(
-    gallery: Gallery, threads: int
-) -> None:
-    import faiss
+def test_saturated_sums_are_noticed() -> None:
+    def saturated(rows: NDArray[np.uint8]) -> onnx_products.Products:
+        kernel = onnx_products.at_once(rows)
+        return lambda queries: np.minimum(kernel(queries), 2_000_000)
 
-    rows = decaying(ROWS).astype(np.float16).astype(np.float32)
-    before = faiss.omp_get_max_threads()
-    try:
-        faiss.omp_set_num_threads(threads)
-        for query in decaying(3, seed=15):
-            result = gallery.search(query, 16, 16, excluded=range(0, ROWS, 2))
-            odd = np.arange(ROWS) % 2 == 1
-            assert [entry.id for entry in result.nearest] == brute_force(rows, query, 16, 1, odd)
-            assert [entry.id for entry in result.farthest] == brute_force(rows, query, 16, -1, odd)
-    finally:
-        faiss.omp_set_num_threads(before)
+    assert not onnx_products.exact(saturated, onnx_products.LARGEST_CODE)
 
 
 def test_files_of_an_earlier_version_are_not_read_and_go(

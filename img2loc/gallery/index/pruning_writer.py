@@ -1,7 +1,6 @@
 """Writes a gallery's pruning bounds (`pruning`) in bounded memory."""
 
 from array import array
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -9,53 +8,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2loc.core.types import Embedding, Embeddings
-from img2loc.gallery.index.faiss_files import FlatWriter
 from img2loc.gallery.index.kernels import lengths
-from img2loc.gallery.index.pruning import LARGEST_CODE, SHARE, SIDES, ZERO
+from img2loc.gallery.index.onnx_products import BLOCK, LARGEST_CODE, ZERO
+from img2loc.gallery.index.pruning import FILES
 
 SAMPLE = 32_768
 """Rows that the basis is taken from."""
-_STEP = 32  # Columns; FAISS's vectorised products need a multiple of it.
 _EXCEPTIONS = 1 / 8192  # Share of the rows whose |x⊥| is larger than the one number says.
 _ROUNDING = 0.025  # About what the codes of a row and of a query lack inside the basis.
 _MARGIN = 1.05  # The other rows lie a little further from the sample's basis than its own.
 _QUERIES = 128
 _RANK = 2  # In the sample: about the twentieth of 300,000 rows.
+_FEW = 1 / 512  # Share of the rows that may remain.
 _AT_ONCE = 8192
 
 
 class PruningWriter:
-    """Writes the bounds of either side from the rows as they are stored.
+    """Writes the bounds from the rows as they are stored.
 
     `open_files` closes their files if the build fails.
     """
 
     def __init__(self, folder: Path, sample: Embeddings, open_files: ExitStack) -> None:
-        self._sides = [
-            _SideWriter(folder, name, sample, basis, open_files)
-            for name, basis in zip(SIDES, _bases(sample), strict=True)
-        ]
-
-    def add(self, vectors: NDArray[np.generic]) -> None:
-        """Append rows of shape (n, dim), as they are stored."""
-        for start in range(0, len(vectors), _AT_ONCE):
-            rows = vectors[start : start + _AT_ONCE].astype(np.float32, copy=False)
-            for side in self._sides:
-                side.add(rows)
-
-    def close(self) -> None:
-        """Finish the files."""
-        for side in self._sides:
-            side.close()
-
-
-class _SideWriter:
-    def __init__(
-        self, folder: Path, name: str, sample: Embeddings, basis: Embeddings, open_files: ExitStack
-    ) -> None:
-        import faiss
-
-        self._path, self._basis = folder / f"{name}.npz", basis
+        self._path, self._basis = folder / FILES[0], _basis(sample)
         inside = sample @ self._basis.T
         # Rows beyond the sample may have larger coordinates; clipped, they become exceptions.
         self._scale = _MARGIN * float(np.abs(inside).max(initial=1e-6)) / LARGEST_CODE
@@ -63,30 +38,46 @@ class _SideWriter:
         largest = (lengths(rounded).max(), rounding.max(), _typical(outside))
         self._largest = np.array([_MARGIN * float(norm) for norm in largest])  # |x̂|, |e|, |x⊥|.
         self._rows, self._exceptions = 0, array("q")
-        self._columns = -(-len(self._basis) // _STEP) * _STEP
-        kind = faiss.ScalarQuantizer.QT_8bit_direct_signed
-        index = faiss.IndexScalarQuantizer(self._columns, kind, faiss.METRIC_INNER_PRODUCT)
-        self._file = FlatWriter(folder / f"{name}.faiss", index, np.dtype(np.uint8), open_files)
+        blocks = -(-len(self._basis) // (BLOCK - 1))
+        columns = np.delete(np.arange(blocks * BLOCK), np.arange(blocks) * BLOCK)
+        self._columns = columns[: len(self._basis)]
+        self._codes = open_files.enter_context((folder / FILES[1]).open("wb"))
+        self._width = blocks * BLOCK
+        self._write_header()
 
-    def add(self, rows: Embeddings) -> None:
-        rounded, rounding, outside = self._parts(rows)
-        codes = np.full((len(rows), self._columns), ZERO, dtype=np.uint8)
-        codes[:, : len(self._basis)] = rounded / self._scale + (ZERO + 0.5)
-        self._file.add(codes)
-        norms = np.stack((lengths(rounded), rounding, outside), axis=1)
-        exceptions = np.flatnonzero((norms > self._largest).any(axis=1)) + self._rows
-        self._exceptions.frombytes(exceptions.tobytes())
-        self._rows += len(rows)
+    def add(self, vectors: NDArray[np.generic]) -> None:
+        """Append rows of shape (n, dim), as they are stored."""
+        for start in range(0, len(vectors), _AT_ONCE):
+            self._add(vectors[start : start + _AT_ONCE].astype(np.float32, copy=False))
 
     def close(self) -> None:
-        self._file.close()
+        """Finish the files."""
+        self._codes.seek(0)
+        self._write_header()
+        self._codes.close()
         np.savez(
             self._path,
             basis=self._basis,
+            columns=self._columns,
             scale=self._scale,
             largest=self._largest,
             exceptions=np.frombuffer(self._exceptions, np.int64),
         )
+
+    def _write_header(self) -> None:
+        """The same number of bytes for any number of rows."""
+        shape = {"descr": "|u1", "fortran_order": False, "shape": (self._rows, self._width)}
+        np.lib.format.write_array_header_1_0(self._codes, shape)
+
+    def _add(self, rows: Embeddings) -> None:
+        rounded, rounding, outside = self._parts(rows)
+        codes = np.full((len(rows), self._width), ZERO, dtype=np.uint8)
+        codes[:, self._columns] = rounded / self._scale + (ZERO + 0.5)
+        self._codes.write(codes.tobytes())
+        norms = np.stack((lengths(rounded), rounding, outside), axis=1)
+        exceptions = np.flatnonzero((norms > self._largest).any(axis=1)) + self._rows
+        self._exceptions.frombytes(exceptions.tobytes())
+        self._rows += len(rows)
 
     def _parts(self, rows: Embeddings) -> tuple[Embeddings, Embeddings, NDArray[np.float64]]:
         """What the rows' codes say, shape (n, m); and |e| and |x⊥| of each, shape (n,)."""
@@ -99,11 +90,11 @@ class _SideWriter:
         return rounded, lengths(inside - rounded), outside
 
 
-def _bases(sample: Embeddings) -> Iterator[Embeddings]:
-    """For either side the sample's leading singular vectors, shape (m, dim).
+def _basis(sample: Embeddings) -> Embeddings:
+    """The sample's leading singular vectors, shape (m, dim).
 
-    As few as leave, on the sample, no more rows than a search looks at first. They are rotated at
-    random, so that all coordinates have about the same spread and one scale serves them.
+    As few as leave, on the sample, few candidates on either side. They are rotated at random, so
+    that all coordinates have about the same spread and one scale serves them.
     """
     wide = sample.astype(np.float64)
     _, directions = np.linalg.eigh(wide.T @ wide / len(wide))
@@ -113,13 +104,15 @@ def _bases(sample: Embeddings) -> Iterator[Embeddings]:
     queries = coordinates[np.random.default_rng(0).permutation(len(coordinates))[:_QUERIES]]
     scores = np.sort(queries @ coordinates.T, axis=1)
     # The most similar is the query itself.
-    for sign, best in ((1, scores[:, -_RANK - 1]), (-1, -scores[:, _RANK - 1])):
-        sizes = (
-            m for m in range(_STEP, dim, _STEP) if _prunes(coordinates, queries, m, sign, best)
-        )
-        size = next(sizes, dim)
-        rotation, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(size, size)))
-        yield np.asarray(rotation @ directions[:size], np.float32)
+    sides = ((1, scores[:, -_RANK - 1]), (-1, -scores[:, _RANK - 1]))
+    sizes = (
+        size
+        for size in range(BLOCK - 1, dim, BLOCK - 1)
+        if all(_prunes(coordinates, queries, size, sign, best) for sign, best in sides)
+    )
+    size = next(sizes, dim)
+    rotation, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(size, size)))
+    return np.asarray(rotation @ directions[:size], np.float32)
 
 
 def _prunes(
@@ -133,7 +126,7 @@ def _prunes(
     outside = _MARGIN * _typical(lengths(coordinates[:, size:]))
     error = outside * lengths(queries[:, size:]) + _ROUNDING
     left = (estimates >= (best - error)[:, None]).mean(axis=1)
-    return bool(np.quantile(left, 0.9) <= 1 / SHARE)
+    return bool(np.quantile(left, 0.9) <= _FEW)
 
 
 def _typical(outside: NDArray[np.floating]) -> float:

@@ -19,6 +19,7 @@ NO_HITS = Hits(NO_ROWS, np.empty(0))
 MARGIN = 16
 """Candidates asked of FAISS beyond k, so that the exact score decides among near-ties."""
 _AT_ONCE = 64_000_000  # Similarities held at a time: 256 MB.
+_WIDENED = 16_384  # Numbers: 128 kB, which need no new memory from the system each time.
 _ROUNDING = 1e-5  # Largest difference seen between a single-precision score and the exact one.
 
 
@@ -130,22 +131,22 @@ class FlatIndex(FaissIndex):
         """The rows of either side that may be among the k best; None where all must be read."""
         if self._bounds is None or scale is not None:
             return [None] * len(queries)
-        from img2loc.gallery.index import onnx_products, pruning_batch
-
-        exact = [partial(self._scores, query) for query in queries]
-        if len(queries) >= pruning_batch.FEWEST and onnx_products.are_exact():
-            return pruning_batch.candidates(self._bounds.far, queries, sides, excluded, exact)
-        return [
-            self._bounds.candidates(*one)
-            for one in zip(queries, sides, excluded, exact, strict=True)
-        ]
+        scores = [partial(self._scores, query) for query in queries]
+        try:
+            return self._bounds.candidates(queries, sides, excluded, scores)
+        except NotImplementedError:
+            return [None] * len(queries)
 
     def _scores(self, query: Embedding, rows: RowNumbers) -> NDArray[np.float64]:
         # Row by row, so that equal vectors get equal scores wherever they stand, which a product of
         # matrices does not guarantee. Half precision goes through single: to double takes ten times
         # as long.
-        vectors = self._matrix[rows].astype(np.float32)
-        return np.asarray(np.vecdot(vectors.astype(np.float64), query.astype(np.float64)))
+        wide, scores = query.astype(np.float64), np.empty(len(rows))
+        step = max(1, _WIDENED // self.dim)
+        for start in range(0, len(rows), step):
+            vectors = self._matrix[rows[start : start + step]].astype(np.float32)
+            scores[start : start + step] = np.vecdot(vectors.astype(np.float64), wide)
+        return scores
 
 
 class QuantizedIndex(FaissIndex):
