@@ -17,8 +17,12 @@ ROLES = (
     *("encoder", "lmm", "locator", "reproduction", "train", "gallery"),
     *("setup", "price", "download"),
 )
-_ASK_KEYS = ("locator",)
-_PATH_KEYS = ("path", "photos", "run", "folder")
+_ASK_KEYS: dict[str, tuple[type, ...]] = {
+    "locator": (str,),
+    "max_radius_km": (int, float),
+    "radius_share": (int, float),
+}
+_PATH_KEYS = ("path", "photos", "run", "folder", "calibration")
 _GALLERY_KEYS = ("gallery", "countries", "cities")
 _FILE_TYPES = (".bin", ".csv", ".jsonl", ".parquet", ".pt", ".pth", ".safetensors", ".toml", ".txt")
 _LOCAL_FOLDER = "local-dir:"
@@ -113,10 +117,10 @@ class Config:
 
     def _merge_ask(self, table: Any, origin: str) -> None:
         for key, value in table.items() if isinstance(table, dict) else [("ask", table)]:
-            if key not in _ASK_KEYS or not isinstance(value, str):
+            if isinstance(value, bool) or not isinstance(value, _ASK_KEYS.get(key, ())):
                 raise ConfigError(
-                    f"{origin}: [ask] has no key {key} of that form. Known: {', '.join(_ASK_KEYS)},"
-                    " each a name."
+                    f"{origin}: [ask] has no key {key} of that form. Known: locator, a name;"
+                    " max_radius_km and radius_share, numbers."
                 )
             self.ask[key] = value
 

@@ -13,6 +13,7 @@ from img2loc.config.galleries import (
     weights_facts,
     weights_of,
 )
+from img2loc.config.parts import CACHE_IRRELEVANT_KEYS, calibration
 from img2loc.config.plan import Plan, PlannedLmm
 from img2loc.config.registry import call, parameters_of, resolve
 from img2loc.core.errors import ConfigError, MissingWeights, WrongEncoder
@@ -30,14 +31,13 @@ from img2loc.gallery.gallery import Gallery
 from img2loc.gallery.neighbours import Exclusions
 from img2loc.lmm.cache import Cached
 from img2loc.lmm.repeated import Repeated
-from img2loc.locators.max_radius import MaxRadius
+from img2loc.locators.calibration import DEFAULT_SHARE
+from img2loc.locators.radius import Calibrated
 from img2loc.locators.text_search import TextSearch
 
 GEOCLIP = "gps-100k"
 TEXTS = "geoclip"
 """The locator that answers to a text by default."""
-CACHE_IRRELEVANT_KEYS = ("timeout", "retries", "concurrency", "price", "key_env", "batch_size")
-"""Keys of an LMM on which no reply depends."""
 
 
 def locator(
@@ -52,10 +52,37 @@ def locator(
     """The locator of a plan with its galleries, encoders, prompts and LMM.
 
     `cache` is a file that keeps the LMM's replies; `repeat` numbers the repetitions of one run,
-    which have replies of their own. With `max_radius_km`, vaguer guesses are "unsure". `exclusions`
-    says which rows of the gallery a photograph must not see. `make_encoder` is called in place of
-    loading the encoder. Raises ConfigError and its like.
+    which have replies of their own. Where a calibration applies, guesses have a radius; with
+    `max_radius_km`, those of a larger one are "unsure". `exclusions` says which rows of the gallery
+    a photograph must not see. `make_encoder` is called in place of loading the encoder. Raises
+    ConfigError and its like.
     """
+    known = calibration(plan)
+    if known is None and max_radius_km is not None:
+        where = plan.gallery.folder if plan.gallery else "GALLERY"
+        raise ConfigError(
+            f"A largest radius needs a calibrated one, and the locator {plan.locator!r} has none"
+            f" here. Make one: img2loc index calibrate {where} --locator {plan.locator}; or, by a"
+            " benchmark: img2loc bench calibrate RUN."
+        )
+    built = bare_locator(
+        plan, cache=cache, repeat=repeat, exclusions=exclusions, make_encoder=make_encoder
+    )
+    if known is None:
+        return built
+    share = float(plan.config.ask.get("radius_share", DEFAULT_SHARE))
+    return Calibrated(built, known, share, max_radius_km)
+
+
+def bare_locator(
+    plan: Plan,
+    *,
+    cache: Path | None = None,
+    repeat: int = 0,
+    exclusions: Exclusions | None = None,
+    make_encoder: Callable[[], Encoder] | None = None,
+) -> Locator:
+    """The locator without its calibration; the arguments are those of `locator`."""
     opened = {key: Gallery.open(facts.folder) for key, facts in plan.galleries.items()}
     arguments = {**plan.arguments, **plan.prompts, **opened}
     if exclusions is not None:
@@ -89,8 +116,7 @@ def locator(
                 ) from error
     if "verifier" in plan.encoders:
         arguments["verifier"] = encoder(plan.config, plan.encoders["verifier"])
-    built = cast(Locator, call("locator", plan.locator, plan.make, arguments))
-    return built if max_radius_km is None else MaxRadius(built, max_radius_km)
+    return cast(Locator, call("locator", plan.locator, plan.make, arguments))
 
 
 def text_search(plan: Plan) -> TextSearch:

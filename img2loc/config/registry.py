@@ -139,6 +139,8 @@ def arguments_of(role: str, name: str, table: Mapping[str, Any], make: Callable[
     hints: dict[str, Any] = {}
     with suppress(NameError):  # A third party's hints may exist for type checkers only.
         hints = get_type_hints(make.__init__ if inspect.isclass(make) else make)
+    if role == "locator" and not isinstance(arguments.pop("calibration", ""), str):
+        raise ConfigError(f"[{role}.{name}] calibration is no text. Name a file.")
     for key, value in arguments.items():
         if key not in parameters and not takes_any:
             raise ConfigError(

@@ -1,5 +1,6 @@
 """A location → the nearest town, region and country, offline, from GeoNames (index/places)."""
 
+import tomllib
 from functools import cache
 from typing import Any
 
@@ -39,6 +40,13 @@ def country_codes(points: Array) -> list[str]:
     codes = _towns().table["country_code"].chunk(0)
     names, numbers = [*codes.dictionary.to_pylist(), "??"], _numbers(codes.indices)
     return [names[number] for number in np.where(rows < 0, len(names) - 1, numbers[rows])]
+
+
+@cache
+def continents() -> dict[str, str]:
+    """Country code → continent, from eval/reference/continents.toml."""
+    text = (paths.folder("eval") / "reference" / "continents.toml").read_text(encoding="utf-8")
+    return {code: name for name, codes in tomllib.loads(text).items() for code in codes.split()}
 
 
 def _nearest(points: Array) -> tuple[NDArray[np.int64], Array]:

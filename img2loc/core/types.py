@@ -256,20 +256,25 @@ GuessStatus = Literal["located", "unsure", "refused", "unparsed", "unreadable", 
 class Guess:
     """Where a photograph was taken, or why there is no answer, which is data, not an exception.
 
-    `location` is set exactly when `status` is "located". `radius_km` is the spread of the evidence
-    around it; None without evidence (a zero-shot LMM). `replies` answer `prompts`, one each;
-    `repairs` of them are second replies, asked for where the first gave no place.
+    `location` is set exactly when `status` is "located"; `best` is what was too vague to be one,
+    where `status` is "unsure". `spread_km` is how far the evidence scatters around it, None without
+    evidence (a zero-shot LMM). `radius_km` holds the truth for the share `radius_share` of such
+    photographs, None where no calibration says so. `replies` answer `prompts`, one each; `repairs`
+    of them are second replies, asked for where the first gave no place.
     """
 
     photo: Photo
     status: GuessStatus
     location: Location | None = None
-    radius_km: float | None = None
+    spread_km: float | None = None
     neighbours: Neighbours = Neighbours()
     prompts: tuple[str, ...] = ()
     replies: tuple[Reply, ...] = ()
     detail: str = ""
     repairs: int = 0
+    radius_km: float | None = None
+    radius_share: float | None = None
+    best: Location | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from img2loc.gallery.index.kernels import UNIT_TOLERANCE
 from img2loc.gallery.index.search import NO_ROWS
 from img2loc.gallery.index.spec import resolve_spec
 from img2loc.gallery.index.writer import FILES, Batches, write
-from img2loc.gallery.manifest import FORMAT, MANIFEST, made_from, read_manifest
+from img2loc.gallery.manifest import CALIBRATION, FORMAT, MANIFEST, made_from, read_manifest
 from img2loc.gallery.metadata import ROWS, Metadata
 from img2loc.gallery.search_engines import open_index
 
@@ -105,7 +105,8 @@ class Gallery:
             manifest |= {"encoder": dict(encoder), **about}
             manifest |= facts(cls._open(draft, manifest))
             write_json(draft / MANIFEST, manifest)
-            (folder / MANIFEST).unlink(missing_ok=True)
+            for name in (MANIFEST, CALIBRATION):  # It was of the rows that go.
+                (folder / name).unlink(missing_ok=True)
             for name in (*FILES, MANIFEST):
                 if (draft / name).exists():
                     (draft / name).replace(folder / name)

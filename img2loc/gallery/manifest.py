@@ -9,6 +9,8 @@ from img2loc.core.errors import GalleryError, first_line
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+CALIBRATION = "calibration.json"
+"""What its rows say of a locator's radius (`index calibrate`)."""
 PLAN = "build.json"
 """What is being built in a folder; it is there before the first vector."""
 

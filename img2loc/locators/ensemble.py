@@ -24,7 +24,7 @@ from img2loc.gallery.neighbours import Exclusions, Retriever
 from img2loc.lmm.prompts import Template
 from img2loc.locators.conversation import Conversation, Repair, Settled
 from img2loc.locators.lmm_stream import Question, Stream, stream_guesses
-from img2loc.locators.radius import radius_km, weights
+from img2loc.locators.spread import spread_km, weights
 
 
 class Ensemble:
@@ -34,7 +34,7 @@ class Ensemble:
     candidate in the densest place; each reply counts 1, the retrieved ones 1 together, shared by
     similarity) or "verify" (the candidate whose point vector is most similar to the photograph's
     vector under `verifier`, a model with an image tower and a point tower such as GeoCLIP). The
-    radius holds 68 % of the weight of three candidates or more. `answer` and `repair` are as in
+    spread holds 68 % of the weight of two candidates or more. `answer` and `repair` are as in
     `Conversation`, for each reply. Raises ConfigError or PromptError
     for what does not fit.
     """
@@ -114,8 +114,8 @@ class Ensemble:
             f"{source}, by {self._choose} among {len(answers)} of {len(settled)} replies and"
             f" {len(retrieved)} neighbours"
         )
-        radius = radius_km(candidates[chosen], degrees(candidates), shares)
-        return question.guess(settled, "located", detail, candidates[chosen], radius)
+        spread = spread_km(candidates[chosen], degrees(candidates), shares)
+        return question.guess(settled, "located", detail, candidates[chosen], spread)
 
     def _chosen(self, question: Question, candidates: Sequence[Location], shares: Array) -> int:
         if self._choose == "verify" and self._verifier is not None:

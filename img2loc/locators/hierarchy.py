@@ -10,7 +10,7 @@ from img2loc.core.errors import ConfigError, GalleryError
 from img2loc.core.protocols import Encoder, names_of, scale_of
 from img2loc.core.types import Embedding, Guess, Neighbours, Photo, PhotoLike, Rejected, as_photos
 from img2loc.gallery.gallery import Gallery
-from img2loc.locators.radius import TEMPERATURE, radius_km
+from img2loc.locators.spread import TEMPERATURE, spread_km
 
 Probabilities = NDArray[np.float64]
 
@@ -24,7 +24,7 @@ class Hierarchy:
     is p(country among countries) · p(city among that country's cities). With `soft` it is the mean
     of that and p(city among all cities), and the country is the one whose cities' probabilities add
     up to the most: the one that both levels support. `nearest` cities of the country are shown. The
-    radius holds 68 % of all cities' probability. Raises WrongEncoder where encoder and galleries do
+    spread holds 68 % of all cities' probability. Raises WrongEncoder where encoder and galleries do
     not belong together, GalleryError where the galleries do not.
     """
 
@@ -91,8 +91,8 @@ class Hierarchy:
         label = self._countries.entry(country, float(by_country[country])).label
         then = f"the nearest of its {len(rows)} cities" if len(rows) > 1 else "its only city"
         detail = f"{label} ({p_country[country]:.0%} of {len(p_country)}), then {then}"
-        radius = radius_km(answer, self._points, p_city)
-        return Guess(photo, "located", answer, radius, Neighbours(cities), detail=detail)
+        spread = spread_km(answer, self._points, p_city)
+        return Guess(photo, "located", answer, spread, Neighbours(cities), detail=detail)
 
     def _within_country(self, by_city: Embedding) -> Probabilities:
         """Each city's probability among the cities of its country."""

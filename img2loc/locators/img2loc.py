@@ -20,15 +20,15 @@ from img2loc.gallery.random_rows import random_rows
 from img2loc.lmm.prompts import Template
 from img2loc.locators.conversation import Conversation, Repair
 from img2loc.locators.lmm_stream import Question, Stream, single_reply, stream_guesses
-from img2loc.locators.radius import NEIGHBOURS
 from img2loc.locators.shown import ShownNeighbours
+from img2loc.locators.spread import NEIGHBOURS
 
 
 class Img2Loc:
     """The LMM sees the photograph, and the coordinates of its nearest and farthest neighbours.
 
     `nearest` and `farthest` are 16 each by default, as in the authors' released code; the paper
-    gives no numbers. The radius is how far the 16 nearest neighbours scatter around the LMM's
+    gives no numbers. The spread is how far the 16 nearest neighbours scatter around the LMM's
     answer. With `random_nearest`, the control of an experiment, the prompt shows rows drawn at
     random in place of the nearest, so that whatever is gained is not owed to their similarity. With
     `show`, so many of the nearest neighbours' photographs, looked up in the folder or archive

@@ -18,7 +18,7 @@ from img2loc.core.types import (
     Rejected,
 )
 from img2loc.locators.conversation import Conversation, Settled
-from img2loc.locators.radius import neighbours_radius_km
+from img2loc.locators.spread import neighbours_spread_km
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class Question:
     photo: Photo
     neighbours: Neighbours
     prompts: tuple[Prompt, ...]
-    radius_neighbours: tuple[Neighbour, ...] = ()
-    """The nearest neighbours that the radius is measured over; can be more than are shown."""
+    spread_neighbours: tuple[Neighbour, ...] = ()
+    """The nearest neighbours that the spread is measured over; can be more than are shown."""
 
     def guess(
         self,
@@ -37,12 +37,12 @@ class Question:
         status: GuessStatus,
         detail: str,
         location: Location | None = None,
-        radius_km: float | None = None,
+        spread_km: float | None = None,
     ) -> Guess:
         """The guess, with what was asked and replied."""
         turns = [turn for one in settled for turn in one.turns]
         return Guess(
-            *(self.photo, status, location, radius_km, self.neighbours),
+            *(self.photo, status, location, spread_km, self.neighbours),
             prompts=tuple(prompt.text for prompt, _ in turns),
             replies=tuple(reply for _, reply in turns),
             detail=detail,
@@ -119,7 +119,7 @@ def single_reply(talk: Conversation) -> Decide:
     def decide(question: Question, settled: list[Settled]) -> Guess:
         (only,) = settled
         at = only.location
-        radius = neighbours_radius_km(at, question.radius_neighbours) if at else None
-        return question.guess(settled, *talk.outcome(only), at, radius)
+        spread = neighbours_spread_km(at, question.spread_neighbours) if at else None
+        return question.guess(settled, *talk.outcome(only), at, spread)
 
     return decide

@@ -9,7 +9,7 @@ from img2loc.core.protocols import Encoder
 from img2loc.core.types import Guess, Neighbour, Neighbours, Photo, PhotoLike, Rejected, as_photos
 from img2loc.gallery.gallery import Gallery
 from img2loc.gallery.neighbours import Exclusions, Retriever
-from img2loc.locators.radius import NEIGHBOURS, neighbours_radius_km, weights
+from img2loc.locators.spread import NEIGHBOURS, neighbours_spread_km, weights
 
 
 class Retrieval:
@@ -17,7 +17,7 @@ class Retrieval:
 
     `decide` is "nearest" (the most similar entry: the kNN baseline of Vo et al., ICCV 2017, with k
     = 1) or "mode" (of the `nearest` most similar entries the one in the densest place, by a
-    Gaussian kernel of `bandwidth_km` weighted by similarity). The radius is how far the 16 most
+    Gaussian kernel of `bandwidth_km` weighted by similarity). The spread is how far the 16 most
     similar entries (or `nearest`, where that is more) scatter around the answer.
     """
 
@@ -64,5 +64,5 @@ class Retrieval:
             chosen = densest(points, weights(entries), self._bandwidth_km)
             detail = f"the densest place among {len(entries)} neighbours"
         answer = entries[chosen].location
-        radius = neighbours_radius_km(answer, hits)
-        return Guess(photo, "located", answer, radius, Neighbours(entries), detail=detail)
+        spread = neighbours_spread_km(answer, hits)
+        return Guess(photo, "located", answer, spread, Neighbours(entries), detail=detail)

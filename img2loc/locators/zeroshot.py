@@ -11,7 +11,7 @@ from img2loc.locators.lmm_stream import Question, Stream, single_reply, stream_g
 
 
 class Zeroshot:
-    """Asks the LMM without neighbours; so a guess has no radius.
+    """Asks the LMM without neighbours; so a guess has no spread.
 
     `answer` and `repair` are as in `Conversation`. Raises PromptError for a prompt that does not
     fit.

@@ -11,9 +11,9 @@ import pytest
 
 from img2loc.bench.runs.costs import PHOTO_TOKENS_DEFAULT, estimate
 from img2loc.bench.runs.run_folder import digest, writing
-from img2loc.bench.runs.session import parts
 from img2loc.config import factory
 from img2loc.config.config import Config
+from img2loc.config.parts import parts
 from img2loc.config.plan import Plan, plan_lmm
 from img2loc.core.errors import RunError
 from img2loc.core.protocols import LMM, Encoder

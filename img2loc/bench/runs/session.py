@@ -17,12 +17,11 @@ from img2loc.bench.runs.run_folder import ABOUT, Run, digest, writing
 from img2loc.config import factory
 from img2loc.config.config import Config
 from img2loc.config.doctor import versions
-from img2loc.config.galleries import GalleryFacts
+from img2loc.config.parts import CACHE_IRRELEVANT_KEYS, calibration, parts
 from img2loc.config.plan import Plan
 from img2loc.core.errors import ConfigError, SourceError
 from img2loc.core.protocols import Encoder
 
-_GALLERY_FACTS = ("rows", "dim", "spec", "source")
 Progress = Callable[[Tally], None]
 
 
@@ -68,6 +67,8 @@ class Session:
             "benchmark": self.benchmark.name,
             **({"repeat": self.repeat} if self.repeat else {}),
             **parts(plan),
+            "versions": versions(),
+            **({"calibration": known.record()} if (known := calibration(plan)) else {}),
             **({"reproduction": found} if (found := self.reproduction(plan)) else {}),
             "truth": {"file": path.name, "sha256": digest, **self.facts},
             "selection": self.selection,
@@ -90,7 +91,7 @@ class Session:
         repeat = f"repeat-{self.repeat + 1}" if self.repeat else None
         names = (self.benchmark.name, locator, plan.names.get("lmm"), repeat)
         stem = "-".join(filter(None, names))
-        return Path("runs") / f"{stem}-{digest(about, factory.CACHE_IRRELEVANT_KEYS)[:8]}"
+        return Path("runs") / f"{stem}-{digest(about, CACHE_IRRELEVANT_KEYS)[:8]}"
 
     def cost_estimate(self, config: Config, locator: str, folder: Path) -> CostEstimate | None:
         """What the rest of a run in that folder costs; None where no LMM is to be asked.
@@ -134,7 +135,7 @@ class Session:
                 f" [price.{str(model)!r}] with input and output, in US dollars per million tokens."
                 " Or leave --max-cost out."
             )
-        irrelevant = factory.CACHE_IRRELEVANT_KEYS
+        irrelevant = CACHE_IRRELEVANT_KEYS
         with writing(folder, self.about(plan), self.truths, irrelevant) as run:
             remaining = pending(run, self.retry_failed)
             if not remaining:
@@ -231,36 +232,3 @@ def prepare(
         retry_failed,
         max_usd,
     )
-
-
-def parts(plan: Plan) -> dict[str, Any]:
-    """What a locator is made of, as run.json says it: names, tables, prompts and versions."""
-    gallery = plan.gallery
-    tables: dict[str, Any] = {"locator": plan.table}
-    if plan.lmm is not None:
-        tables["lmm"] = {**plan.lmm.table, "endpoint": plan.lmm.endpoint}
-    if gallery is not None:
-        tables["gallery"] = _facts(gallery)
-    if len(plan.galleries) > 1:
-        tables["galleries"] = {
-            key: {"name": one.name, **_facts(one)} for key, one in plan.galleries.items()
-        }
-    for key, name in plan.encoders.items():
-        if plan.config.has("encoder", name):
-            tables[key] = plan.config.table("encoder", name)
-    if gallery is not None:
-        tables.setdefault("encoder", dict(gallery.manifest["encoder"]["table"]))
-    return {
-        "locator": plan.locator,
-        "lmm": plan.names.get("lmm"),
-        "gallery": gallery.name if gallery else None,
-        "encoder": gallery.encoder_name if gallery else None,
-        "gallery_rows": gallery.rows if gallery else 0,
-        "config": tables,
-        "prompts": {prompt.name: prompt.source for prompt in plan.prompts.values()},
-        "versions": versions(),
-    }
-
-
-def _facts(gallery: GalleryFacts) -> dict[str, Any]:
-    return {**{fact: gallery.manifest.get(fact) for fact in _GALLERY_FACTS}, "of": gallery.of}

@@ -1,4 +1,4 @@
-"""Calibration of a run's radius, and how well it sorts right answers from wrong ones."""
+"""Whether a radius keeps its word, and how well it sorts right answers from wrong ones."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,18 +6,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from img2loc.bench.scores.outcomes import Outcomes
 from img2loc.core.geo import Array
+from img2loc.locators.calibration import Calibration
+from img2loc.locators.conformal import Evidence
 
 _GROUPS = 10
 _POINTS = 100
 COVERAGES = (10, 25, 50, 75, 90, 100)
 """Per cent of all photographs at which the risk is told."""
+RISK = 10
+"""Per cent of wrong answers up to which answers are given."""
+_NORMAL_95 = 1.959964
 
 
-def calibration(radius_km: Array, errors_km: Array) -> dict[str, Any]:
+def coverage(radius_km: Array, errors_km: Array) -> dict[str, Any]:
     """How often the truth lies within the radius, over answers with one and by tenths of them.
 
-    Equal radii stay together, so that there can be fewer groups than ten.
+    Per cent, with Wilson's binomial 95 % interval. Equal radii stay together, so that there can be
+    fewer groups than ten.
     """
     with_radius = ~np.isnan(radius_km) & ~np.isnan(errors_km)
     radius, errors = radius_km[with_radius], errors_km[with_radius]
@@ -30,13 +37,49 @@ def calibration(radius_km: Array, errors_km: Array) -> dict[str, Any]:
             {
                 "from_km": float(radius[held].min()),
                 "to_km": float(radius[held].max()),
-                "n": int(held.sum()),
-                "inside": 100 * float(inside[held].mean()),
+                **_share(inside[held]),
                 "median_error_km": float(np.median(errors[held])),
             }
         )
-    share = 100 * float(inside.mean()) if len(radius) else None
-    return {"n": len(radius), "inside": share, "groups": groups}
+    return {
+        **_share(inside),
+        "median_radius_km": float(np.median(radius)) if len(radius) else None,
+        "groups": groups,
+    }
+
+
+def calibrated(
+    outcomes: Outcomes, errors_km: Array, calibration: Calibration, continents: NDArray[np.str_]
+) -> dict[str, Any]:
+    """The coverage of a calibration's radius, by the share that it names.
+
+    `continents` are those of the truth, shape (n,).
+    """
+    evidence = Evidence(outcomes.spread_km, outcomes.similarity)
+    found = {}
+    for share in calibration.shares:
+        radius = calibration.radius_km(evidence, share)
+        whole = coverage(radius, errors_km)
+        known = ~np.isnan(radius) & ~np.isnan(errors_km)
+        places = {
+            str(name): _share((errors_km <= radius)[known & (continents == name)])
+            for name in np.unique(continents[known])
+        }
+        whole["coverage"] = whole.pop("inside")
+        found[f"{share:g}"] = {**whole, "continents": places}
+    return found
+
+
+def _share(inside: NDArray[np.bool_]) -> dict[str, Any]:
+    """Per cent within, and Wilson's interval; None without photographs."""
+    n, k = len(inside), int(inside.sum())
+    if not n:
+        return {"n": 0, "inside": None, "interval": None}
+    z2 = _NORMAL_95**2
+    middle = (k + z2 / 2) / (n + z2)
+    half = _NORMAL_95 * np.sqrt(k * (n - k) / n + z2 / 4) / (n + z2)
+    interval = [max(0.0, 100 * float(middle - half)), min(100.0, 100 * float(middle + half))]
+    return {"n": n, "inside": 100 * k / n, "interval": interval}
 
 
 def risk_coverage(
@@ -52,8 +95,9 @@ def risk_coverage(
     over 1, 2, … answers (AURC; Geifman and El-Yaniv, NeurIPS 2017), beside that of a random order
     and of the best one: over answers alone, so that a run which refuses most photographs looks
     good. `risk_of_all` is therefore at fixed shares of *all* photographs, rounded up: those without
-    an answer come last and are wrong, so that at 100 it is what is not right. None where no answer
-    has a radius.
+    an answer come last and are wrong, so that at 100 it is what is not right. `answered_at_risk` is
+    how many per cent of all photographs can be answered so that at most RISK per cent of these
+    answers are wrong. None where no answer has a radius.
     """
     rows = np.flatnonzero(answered)
     radius = np.where(np.isnan(radius_km[rows]), np.inf, radius_km[rows])
@@ -77,6 +121,7 @@ def risk_coverage(
             "area": float(risk.mean()),
             "area_random": 100 * float(wrong.mean()),
             "area_best": float((100 * np.cumsum(np.sort(wrong)) / given).mean()),
+            "answered_at_risk": 100 * float(given[risk <= RISK].max(initial=0)) / n,
             "risk_of_all": {
                 str(share): float(of_all[row]) for share, row in zip(COVERAGES, fixed, strict=True)
             },

@@ -104,7 +104,8 @@ def take(outcomes: Outcomes, rows: NDArray[np.intp]) -> Outcomes:
         name: tuple(getattr(outcomes, name)[row] for row in rows)
         for name in ("ids", "authors", "status")
     }
-    for name in ("truth", "guess", "radius_km", "similarity", "excluded", "checked"):
+    known = ("radius_km", "radius_share", "spread_km", "similarity", "excluded", "checked")
+    for name in ("truth", "guess", *known):
         columns[name] = getattr(outcomes, name)[rows]
     return replace(outcomes, **columns)
 

@@ -38,6 +38,7 @@ _OPTIONAL = {
     "author": [(name,) for name in COLUMN_NAMES["author"]],
     "status": [("status",)],
     "radius_km": [("radius_km",)],
+    "spread_km": [("spread_km",)],
     "file": [(name,) for name in _PHOTO],
 }
 _ALIKE: tuple[Callable[[str], str], ...] = (
@@ -249,6 +250,7 @@ def _record(row: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
         "lat": at.lat,
         "lon": at.lon,
         "radius_km": _float(row.get("radius_km", "")),
+        "spread_km": _float(row.get("spread_km", "")),
     }
 
 

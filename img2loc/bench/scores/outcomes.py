@@ -28,8 +28,9 @@ class Outcomes:
     """Columns of one row a photograph, in the order of the truth.
 
     `truth` and `guess` are degrees of shape (n, 2); a guess is NaN exactly where there is no
-    answer. `radius_km`, `similarity` (of the nearest gallery row) and `excluded` (gallery rows kept
-    out for this photo) are NaN where unknown. `checked` is where rows of the photo's photographer
+    answer. `radius_km` (promised for `radius_share` of photographs), `spread_km` (of the evidence),
+    `similarity` (of the nearest gallery row) and `excluded` (gallery rows kept out for this photo)
+    are NaN where unknown. `checked` is where rows of the photo's photographer
     could be kept out, shape (n,).
     """
 
@@ -40,6 +41,8 @@ class Outcomes:
     guess: Array
     status: tuple[str, ...]
     radius_km: Array
+    radius_share: Array
+    spread_km: Array
     similarity: Array
     excluded: Array
     checked: NDArray[np.bool_]
@@ -53,6 +56,11 @@ class Outcomes:
     def answered(self) -> NDArray[np.bool_]:
         """Which photographs have an answer, shape (n,)."""
         return ~np.isnan(self.guess[:, 0])
+
+    @property
+    def vagueness_km(self) -> Array:
+        """What sorts sure answers from unsure ones: the radius, in a run without one the spread."""
+        return self.spread_km if np.isnan(self.radius_km).all() else self.radius_km
 
     def errors_km(self, distance: Distance = "great-circle") -> Array:
         """Distances from guess to truth, shape (n,); NaN where there is no answer."""
@@ -85,7 +93,7 @@ def gather(
     """
     if not truth:
         raise SourceError("There are no photographs to score: the truth has no rows.")
-    records = [predictions.get(row.id, {"status": "missing"}) for row in truth]
+    records = [_known(predictions.get(row.id, {"status": "missing"})) for row in truth]
     guess = np.full((len(truth), 2), np.nan)
     status = []
     for row, record in enumerate(records):
@@ -108,6 +116,8 @@ def gather(
         guess=guess,
         status=tuple(status),
         radius_km=column("radius_km"),
+        radius_share=column("radius_share"),
+        spread_km=column("spread_km"),
         similarity=column("top_similarity"),
         excluded=column("excluded"),
         checked=np.array(
@@ -127,6 +137,13 @@ def searched(about: Mapping[str, Any]) -> str | None:
     if about["gallery"] is None and not about.get("gallery_rows"):
         return "nothing"
     return str(((about.get("config") or {}).get("gallery") or {}).get("of") or "photos")
+
+
+def _known(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A record of version 0.1.0 called its spread a radius, and promised no share for it."""
+    if "lat" not in record or "spread_km" in record or "radius_share" in record:
+        return record
+    return {**record, "spread_km": record.get("radius_km"), "radius_km": None}
 
 
 def _number(value: object) -> float:

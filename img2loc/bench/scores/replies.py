@@ -12,7 +12,7 @@ from img2loc.core.errors import RunError, SourceError
 from img2loc.core.guess_json import reply_from
 from img2loc.core.types import Answer, Location, Neighbour, Reply
 from img2loc.locators.conversation import location_in, outcome
-from img2loc.locators.radius import neighbours_radius_km
+from img2loc.locators.spread import neighbours_spread_km
 
 REPLY_DECIDES = ("img2loc", "zeroshot")
 """Kinds of locators that answer with the coordinates in the LMM's reply."""
@@ -39,7 +39,7 @@ def reparse(run: Run) -> Reparsed:
     """The run as today's parser would have left it; its folder is not touched.
 
     The first reply with coordinates (or a place, where the locator asks for one) is the answer. A
-    new answer's radius is measured over the neighbours that were recorded. Raises RunError for a
+    new answer's spread is measured over the neighbours that were recorded. Raises RunError for a
     locator that decides in another way, and for a line whose replies are not as `bench run` writes
     them.
     """
@@ -79,7 +79,8 @@ def _read_again(record: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
         "lon": at.lon if at else None,
     }
     if _place(again) != _place(record):
-        again["radius_km"] = neighbours_radius_km(at, _nearest(record)) if at else None
+        again["radius_km"] = again["radius_share"] = None  # They were the other place's.
+        again["spread_km"] = neighbours_spread_km(at, _nearest(record)) if at else None
     return again
 
 

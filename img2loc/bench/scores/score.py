@@ -4,20 +4,18 @@ A photograph without an answer is never right and stays in the denominator of `a
 `geoguessr` and `status`; `accuracy_answered`, `median_km` and `mean_km` are over the answered ones.
 """
 
-import tomllib
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from img2loc.bench.scores.bootstrap import LEVEL, RESAMPLES, Unit, bootstrap, known_authors
-from img2loc.bench.scores.calibration import calibration, risk_coverage
+from img2loc.bench.scores.calibration import calibrated, coverage, risk_coverage
 from img2loc.bench.scores.outcomes import DISTANCES, STATUSES, Distance, Outcomes, searched
-from img2loc.core import paths
 from img2loc.core.geo import THRESHOLDS_KM, Array, hits
-from img2loc.core.places import country_codes
+from img2loc.core.places import continents, country_codes
+from img2loc.locators.calibration import Calibration
 
 GEOGUESSR_KM = 1492.7
 NEAR_DUPLICATE = 0.95
@@ -34,11 +32,14 @@ def score(
     resamples: int = RESAMPLES,
     seed: int = 0,
     strict: bool = False,
+    calibration: Calibration | None = None,
 ) -> Scores:
     """All scores of a run, as JSON; shares in per cent, distances in km, None if not defined.
 
     With `strict`, a guess on a threshold does not count, as G3, GeoRanker and PLONK have it.
+    `calibrated` is of a calibration: the one given, else the one that the run had.
     """
+    known = calibration or _recorded(outcomes)
     errors, answered = outcomes.errors_km(distance), outcomes.answered
     right = hits(errors, strict)
     return {
@@ -55,8 +56,13 @@ def score(
             unit: _intervals(outcomes, errors, right, unit, resamples, seed) for unit in units
         },
         **_by_place(outcomes, errors, right),
-        "calibration": calibration(outcomes.radius_km, errors),
-        "risk_coverage": risk_coverage(outcomes.radius_km, answered, right, THRESHOLDS_KM),
+        "calibration": {
+            "of": "spread" if np.isnan(outcomes.radius_km).all() else "radius",
+            "nominal": _nominal(outcomes),
+            **coverage(outcomes.vagueness_km, errors),
+        },
+        "calibrated": calibrated(outcomes, errors, known, _continents(outcomes)) if known else None,
+        "risk_coverage": risk_coverage(outcomes.vagueness_km, answered, right, THRESHOLDS_KM),
         "leaks": _leaks(outcomes, errors, right),
     }
 
@@ -125,7 +131,7 @@ def _intervals(
 def _by_place(outcomes: Outcomes, errors: Array, right: Chosen) -> Scores:
     """The main figures by continent and country of the truth, most photographs first."""
     codes = np.array(country_codes(outcomes.truth))
-    places = np.array([continents().get(code, "unknown") for code in codes])
+    places = _continents(outcomes)
     guessed = np.full(len(outcomes), "", dtype=codes.dtype)
     guessed[outcomes.answered] = country_codes(outcomes.guess[outcomes.answered])
 
@@ -143,11 +149,21 @@ def _by_place(outcomes: Outcomes, errors: Array, right: Chosen) -> Scores:
     }
 
 
-@cache
-def continents() -> dict[str, str]:
-    """Country code → continent, from eval/reference/continents.toml."""
-    text = (paths.folder("eval") / "reference" / "continents.toml").read_text(encoding="utf-8")
-    return {code: name for name, codes in tomllib.loads(text).items() for code in codes.split()}
+def _continents(outcomes: Outcomes) -> NDArray[np.str_]:
+    """The continent of each photograph's truth, shape (n,)."""
+    codes = country_codes(outcomes.truth)
+    return np.array([continents().get(code, "unknown") for code in codes])
+
+
+def _nominal(outcomes: Outcomes) -> float | None:
+    """The one share that all radii are promised for, in per cent."""
+    shares = np.unique(outcomes.radius_share[~np.isnan(outcomes.radius_share)])
+    return 100 * float(shares[0]) if len(shares) == 1 else None
+
+
+def _recorded(outcomes: Outcomes) -> Calibration | None:
+    record = outcomes.about.get("calibration")
+    return Calibration.from_record(record) if isinstance(record, dict) else None
 
 
 def _leaks(outcomes: Outcomes, errors: Array, right: Chosen) -> Scores:

@@ -30,6 +30,8 @@ def table(
             guess=photos.places(folder),
             status=("located",) * n,
             radius_km=unknown,
+            radius_share=unknown,
+            spread_km=unknown,
             similarity=unknown,
             excluded=unknown,
             checked=np.zeros(n, dtype=bool),
