@@ -41,7 +41,7 @@ def ask(
     ] = None,
     max_radius: Annotated[
         float | None,
-        typer.Option(metavar="KM", min=0, help="Give no answer that is less certain."),
+        typer.Option(metavar="KM", min=0, help="Give no answer of a larger radius."),
     ] = None,
     local_only: LocalOnly = False,
     cache: Annotated[
@@ -92,7 +92,9 @@ def ask(
         plan.lmm.require_local()
     with spinner(f"Loading the locator {plan.locator} …"):
         built = factory.locator(
-            plan, cache=paths.replies() if cache else None, max_radius_km=max_radius
+            plan,
+            cache=paths.replies() if cache else None,
+            max_radius_km=settings.ask.get("max_radius_km") if max_radius is None else max_radius,
         )
     _announce(plan, chosen=locator is not None, gallery_chosen=gallery is not None)
     missed = 0

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from img2loc.cli import bench_ablate, bench_score
+from img2loc.cli import bench_ablate, bench_score, calibrate
 from img2loc.cli.bench_runs import (
     Limit,
     MaxCost,
@@ -115,4 +115,5 @@ app.command()(run)  # The order is that of `--help`.
 app.command()(bench_score.score)
 app.command()(bench_score.compare)
 app.command()(bench_score.report)
+app.command("calibrate")(calibrate.calibrate_run)
 app.command()(bench_ablate.ablate)

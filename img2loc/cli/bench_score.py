@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from img2loc.bench.scores.bootstrap import Unit
     from img2loc.bench.scores.outcomes import Outcomes
+    from img2loc.locators.calibration import Calibration
 
 Distance = Annotated[
     Literal["great-circle", "geodesic"],
@@ -51,6 +52,12 @@ def score(
     strict: Annotated[
         bool, typer.Option("--strict", help="Within means <, as some papers count, and not <=.")
     ] = False,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Say how often the radius of this calibration holds the truth."
+        ),
+    ] = None,
     distance: Distance = "great-circle",
     bootstrap: Bootstrap = "photographers",
     seed: Seed = 0,
@@ -85,7 +92,10 @@ def score(
 
         matched = match(predictions, truth, subset=subset)
         outcomes, notes = matched.outcomes, matched.notes()
-    scores = scoring.score(outcomes, distance, _units(bootstrap), seed=seed, strict=strict)
+    known = _calibration(calibration, outcomes) if calibration else None
+    scores = scoring.score(
+        outcomes, distance, _units(bootstrap), seed=seed, strict=strict, calibration=known
+    )
     if notes:
         scores["notes"] = notes
     if run is not None:
@@ -158,6 +168,18 @@ def report(
         return
     _write(target, lambda path: path.write_text(text, encoding="utf-8"))
     typer.echo(f"{target}: {len(runs)} runs, {len(text.encode()) / 1e6:.1f} MB.", err=True)
+
+
+def _calibration(file: Path, outcomes: "Outcomes") -> "Calibration":
+    """A calibration of the run's locator; predictions do not say what made them."""
+    from img2loc.bench.scores.calibration import identity_of
+    from img2loc.locators.calibration import Calibration
+
+    found = Calibration.load(file)
+    of = identity_of(outcomes)
+    if of and found.of:
+        found.require(of, str(file))
+    return found
 
 
 def _opened(folders: list[Path], names: list[str]) -> "list[Outcomes]":

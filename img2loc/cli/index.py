@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from img2loc.cli import index_ingest, index_tune
+from img2loc.cli import calibrate, index_ingest, index_tune
 from img2loc.cli.config_file import ConfigFile, checked_config, load_config
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -170,4 +170,5 @@ app.command()(index_ingest.merge)
 app.command("import")(index_ingest.import_)
 app.command()(index_ingest.export)
 app.command()(index_tune.tune)
+app.command("calibrate")(calibrate.calibrate_gallery)
 app.command()(index_tune.verify)

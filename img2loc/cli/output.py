@@ -8,7 +8,7 @@ from img2loc.cli.stdio import plain
 from img2loc.config.plan import Plan
 from img2loc.core.geo import COUNTRY_KM
 from img2loc.core.guess_json import guess_record, neighbour_record
-from img2loc.core.places import place_at
+from img2loc.core.places import place_at, region_within
 from img2loc.core.types import Guess, Location, Neighbour, Place
 from img2loc.locators.text_search import Ranking
 
@@ -67,8 +67,13 @@ def ranking_for_people(ranking: Ranking, plan: Plan, most: int) -> str:
 
 def as_json(guess: Guess, plan: Plan) -> str:
     """A guess as a JSON object in one line."""
-    place = _place_record(guess.location) if guess.location else None
-    record = {**guess_record(guess), "place": place, **_parts(plan)}
+    at, radius = guess.location, guess.radius_km
+    record = {
+        **guess_record(guess),
+        "place": _place_record(at) if at else None,
+        "region": region_within(at, radius) if at and radius is not None else None,
+        **_parts(plan),
+    }
     return json.dumps(record, ensure_ascii=False, allow_nan=False)
 
 
@@ -101,21 +106,36 @@ def _answer(guess: Guess, at: Location, plan: Plan) -> Iterator[str]:
     where = f"{at.lat:.4f}, {at.lon:.4f}"
     place = place_at(at)
     named = _place(place) if place else "far from any town"
-    radius = guess.radius_km
-    if radius is not None and radius > COUNTRY_KM:
-        scatter = f"the evidence scatters over {_km(radius)}"
-        yield f"Unsure: {scatter}. The best guess, not to be relied on:"
+    known = guess.radius_km if guess.radius_km is not None else guess.spread_km
+    if known is not None and known > COUNTRY_KM:
+        vague = (
+            f"the evidence scatters over {_km(known)}"
+            if guess.radius_share is None
+            else f"it holds {guess.radius_share:.0%} of such photos only within {_km(known)}"
+        )
+        yield f"Unsure: {vague}. The best guess, not to be relied on:"
         yield f"  {named}"
         yield f"  {where}"
     else:
         yield named
-        yield where if radius is None else f"{where}  (within about {_km(radius)})"
-    zoom = next((zoom for most, zoom in _ZOOMS if (radius or 0) <= most), 3)
+        yield f"{where}{_certainty(guess)}"
+        if guess.radius_km is not None and (region := region_within(at, guess.radius_km)):
+            yield f"in {region} ({guess.radius_share:.0%})"
+    zoom = next((zoom for most, zoom in _ZOOMS if (known or 0) <= most), 3)
     yield (
         f"https://www.openstreetmap.org/?mlat={at.lat:.5f}&mlon={at.lon:.5f}"
         f"#map={zoom}/{at.lat:.4f}/{at.lon:.4f}"
     )
     yield "; ".join(filter(None, (f"by {plan.locator}: {guess.detail}", _searched(plan))))
+
+
+def _certainty(guess: Guess) -> str:
+    """What is known of an answer's error: a promise, or how far the evidence scatters."""
+    if guess.radius_km is not None and guess.radius_share is not None:
+        return f"  (within {_km(guess.radius_km)} for {guess.radius_share:.0%} of such photos)"
+    if guess.spread_km is not None:
+        return f"  (spread {_km(guess.spread_km)}; no radius is known)"
+    return ""
 
 
 def _evidence(guess: Guess) -> Iterator[str]:

@@ -13,6 +13,8 @@ from img2loc.core.types import Location, Place
 
 FARTHEST_TOWN_KM = 100.0
 """Beyond this the nearest town says nothing about a place (mid-ocean, ice, desert)."""
+_TOWN_KM = 10.0  # A town is about so large.
+_MOST = 0.9
 _AT_ONCE = 2048  # Points whose distances to every town around them are in memory.
 
 
@@ -27,6 +29,40 @@ def place_at(location: Location) -> Place | None:
         for column in ("name", "region", "country", "country_code")
     )
     return Place(name, region, country, code, round(float(distances[0]), 1))
+
+
+def region_within(location: Location, radius_km: float) -> str | None:
+    """The smallest town, region, country or continent that such a circle lies in, in words.
+
+    A circle lies in what nine in ten of the towns in it belong to; None where it lies in none of
+    these, or holds no town.
+    """
+    towns = _towns()
+    distances = distances_km(towns.degrees, degrees([location]))
+    inside = np.flatnonzero(distances <= max(radius_km, _TOWN_KM))
+    nearest = place_at(location)
+    if not len(inside) or nearest is None:
+        return None
+    if radius_km <= _TOWN_KM and nearest.distance_km <= _TOWN_KM:
+        return _joined(nearest.name, nearest.region, nearest.country)
+    chosen = towns.table.select(["region", "country"]).take(inside)
+    regions, countries = (chosen[name].to_pylist() for name in ("region", "country"))
+    most = _MOST * len(inside)
+    both = list(zip(regions, countries, strict=True))
+    if both.count((nearest.region, nearest.country)) >= most:
+        return _joined(nearest.region, nearest.country)
+    if countries.count(nearest.country) >= most:
+        return nearest.country
+    codes = towns.table["country_code"].take(inside).to_pylist()
+    here = continents().get(nearest.country_code)
+    if here is not None and sum(continents().get(code) == here for code in codes) >= most:
+        return here
+    return None
+
+
+def _joined(*names: str) -> str:
+    """Names from small to large, each once."""
+    return ", ".join(dict.fromkeys(filter(None, names)))
 
 
 def town_table() -> Any:

@@ -27,12 +27,13 @@ from numpy.typing import NDArray
 from img2loc.core.geo import EARTH_RADIUS_KM, Array
 
 Score = Literal["bins", "fitted", "spread", "constant"]
-CHOSEN_AT = 0.9
-"""The share at which the scores are compared."""
+CHOSEN_AT = (0.68, 0.9)
+"""The shares at which the scores are compared."""
 _MOST_TO_CHOOSE = 100
 """Photographers that choose the score, or half of them where that is fewer."""
 _FEWEST_TO_CHOOSE = 20
 _BINS = 4
+_FEWEST_IN_BIN = 50  # Photographers: of fewer, the quantile of a bin is mostly chance.
 _CLEARLY = 0.8  # Of the radius by bins: another score's must be smaller.
 _RIDGE = 1e-3  # So that a column without variation gets no weight.
 
@@ -133,8 +134,9 @@ def fit(
         return plain.measured(errors_km, evidence, clusters, shares)
     choosing = np.isin(clusters, names[:few])
     parts = errors_km[choosing], evidence.some(choosing), clusters[choosing]
-    names_of_scores = (score,) if score else _scores(evidence)
-    candidates = [_prepared(name, *parts) for name in names_of_scores]
+    bins = min(_BINS, (len(names) - few) // _FEWEST_IN_BIN)
+    scores = (score,) if score else _scores(evidence, bins)
+    candidates = [_prepared(name, bins, *parts) for name in scores]
     rest = errors_km[~choosing], evidence.some(~choosing), clusters[~choosing]
     return min(candidates, key=lambda one: _size(one, *parts)).measured(*rest, shares)
 
@@ -151,13 +153,17 @@ def quantile(scores: Array, clusters: Clusters, share: float) -> float:
     return float(scores[order][place]) if place < len(scores) else np.inf
 
 
-def _scores(evidence: Evidence) -> tuple[Score, ...]:
+def _scores(evidence: Evidence, bins: int) -> tuple[Score, ...]:
     """The scores that may be chosen."""
-    without_similarity = np.isnan(evidence.similarity).any()
-    return tuple(name for name in get_args(Score) if name != "spread" or without_similarity)
+    impossible = set() if np.isnan(evidence.similarity).any() else {"spread"}
+    if bins < 2:
+        impossible.add("bins")
+    return tuple(name for name in get_args(Score) if name not in impossible)
 
 
-def _prepared(score: Score, errors_km: Array, evidence: Evidence, clusters: Clusters) -> Conformal:
+def _prepared(
+    score: Score, bins: int, errors_km: Array, evidence: Evidence, clusters: Clusters
+) -> Conformal:
     """The score with its line and its edges, and without quantiles."""
     known = ~np.isnan(evidence.spread_km)
     if not known.any():
@@ -171,7 +177,7 @@ def _prepared(score: Score, errors_km: Array, evidence: Evidence, clusters: Clus
     predicted = plain.predicted(evidence)
     order = np.argsort(predicted, kind="stable")
     reached = np.cumsum(weights[order]) / weights.sum()
-    at = np.searchsorted(reached, np.arange(1, _BINS) / _BINS)
+    at = np.searchsorted(reached, np.arange(1, bins) / bins)
     edges = np.unique(predicted[order][at])
     return Conformal(score, plain.line, tuple(edges.tolist()), {})
 
@@ -183,8 +189,9 @@ def _size(
 
     So a score that parts sure answers from unsure ones is the smaller one.
     """
-    measured = candidate.measured(errors_km, evidence, clusters, [CHOSEN_AT])
-    radius = np.clip(measured.radius_km(evidence, CHOSEN_AT), 1.0, FARTHEST_KM)
+    measured = candidate.measured(errors_km, evidence, clusters, CHOSEN_AT)
+    radii = [measured.radius_km(evidence, share) for share in CHOSEN_AT]
+    radius = np.clip(radii, 1.0, FARTHEST_KM)
     mean = float(np.exp(np.log(radius).mean()))
     return mean * (_CLEARLY if candidate.score == "bins" else 1.0), candidate.score != "constant"
 

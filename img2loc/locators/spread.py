@@ -67,11 +67,10 @@ def neighbours_spread_km(answer: Location, neighbours: Sequence[Neighbour]) -> f
     if len(known) == len(probabilities):
         return spread_km(answer, points, np.array(known, dtype=np.float64))
     near = distances_km(points[:, None], points) <= MIN_KM
-    first = ~np.tril(near, -1).any(axis=1)
-    witnesses = [one for one, counts in zip(neighbours, first, strict=True) if counts]
-    if len(witnesses) == 1 < len(neighbours):
+    first = np.flatnonzero(~np.tril(near, -1).any(axis=1))
+    if len(first) == 1 < len(neighbours):
         return MIN_KM
-    return spread_km(answer, points[first], weights(witnesses))
+    return spread_km(answer, points[first], weights([neighbours[int(row)] for row in first]))
 
 
 def _cap(distances_km: Array) -> Array:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from img2loc.bench.datasets.benchmark import Truth, find
 from img2loc.bench.reports.tables import score_table
 from img2loc.bench.runs.run_folder import Run
-from img2loc.bench.scores.calibration import calibration, risk_coverage
+from img2loc.bench.scores.calibration import coverage, risk_coverage
 from img2loc.bench.scores.external import (
     AT_ZERO,
     EMPTY,

@@ -37,7 +37,9 @@ def render(
     figures = [
         ("Error", plots.error_cdf(runs)),
         (f"Risk and coverage at {_CURVE_KM} km", plots.risk_coverage(scores, _CURVE_KM)),
-        ("Calibration of the radius", plots.calibration(scores)),
+        ("The radius that was promised", plots.coverage(scores)),
+        ("Radius or spread, and what it holds", plots.inside_by_radius(scores)),
+        ("How large it is", plots.radii([one.outcomes for one in scored])),
     ]
     notes = flags_of(rows)
     template = Environment(
@@ -103,8 +105,9 @@ def _entries(one: Scored, errors: Array) -> Iterator[tuple[str, dict[str, Any]]]
         }
         if answered:
             entry["at"] = outcomes.guess[row].tolist()
-        if not np.isnan(outcomes.radius_km[row]):
-            entry["radius"] = round(float(outcomes.radius_km[row]), 1)
+        for key in ("radius", "spread"):
+            if not np.isnan(value := getattr(outcomes, f"{key}_km")[row]):
+                entry[key] = round(float(value), 1)
         for side in ("nearest", "farthest"):
             entry[side] = _neighbours(record.get(side) or [], outcomes.truth[row])
         entry["prompts"] = [str(text) for text in record.get("prompts") or []]

@@ -67,14 +67,14 @@ def error_cdf(runs: Sequence[tuple[Outcomes, Array]]) -> str:
 
 
 def risk_coverage(runs: Mapping[str, Scores], km: int) -> str | None:
-    """Risk against coverage, answers of smallest radius first; None where no run has radii."""
+    """Risk against coverage, surest answers first; None where no run has a radius or a spread."""
     figure, axes = _figure(_INCHES)
     for number, (name, scores) in enumerate(runs.items()):
         if curve := scores["risk_coverage"]:
             of_km = curve["thresholds"][str(km)]
             label = (
-                f"{_words(name)}: area {of_km['area']:.1f} %;"
-                f" at 50 % of all photos {of_km['risk_of_all']['50']:.1f} %"
+                f"{_words(name)}: area {of_km['area']:.1f} %; at most 10 % wrong for"
+                f" {of_km['answered_at_risk']:.1f} % of all photos"
             )
             axes.plot(curve["coverage"], of_km["risk"], color=_colour(number), label=label)
     axes.set(xlim=(0, 100), ylim=(0, 100))
@@ -85,8 +85,54 @@ def risk_coverage(runs: Mapping[str, Scores], km: int) -> str | None:
     return _address(figure)
 
 
-def calibration(runs: Mapping[str, Scores]) -> str | None:
-    """How often the truth lies within the radius, by radius; None where no answer has one."""
+def coverage(runs: Mapping[str, Scores]) -> str | None:
+    """How often the truth lies within the radius, against the share that is promised.
+
+    With binomial 95 % intervals; None where no run has a calibrated radius.
+    """
+    figure, axes = _figure(_INCHES)
+    for number, (name, scores) in enumerate(runs.items()):
+        promised = {
+            100 * float(share): held
+            for share, held in (scores["calibrated"] or {}).items()
+            if held["n"]
+        }
+        if promised:
+            held = np.array([one["coverage"] for one in promised.values()])
+            low, high = np.array([one["interval"] for one in promised.values()]).T
+            style: Any = {"fmt": "o", "capsize": 3, "markersize": 4, "color": _colour(number)}
+            bars = np.stack((held - low, high - held))
+            axes.errorbar([*promised], held, bars, label=_words(name), **style)
+    if not axes.containers:
+        return None
+    axes.plot((0, 100), (0, 100), color="#9aa0a6", linewidth=0.8, zorder=0)
+    axes.set(xlim=(0, 100), ylim=(0, 100))
+    axes.set(xlabel="% promised", ylabel="% whose radius holds the truth")
+    axes.legend(fontsize=7)
+    return _address(figure)
+
+
+def radii(runs: Sequence[Outcomes]) -> str | None:
+    """How many answers have which radius, else which spread; None where no answer has either."""
+    figure, axes = _figure(_INCHES)
+    bins = np.logspace(0, np.log10(2.1e4), 40)
+    for number, outcomes in enumerate(runs):
+        known = outcomes.vagueness_km[~np.isnan(outcomes.vagueness_km)]
+        if len(known):
+            what = "spread" if np.isnan(outcomes.radius_km).all() else "radius"
+            label = f"{_words(outcomes.name)}: {what}"
+            style: Any = {"histtype": "step", "color": _colour(number), "label": label}
+            axes.hist(np.maximum(known, 1.0), bins=bins.tolist(), **style)
+    if not axes.patches:
+        return None
+    axes.set(xscale="log", xlabel="radius or spread, km", ylabel="answers")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.legend(fontsize=7)
+    return _address(figure)
+
+
+def inside_by_radius(runs: Mapping[str, Scores]) -> str | None:
+    """How often the truth lies within the radius, else the spread, by tenths of the answers."""
     figure, axes = _figure(_INCHES)
     for number, (name, scores) in enumerate(runs.items()):
         if groups := scores["calibration"]["groups"]:
@@ -94,7 +140,7 @@ def calibration(runs: Mapping[str, Scores]) -> str | None:
             inside = [group["inside"] for group in groups]
             axes.plot(middle, inside, "o-", color=_colour(number), markersize=4, label=_words(name))
     axes.set(xscale="log", ylim=(0, 100))
-    axes.set(xlabel="radius, km (tenths of the answers)", ylabel="% whose radius holds the truth")
+    axes.set(xlabel="radius or spread, km (tenths of the answers)", ylabel="% that hold the truth")
     if not axes.lines:
         return None
     axes.xaxis.set_major_formatter("{x:g}")

@@ -1,7 +1,7 @@
 """Scores → plain tables of at most 80 columns, for people at a terminal."""
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from img2loc.bench.reports.leaks import (
@@ -71,12 +71,21 @@ def _score_lines(scores: Scores) -> Iterator[str]:
 def _trust_lines(scores: Scores) -> Iterator[str]:
     held, curve, leaks = scores["calibration"], scores["risk_coverage"], scores["leaks"]
     if held["n"]:
-        yield (
-            f"Radius: holds the truth for {held['inside']:.1f} % of the {held['n']:,} answers that"
-            " have one."
+        promised = f", {held['nominal']:g} % are promised" if held["nominal"] else ""
+        low, high = held["interval"]
+        line = (
+            f"The {held['of']} of an answer holds the truth for {held['inside']:.1f} %"
+            f" [{low:.1f} {high:.1f}] of the {held['n']:,} that have one{promised}."
         )
+        yield textwrap.fill(line, 80, subsequent_indent="  ")
+    if scores["calibrated"]:
+        yield from _calibrated_lines(scores["calibrated"])
     if curve:
         area = curve["thresholds"]["25"]
+        yield (
+            f"At most 10 % of answers over 25 km wrong: for {area['answered_at_risk']:.1f} % of all"
+            " photos."
+        )
         yield (
             f"Risk–coverage at 25 km: area {area['area']:.1f} % of answers (random order"
             f" {area['area_random']:.1f}, best {area['area_best']:.1f})."
@@ -122,6 +131,31 @@ def _trust_lines(scores: Scores) -> Iterator[str]:
 
 
 NOT_EXCLUDED = "Rows of the photo's own id and photographer were searched (--no-exclude)."
+
+
+def _calibrated_lines(calibrated: Mapping[str, Any]) -> Iterator[str]:
+    yield "Calibrated radius: per cent of answers whose radius holds the truth:"
+    yield f"{'promised':>10} {'measured':>9} {'interval':>15} {'answers':>8} {'median radius':>15}"
+    for share, held in calibrated.items():
+        if not held["n"]:
+            yield f"{100 * float(share):8g} %         –  (too few photos for such a share)"
+            continue
+        low, high = held["interval"]
+        yield (
+            f"{100 * float(share):8g} % {held['coverage']:7.1f} %   [{low:5.1f} {high:5.1f}]"
+            f" {held['n']:8,} {held['median_radius_km']:12,.1f} km"
+        )
+    last, held = list(calibrated.items())[-1]
+    if not held["n"]:
+        return
+    yield f"  Of {100 * float(last):g} %, by tenths of the answers, and by continent:"
+    for one in held["groups"]:
+        yield (
+            f"  {one['from_km']:10,.1f} to {one['to_km']:10,.1f} km {one['inside']:7.1f} %"
+            f" {one['n']:6,}"
+        )
+    for name, one in held["continents"].items():
+        yield f"  {name:<27} {one['inside']:7.1f} % {one['n']:6,}"
 
 
 def over(drawn: Scores, unit: str) -> str:

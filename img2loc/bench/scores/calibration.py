@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2loc.bench.scores.outcomes import Outcomes
+from img2loc.config.parts import identity
+from img2loc.core.errors import RunError
 from img2loc.core.geo import Array
-from img2loc.locators.calibration import Calibration
+from img2loc.locators.calibration import Calibration, Identity, calibrate
 from img2loc.locators.conformal import Evidence
 
 _GROUPS = 10
@@ -68,6 +70,45 @@ def calibrated(
         whole["coverage"] = whole.pop("inside")
         found[f"{share:g}"] = {**whole, "continents": places}
     return found
+
+
+def calibration_of(outcomes: Outcomes, shares: Sequence[float], name: str) -> Calibration:
+    """The calibration by a run's answers, or by other people's predictions.
+
+    Photographs without a known photographer count one by one. Raises ConfigError for too few
+    answers, RunError for a run that does not say what it is of.
+    """
+    answered = outcomes.answered
+    evidence = Evidence(outcomes.spread_km[answered], outcomes.similarity[answered])
+    authors = [name for name, known in zip(outcomes.authors, answered, strict=True) if known]
+    keys = [author or f"photo {number}" for number, author in enumerate(authors)]
+    _, clusters = np.unique(keys, return_inverse=True)
+    known = sum(map(bool, authors))
+    counted = "photographers" if known == len(authors) else "photographers and photos of unknown"
+    return calibrate(
+        outcomes.errors_km()[answered],
+        evidence,
+        clusters,
+        shares,
+        of=identity_of(outcomes),
+        measured_on=name,
+        counted=counted if known else "photos",
+    )
+
+
+def identity_of(outcomes: Outcomes) -> Identity:
+    """What a run's answers depend on; empty for predictions that came by themselves.
+
+    Raises RunError for a run that does not say.
+    """
+    if "config" not in outcomes.about:
+        return {}
+    try:
+        return identity(outcomes.about)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"The run {outcomes.name} does not say what it is of ({error!r}). Run it again."
+        ) from error
 
 
 def _share(inside: NDArray[np.bool_]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from img2loc.bench.scores.bootstrap import LEVEL, RESAMPLES, Unit, bootstrap, known_authors
 from img2loc.bench.scores.calibration import calibrated, coverage, risk_coverage
 from img2loc.bench.scores.outcomes import DISTANCES, STATUSES, Distance, Outcomes, searched
+from img2loc.core.errors import RunError
 from img2loc.core.geo import THRESHOLDS_KM, Array, hits
 from img2loc.core.places import continents, country_codes
 from img2loc.locators.calibration import Calibration
@@ -163,7 +164,15 @@ def _nominal(outcomes: Outcomes) -> float | None:
 
 def _recorded(outcomes: Outcomes) -> Calibration | None:
     record = outcomes.about.get("calibration")
-    return Calibration.from_record(record) if isinstance(record, dict) else None
+    if record is None:
+        return None
+    try:
+        return Calibration.from_record(record)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise RunError(
+            f"The calibration in the run.json of {outcomes.name} is damaged ({error!r}). Give"
+            " another: --calibration FILE."
+        ) from error
 
 
 def _leaks(outcomes: Outcomes, errors: Array, right: Chosen) -> Scores:
