@@ -28,7 +28,7 @@ def calibrate_gallery(
     ] = "retrieval",
     rows: Annotated[
         int, typer.Option(metavar="N", min=1, help="Ask about so many rows, drawn at random.")
-    ] = 5000,
+    ] = 3000,
     share: Shares = None,
     config: ConfigFile = None,
 ) -> None:

@@ -139,12 +139,20 @@ def export(
 def say(gallery: "Gallery") -> None:
     """Print what came out, and why entries were skipped, most frequent reasons first."""
     from img2loc.gallery.build import pipeline
+    from img2loc.gallery.manifest import CALIBRATION
+    from img2loc.locators.calibration import FEWEST
 
     typer.echo(
         f"{gallery.folder}: {len(gallery):,} {gallery.of} by {gallery.encoder_name}, index"
         f" {gallery.manifest['spec']}.",
         err=True,
     )
+    if (gallery.folder / CALIBRATION).exists():
+        typer.echo("Its radius is calibrated on its own rows.", err=True)
+    elif gallery.of == "photos" and len(gallery) >= FEWEST:
+        typer.echo(
+            f"To know how far to trust it: img2loc index calibrate {gallery.folder}", err=True
+        )
     if skipped := gallery.manifest["skipped"]:
         typer.echo(
             f"{skipped:,} entries were skipped; {gallery.folder / 'skipped.csv'} says which and"

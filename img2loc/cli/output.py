@@ -111,9 +111,9 @@ def _answer(guess: Guess, at: Location, plan: Plan) -> Iterator[str]:
         vague = (
             f"the evidence scatters over {_km(known)}"
             if guess.radius_share is None
-            else f"it holds {guess.radius_share:.0%} of such photos only within {_km(known)}"
+            else f"{guess.radius_share:.0%} of such photos lie within {_km(known)} only"
         )
-        yield f"Unsure: {vague}. The best guess, not to be relied on:"
+        yield f"Unsure: {vague}. Not to be relied on:"
         yield f"  {named}"
         yield f"  {where}"
     else:

@@ -1,5 +1,6 @@
 """Names of recipes, encoders and galleries → galleries that are built, extended or imported."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from img2loc.config import factory, galleries
 from img2loc.config.config import Config
+from img2loc.config.row_calibration import calibrate_if_cheap
 from img2loc.core import paths
 from img2loc.core.errors import ConfigError, GalleryError
 from img2loc.core.protocols import Encoder, Source
@@ -37,9 +39,15 @@ def build(
     device: str | None = None,
     progress: Progress = silent,
 ) -> Gallery:
-    """Build a recipe's gallery in `out`, by default the user's data folder, or resume there."""
+    """Build a recipe's gallery in `out`, by default the user's data folder, or resume there.
+
+    It is calibrated on its own rows where that costs little beside the build.
+    """
+    begun = time.monotonic()
     source, encoder, options = _inputs(config, recipe, device, progress)
-    return pipeline.build(source, encoder, out or paths.galleries() / recipe.name, **options)
+    built = pipeline.build(source, encoder, out or paths.galleries() / recipe.name, **options)
+    calibrate_if_cheap(config, built, time.monotonic() - begun)
+    return built
 
 
 def embed(

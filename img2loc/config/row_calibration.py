@@ -24,7 +24,7 @@ from img2loc.locators.conformal import Evidence
 from img2loc.locators.radius import evidence_of
 
 LOCATOR = "retrieval"
-ROWS = 5000
+ROWS = 3000
 """Rows that are asked about: with more, the promise is hardly better known."""
 _DONE = "calibration.jsonl"
 """What is done, until all is: its first line says of what."""

@@ -185,6 +185,9 @@ class Gallery:
             within = np.round(hits.similarities, _DIGITS) >= similarity
             if not within.all() or len(within) < count:
                 return hits.rows[within]
+            if self.index.exact:  # One pass over all rows, where they may be many.
+                scores = np.round(self.index.similarities(query[None])[0], _DIGITS)
+                return np.flatnonzero(scores >= similarity).astype(np.int64)
             count *= 2
 
     def similarities(self, queries: Embeddings) -> Embeddings:

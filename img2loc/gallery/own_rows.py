@@ -11,11 +11,14 @@ from img2loc.core.errors import GalleryError
 from img2loc.core.types import Embedding, Embeddings, Location, Photo, Rejected, RowNumbers
 from img2loc.gallery.build.shards import Shards
 from img2loc.gallery.gallery import Gallery
+from img2loc.gallery.index.search import NO_ROWS
 
 NEAR_DUPLICATE = 0.95
 """A row at least so similar shows the same view, and is left out too."""
 _MOST_IN_FOLDER = 0.5  # Of the rows: a folder with more says nothing about who took them.
 _CELL = 100  # Of a degree: about a kilometre.
+_AT_ONCE = 64
+_LIKELY = 64  # Near-duplicates of one row, at most, that one search finds.
 Codes = NDArray[np.int64]
 
 
@@ -39,7 +42,7 @@ class OwnRows:
         self._vectors = dict(zip(rows, _vectors(gallery, rows), strict=True))
         self._authors, self._folders = _column(gallery, "author"), _folders(gallery)
         self._places = gallery.metadata.locations()
-        self._copies: dict[int, RowNumbers] = {}
+        self._copies = dict(_copies(gallery, self._vectors))
 
     def photos(self, rows: Iterable[int]) -> Iterator[Photo]:
         """Photographs that stand for rows."""
@@ -106,6 +109,22 @@ def _vectors(gallery: Gallery, rows: Sequence[int]) -> Embeddings:
         found[held] = batch[wanted[held] - start]
         start += len(batch)
     return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True))
+
+
+def _copies(gallery: Gallery, vectors: dict[int, Embedding]) -> Iterator[tuple[int, RowNumbers]]:
+    """The near-duplicates of rows; many are searched at once, which is quicker than one by one."""
+    rows = list(vectors)
+    for start in range(0, len(rows), _AT_ONCE):
+        some = rows[start : start + _AT_ONCE]
+        queries = np.stack([vectors[row] for row in some])
+        found = gallery.index.search(queries, _LIKELY, 0, [NO_ROWS] * len(some))
+        for row, query, result in zip(some, queries, found, strict=True):
+            near = result.nearest.similarities >= NEAR_DUPLICATE
+            whole = near.all() and len(gallery) > len(near)
+            yield (
+                row,
+                gallery.rows_within(query, NEAR_DUPLICATE) if whole else result.nearest.rows[near],
+            )
 
 
 def _column(gallery: Gallery, name: str) -> Codes:

@@ -94,8 +94,9 @@ def test_a_run_is_read_again_by_todays_parser(tmp_path: Path) -> None:
     ]
     assert all((line["lat"], line["lon"]) == (10.0, 20.0) for line in lines[:3])
     # As it was recorded; then over the neighbours on the line; then without any; then no answer.
-    assert [line["radius_km"] for line in lines[:4]] == [
-        *(7.5, pytest.approx(109.5, abs=0.1), None, None)
+    assert lines[0]["radius_km"] == 7.5
+    assert [(line["radius_km"], line["spread_km"]) for line in lines[1:4]] == [
+        *((None, pytest.approx(109.5, abs=0.1)), (None, None), (None, None))
     ]
     assert again.changes == {"same": 2, "gained": 2, "moved": 1, "lost": 1, "without_reply": 1}
     assert (folder / "predictions.jsonl").read_bytes() == before

@@ -163,7 +163,9 @@ def test_photos_carry_their_errors_and_evidence(tmp_path: Path) -> None:
     }
     assert len(photos) == 12
     assert photos["2.jpg"][5][0]["km"] == pytest.approx(100.0, abs=0.001)
-    assert photos["2.jpg"][5][0]["radius"] == 52.0
+    # It is of version 0.1.0, which called the spread a radius.
+    assert photos["2.jpg"][5][0]["spread"] == 52.0
+    assert "radius" not in photos["2.jpg"][5][0]
     assert photos["10.jpg"][5][0]["km"] is None
     assert photos["10.jpg"][5][0]["status"] == "refused"
     assert photos["11.jpg"][5][0] == {"status": "missing", "km": None}
@@ -322,7 +324,7 @@ def test_figures_are_images(tmp_path: Path) -> None:
         if tag == "img"
     ]
     drawn = [base64.b64decode(content) for head, content in images if "svg" in head]
-    assert len(drawn) == 3
+    assert len(drawn) == 4
     for svg in drawn:
         words = " ".join(ElementTree.fromstring(svg).itertext())
         assert "_a$x$" in words

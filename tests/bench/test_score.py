@@ -309,14 +309,16 @@ def test_intervals_are_over_photographers_only_where_these_are_known(
 def test_calibration_counts_truths_inside_the_radius() -> None:
     radius = np.array([1.0, 2.0, 3.0, 4.0, np.nan, 5.0])
     errors = np.array([0.5, 2.0, 3.1, 9.0, 0.1, np.nan])
-    found = calibration(radius, errors)
-    assert (found["n"], found["inside"]) == (4, 50.0)
+    found = coverage(radius, errors)
+    assert (found["n"], found["inside"], found["median_radius_km"]) == (4, 50.0, 2.5)
+    # Wilson's interval of 2 of 4 (Brown, Cai, DasGupta, 2001).
+    assert found["interval"] == pytest.approx([15.0, 85.0], abs=0.05)
     assert sum(group["n"] for group in found["groups"]) == 4
     assert [group["inside"] for group in found["groups"]] == [100.0, 100.0, 0.0, 0.0]
-    many = calibration(np.arange(1000.0), np.full(1000, 499.5))
+    many = coverage(np.arange(1000.0), np.full(1000, 499.5))
     assert [group["n"] for group in many["groups"]] == [100] * 10
     assert [group["inside"] for group in many["groups"]] == [0.0] * 5 + [100.0] * 5
-    tied = calibration(np.array([7.0] * 50 + [9.0] * 50), np.full(100, 8.0))
+    tied = coverage(np.array([7.0] * 50 + [9.0] * 50), np.full(100, 8.0))
     assert [(group["from_km"], group["to_km"], group["inside"]) for group in tied["groups"]] == [
         (7, 7, 0),
         (9, 9, 100),

@@ -25,6 +25,9 @@ KEYS = [
         "lat",
         "lon",
         "radius_km",
+        "radius_share",
+        "spread_km",
+        "best",
         "nearest",
         "farthest",
         "prompts",
@@ -32,7 +35,7 @@ KEYS = [
         "repairs",
         "detail",
     ),
-    *("place", "locator", "encoder", "gallery"),
+    *("place", "region", "locator", "encoder", "gallery"),
 ]
 
 
@@ -483,7 +486,7 @@ def test_with_few_neighbours_there_is_no_false_certainty(run: Cli, make_photo: M
     _, many, _ = run("ask", photo, "--json")
     _, one, _ = run("ask", photo, "--json", "-k", "1")
     assert len(records(one)[0]["nearest"]) == 1
-    assert records(one)[0]["radius_km"] == records(many)[0]["radius_km"] > 100
+    assert records(one)[0]["spread_km"] == records(many)[0]["spread_km"] > 100
 
 
 def test_a_damaged_gallery_of_ones_own_does_not_stop_a_plain_ask(

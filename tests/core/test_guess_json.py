@@ -30,8 +30,9 @@ def test_a_guess_survives_json() -> None:
         record["status"],
         record["lat"],
         record["lon"],
-        record["radius_km"],
+        record["spread_km"],
     ) == ("x.jpg", "located", 3, 4, 5)
+    assert (record["radius_km"], record["radius_share"], record["best"]) == (None, None, None)
     assert record["nearest"] == [
         {"lat": 1, "lon": 2, "similarity": 0.5, "id": "a", "label": "town", "probability": 0.25}
     ]

@@ -125,7 +125,7 @@ def test_a_locator_works_over_it(tmp_path: Path, make_photo: MakePhoto) -> None:
             for gallery in (ours, theirs)
         )
         for photo, guess, other in zip(photos, expected, guesses, strict=True):
-            assert (guess.location, guess.radius_km) == (other.location, other.radius_km)
+            assert (guess.location, guess.spread_km) == (other.location, other.spread_km)
             assert [entry.id for entry in guess.neighbours.nearest] == [
                 entry.id for entry in other.neighbours.nearest
             ]

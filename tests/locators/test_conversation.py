@@ -118,7 +118,7 @@ def test_the_gazetteer_places_what_the_lmm_names(gallery: Gallery, toy_photos: l
     assert first.location is not None
     assert distance_km(first.location, Location(48.8566, 2.3522)) < 5
     assert first.detail == "the place named in the reply of scripted"
-    assert first.radius_km is not None
+    assert first.spread_km is not None
     assert second.location is not None
     assert distance_km(second.location, Location(-33.8688, 151.2093)) < 10
     assert second.repairs == 1

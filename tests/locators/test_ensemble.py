@@ -1,4 +1,4 @@
-"""Ensembles: agreement on the sphere, verification by a point tower; and a limit on the radius."""
+"""Ensembles: agreement on the sphere, verification by a point tower."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,8 +16,6 @@ from img2loc.gallery.gallery import Gallery
 from img2loc.lmm.prompts import Template
 from img2loc.lmm.scripted import Scripted
 from img2loc.locators.ensemble import Ensemble
-from img2loc.locators.max_radius import MaxRadius
-from img2loc.locators.retrieval import Retrieval
 from tests.toys import PixelEncoder
 
 locations = st.builds(Location, st.floats(-90, 90), st.floats(-180, 180))
@@ -42,14 +40,14 @@ def test_the_majority_outvotes_a_stray_reply(gallery: Gallery, toy_photos: list[
     (guess,) = ensemble(gallery, replies, retrieved=3).locate(toy_photos[:1])
     assert guess.location is not None
     assert distance_km(guess.location, Location(48.85, 2.30)) < 5
-    assert guess.radius_km is not None
-    assert guess.radius_km > 1000  # the stray reply and the neighbours are evidence too
+    assert guess.spread_km is not None
+    assert guess.spread_km > 1000  # the stray reply and the neighbours are evidence too
     (sure,) = ensemble(gallery, ["48.85, 2.29"] * 4, retrieved=0).locate(toy_photos[:1])
-    assert sure.radius_km == 1.0
+    assert sure.spread_km == 1.0
     (lone,) = ensemble(gallery, ["48.85, 2.29", "lovely"], retrieved=0, counts=(0, 2)).locate(
         toy_photos[:1]
     )
-    assert (lone.status, lone.radius_km) == ("located", None)  # one reply agrees with nobody
+    assert (lone.status, lone.spread_km) == ("located", None)  # one reply agrees with nobody
 
 
 def test_without_any_coordinates_the_first_reply_says_why(
@@ -166,17 +164,6 @@ def test_at_the_pole_and_the_antimeridian_neighbours_are_near() -> None:
 def test_nan_is_no_candidate() -> None:
     with pytest.raises(ValueError, match="is not between"):
         Location(float("nan"), 0)
-
-
-def test_caution(gallery: Gallery, toy_photos: list[Path]) -> None:
-    locator = Retrieval(PixelEncoder(), gallery, nearest=20)
-    (plain,) = locator.locate(toy_photos[:1])
-    assert plain.radius_km is not None
-    (kept,) = MaxRadius(locator, plain.radius_km).locate(toy_photos[:1])
-    assert kept == plain
-    (unsure,) = MaxRadius(locator, plain.radius_km - 1).locate(toy_photos[:1])
-    assert (unsure.status, unsure.location, unsure.radius_km) == ("unsure", None, plain.radius_km)
-    assert "best guess 0.0000, 0.0000, but the evidence scatters" in unsure.detail
 
 
 def test_a_photo_is_hashed_once_for_all_its_prompts(

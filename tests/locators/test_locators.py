@@ -32,17 +32,17 @@ def test_retrieval_finds_a_photo_of_its_own(gallery: Gallery, toy_photos: list[P
         assert [str(guess.photo.path) for guess in guesses] == [str(photo) for photo in toy_photos]
 
 
-def test_the_radius_says_how_far_the_evidence_scatters(
+def test_the_spread_says_how_far_the_evidence_scatters(
     gallery: Gallery, toy_photos: list[Path]
 ) -> None:
     (one,) = Retrieval(PixelEncoder(), gallery, nearest=1).locate(toy_photos[:1])
     (sixteen,) = Retrieval(PixelEncoder(), gallery, nearest=16).locate(toy_photos[:1])
-    assert one.radius_km == sixteen.radius_km  # measured over sixteen, however few decide
+    assert one.spread_km == sixteen.spread_km  # measured over sixteen, however few decide
     (scattered,) = Retrieval(PixelEncoder(), gallery, nearest=30).locate([toy_photos[0]])
-    assert scattered.radius_km is not None
+    assert scattered.spread_km is not None
     assert scattered.location is not None
     away = [distance_km(scattered.location, near.location) for near in scattered.neighbours.nearest]
-    assert 1.0 <= scattered.radius_km <= max(away) + 0.1
+    assert 1.0 <= scattered.spread_km <= max(away) + 0.1
 
 
 class Silent:
@@ -95,7 +95,7 @@ def test_img2loc_shows_the_lmm_both_ends(gallery: Gallery, toy_photos: list[Path
     assert "most similar first: (4.0000, 8.0000), (" in guess.prompts[0]
     for entry in (*guess.neighbours.nearest, *guess.neighbours.farthest):
         assert f"({entry.location.lat:.4f}, {entry.location.lon:.4f})" in guess.prompts[0]
-    assert guess.radius_km is not None
+    assert guess.spread_km is not None
     assert guess.replies[0].text == "1.5, 2.5"
 
 
@@ -158,9 +158,9 @@ def test_over_points_the_lmm_is_told_of_places(gallery: Gallery, toy_photos: lis
         assert "photographs" not in guess.prompts[0]
 
 
-def test_zeroshot_has_no_evidence_and_so_no_radius(toy_photos: list[Path]) -> None:
+def test_zeroshot_has_no_evidence_and_so_no_spread(toy_photos: list[Path]) -> None:
     (guess,) = Zeroshot(Template.load("zeroshot"), Scripted(["1.5, 2.5"])).locate(toy_photos[:1])
-    assert (guess.status, guess.radius_km, guess.neighbours.nearest) == ("located", None, ())
+    assert (guess.status, guess.spread_km, guess.neighbours.nearest) == ("located", None, ())
 
 
 def test_streams_are_lazy(gallery: Gallery, toy_photos: list[Path]) -> None:

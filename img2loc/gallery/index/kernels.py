@@ -17,9 +17,10 @@ _WIDENED = 1_000_000  # Numbers: 4 MB.
 def products(matrix: NDArray[np.generic], queries: Embeddings) -> Embeddings:
     """Inner products of queries (n, dim) and a matrix's rows, shape (n, rows), single precision."""
     queries = queries.astype(np.float32)
-    if matrix.dtype == np.float32:
+    if matrix.dtype == np.float32 and matrix.flags.aligned:
         return _products(np.asarray(matrix, np.float32), queries)
-    # Half precision is widened piece by piece, into a place that stays in the processor's cache.
+    # Half precision is widened piece by piece, into a place that stays in the processor's cache;
+    # so are numbers that a file has at odd addresses, which numpy reads one by one, put in place.
     out = np.empty((len(queries), len(matrix)), dtype=np.float32)
     step = max(1, _WIDENED // matrix.shape[1])
     for start in range(0, len(matrix), step):
@@ -35,6 +36,8 @@ def _products(matrix: Embeddings, queries: Embeddings) -> Embeddings:
 
 
 def _widened(rows: NDArray[Any], many: bool) -> Embeddings:
+    if rows.dtype == np.float32:
+        return np.array(rows)
     if many:
         from img2loc.gallery.index.onnx_products import widened
 
