@@ -88,8 +88,9 @@ def ask(
     plan = factory.plan_for(settings, named, gallery=gallery, lmm=lmm, k=k)
     if text:
         return _rank(plan, text, k or _PLACES, as_json)
-    if local_only and plan.lmm is not None:
-        plan.lmm.require_local()
+    if local_only:
+        for planned in plan.lmms:
+            planned.require_local()
     with spinner(f"Loading the locator {plan.locator} …"):
         built = factory.locator(
             plan,
@@ -157,7 +158,7 @@ def _announce(plan: "Plan", chosen: bool, gallery_chosen: bool) -> None:
     """Say on stderr what was chosen for the user, and where their photos go."""
     from img2loc.config import galleries
 
-    gallery, lmm = plan.gallery, plan.lmm
+    gallery = plan.gallery
     if gallery is not None and gallery.name == galleries.STARTER and not gallery_chosen:
         typer.echo(
             f"Searching the starter gallery: only {gallery.rows} photos of a few places; most"
@@ -172,7 +173,9 @@ def _announce(plan: "Plan", chosen: bool, gallery_chosen: bool) -> None:
             else "no gallery"
         )
         typer.echo(f"Using {plan.locator}: {what}.", err=True)
-    if lmm is not None and lmm.endpoint is not None and not chosen:
+    for lmm in plan.lmms:
+        if lmm.endpoint is None or chosen:
+            continue
         shown = f", each with up to {plan.shows} of the gallery's," if plan.shows else ""
         typer.echo(
             f"Photos{shown} are sent to the LMM {lmm.name} at {lmm.endpoint}, without metadata or"

@@ -68,19 +68,29 @@ def calibrate_run(
     from img2loc.bench.scores import calibration as calibrating
     from img2loc.bench.scores.external import match
     from img2loc.bench.scores.outcomes import of_run
+    from img2loc.bench.scores.replies import lmm_errors_km
 
     if run.is_dir() != (truth is None):
         raise typer.BadParameter("Name a RUN, or a table of predictions and its --truth FILE.")
+    errors: dict[str, float] = {}
     if truth is None:
-        outcomes = of_run(Run.open(run))
+        opened = Run.open(run)
+        outcomes, errors = of_run(opened), lmm_errors_km(opened)
     else:
         matched = match(run, truth, subset=True)
         outcomes = matched.outcomes
         for note in matched.notes():
             typer.echo(note, err=True)
-    found = calibrating.calibration_of(outcomes, share or (), run.name)
+    found = calibrating.calibration_of(outcomes, share or (), run.resolve().name, errors)
     found.save(out)
     say(found, out)
+    if errors and (best := min(errors, key=errors.__getitem__)) != next(iter(errors)):
+        medians = ", ".join(f"{name} {km:,.1f} km" for name, km in errors.items())
+        typer.echo(
+            f"{best} is the better LMM here (median errors: {medians}). Put it first in lmms, and"
+            " run and calibrate again: the replies are kept, so that costs nothing.",
+            err=True,
+        )
 
 
 def say(found: "Calibration", out: Path | None = None) -> None:

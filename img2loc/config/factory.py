@@ -30,6 +30,7 @@ from img2loc.core.protocols import (
 from img2loc.gallery.gallery import Gallery
 from img2loc.gallery.neighbours import Exclusions
 from img2loc.lmm.cache import Cached
+from img2loc.lmm.panel import Panel
 from img2loc.lmm.repeated import Repeated
 from img2loc.locators.calibration import DEFAULT_SHARE
 from img2loc.locators.radius import Calibrated
@@ -93,13 +94,15 @@ def bare_locator(
                 " gallery, exclusions), or run with --no-exclude."
             )
         arguments["exclusions"] = exclusions
-    if plan.lmm is not None and plan.shows and not plan.lmm.sends_several_photos:
-        raise ConfigError(
-            f"The LMM {plan.lmm.name!r} takes one photo, and [locator.{plan.locator}] has show ="
-            f" {plan.shows}. Set show = 0, or choose another LMM."
-        )
-    if plan.lmm is not None:  # Before the encoder: a key is checked at once, a model loads slowly.
-        model = lmm(plan.lmm, cache)
+    for one in plan.lmms:
+        if plan.shows and not one.sends_several_photos:
+            raise ConfigError(
+                f"The LMM {one.name!r} takes one photo, and [locator.{plan.locator}] has show ="
+                f" {plan.shows}. Set show = 0, or choose another LMM."
+            )
+    if plan.lmms:  # Before the encoder: a key is checked at once, a model loads slowly.
+        models = [lmm(one, cache) for one in plan.lmms]
+        model = models[0] if len(models) == 1 else Panel(models)
         arguments["lmm"] = Repeated(model, repeat) if repeat else model
     if "encoder" in plan.takes:
         if make_encoder is not None:
@@ -234,6 +237,8 @@ def override(config: Config, name: str, **options: Any) -> None:
             raise ConfigError(
                 f"The locator {name!r} takes no --{key}: leave it out, or choose another locator."
             )
+    if "lmm" in values and "lmms" in plan.table:
+        config.remove("locator", name, "lmms")
     if "gallery" in values and "encoder" in plan.table:
         config.remove("locator", name, "encoder")  # A gallery brings its own.
     config.override("locator", name, values, "command line")

@@ -26,8 +26,11 @@ def parts(plan: Plan) -> dict[str, Any]:
     """What a locator is made of: names, tables and prompts."""
     gallery = plan.gallery
     tables: dict[str, Any] = {"locator": plan.table}
-    if plan.lmm is not None:
-        tables["lmm"] = {**plan.lmm.table, "endpoint": plan.lmm.endpoint}
+    described = {lmm.name: {**lmm.table, "endpoint": lmm.endpoint} for lmm in plan.lmms}
+    if len(described) == 1:
+        (tables["lmm"],) = described.values()
+    elif described:
+        tables["lmms"] = described
     if gallery is not None:
         tables["gallery"] = _facts(gallery)
     if len(plan.galleries) > 1:
@@ -59,10 +62,11 @@ def identity(about: Mapping[str, Any]) -> Identity:
     tables = about["config"]
     galleries = tables.get("galleries") or {"gallery": tables.get("gallery")}
     locator = {key: one for key, one in tables["locator"].items() if key not in _ELSEWHERE}
+    lmms = tables.get("lmms") or {"": tables.get("lmm") or {}}
+    irrelevant = (*CACHE_IRRELEVANT_KEYS, *_ADDRESSES)
     lmm = {
-        key: one
-        for key, one in (tables.get("lmm") or {}).items()
-        if key not in (*CACHE_IRRELEVANT_KEYS, *_ADDRESSES)
+        name: {key: one for key, one in table.items() if key not in irrelevant}
+        for name, table in lmms.items()
     }
     return {
         "locator": locator,

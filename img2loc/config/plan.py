@@ -12,6 +12,7 @@ it:
 | prompt | a prompt, or its file | nearest-farthest with a `gallery`, else zeroshot | `Template` |
 | zeroshot_prompt | a prompt, or its file | zeroshot | `Template` |
 | lmm | an [lmm.NAME] | gpt | `LMM` |
+| lmms | several [lmm.NAME] | none | their names; `lmm` is then a `Panel` of them |
 
 The factory, `bench`, `doctor`, `setup` and `--local-only` read it.
 """
@@ -110,6 +111,8 @@ class Plan:
         self.names: dict[str, str] = {
             key: name for key, name in chosen.items() if key in self.takes and name is not None
         }
+        if several := self.settings.get("lmms"):
+            self.names["lmm"] = "+".join(several)
 
     @property
     def shows(self) -> int:
@@ -150,9 +153,16 @@ class Plan:
         return {key: self.names[key] for key in ("encoder", "verifier") if key in self.names}
 
     @cached_property
+    def lmms(self) -> tuple[PlannedLmm, ...]:
+        """The LMMs that it asks."""
+        alone = [self.names["lmm"]] if "lmm" in self.names else []
+        names = self.settings.get("lmms") or alone
+        return tuple(plan_lmm(self.config, name) for name in names)
+
+    @property
     def lmm(self) -> PlannedLmm | None:
-        """The LMM that it asks, if it asks one."""
-        return plan_lmm(self.config, self.names["lmm"]) if "lmm" in self.names else None
+        """The LMM that it asks, or the first of several; None where it asks none."""
+        return self.lmms[0] if self.lmms else None
 
 
 def plan_lmm(config: Config, name: str) -> PlannedLmm:

@@ -32,8 +32,7 @@ def needs(config: Config, locator: str) -> list[Need]:
     plan.prompts  # noqa: B018 - raises for one that is not there
     required = [n for name in plan.gallery_names.values() for n in _gallery_needs(config, name)]
     required += [n for name in plan.encoders.values() for n in weights_needs(config, name)]
-    if plan.lmm is not None:
-        required.append(_lmm_need(plan.lmm))
+    required += map(_lmm_need, plan.lmms)
     return list(dict.fromkeys(required))
 
 
@@ -50,8 +49,7 @@ def setup_needs(config: Config, name: str) -> list[Need]:
     required = weights_needs(config, wanted["encoder"]) if "encoder" in wanted else []
     if "gallery" in wanted:
         required.append(_built_gallery_need(config, wanted["gallery"]))
-    if plan.lmm is not None:
-        required.append(_lmm_need(plan.lmm))
+    required += map(_lmm_need, plan.lmms)
     return required or needs(config, name)
 
 

@@ -101,7 +101,7 @@ def _plan(config: Config, gallery: str, locator: str) -> Plan:
     """The plan, whose locator takes rows in place of photographs. Raises ConfigError."""
     factory.override(config, locator, gallery=gallery)
     plan = Plan(config, locator)
-    if plan.lmm is not None or not {"encoder", "exclusions"} <= plan.takes:
+    if plan.lmms or not {"encoder", "exclusions"} <= plan.takes:
         raise ConfigError(
             f"The locator {locator!r} needs the photos themselves. Calibrate it by a benchmark:"
             " img2loc bench run, then img2loc bench calibrate RUN."

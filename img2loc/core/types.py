@@ -202,7 +202,8 @@ class Prompt:
     """Text and photograph for an LMM; `sample` numbers repetitions of the same prompt, from 0.
 
     `answer` is what the text asks for; a JSON schema of coordinates fits "coordinates" only.
-    `shown` are further photographs, which follow the first.
+    `shown` are further photographs, which follow the first. `to` numbers the LMM that it is for,
+    where several are asked.
     """
 
     text: str
@@ -210,6 +211,7 @@ class Prompt:
     sample: int = 0
     answer: Answer = "coordinates"
     shown: tuple[Photo, ...] = ()
+    to: int = 0
 
     def key(self) -> str:
         """SHA-256 of photographs, sample and text, which finds a recorded reply.

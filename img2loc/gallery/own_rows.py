@@ -77,7 +77,7 @@ class OwnRows:
         A row whose photographer is not known counts with those of its folder, else with those
         within about a kilometre: they may be of one walk.
         """
-        cells = np.floor(self._places[np.array(rows)] * _CELL).astype(np.int64)
+        cells = np.floor(self._places[np.array(rows, dtype=np.int64)] * _CELL).astype(np.int64)
         keys = [
             ("author", int(self._authors[row]), 0)
             if self._authors[row] >= 0

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from img2loc.core.errors import ConfigError, PromptError
-from img2loc.core.geo import Array, degrees, densest
+from img2loc.core.geo import Array, degrees, densest, distance_km
 from img2loc.core.protocols import LMM, Encoder, Verifier
 from img2loc.core.types import (
     Answer,
@@ -35,8 +35,12 @@ class Ensemble:
     similarity) or "verify" (the candidate whose point vector is most similar to the photograph's
     vector under `verifier`, a model with an image tower and a point tower such as GeoCLIP). The
     spread holds 68 % of the weight of two candidates or more. `answer` and `repair` are as in
-    `Conversation`, for each reply. Raises ConfigError or PromptError
-    for what does not fit.
+    `Conversation`, for each reply.
+
+    With several `lmms`, the best first, by name, `lmm` is a Panel of them, and each is asked all of
+    that. The first that gives a place answers, and the others say how far to trust it: the mean of
+    models that are not equally good is worse than the best one alone. Which one is best, `bench
+    calibrate` says. Raises ConfigError or PromptError for what does not fit.
     """
 
     def __init__(
@@ -55,7 +59,10 @@ class Ensemble:
         exclusions: Exclusions | None = None,
         answer: Answer = "coordinates",
         repair: Repair = 0,
+        lmms: Sequence[str] = (),
     ) -> None:
+        if len(set(lmms)) != len(lmms):
+            raise ConfigError(f"lmms = {list(lmms)} names one twice. Use samples to ask it again.")
         if not counts or min(counts) < 0 or samples < 1 or retrieved < 0 or bandwidth_km <= 0:
             raise ConfigError(
                 f"counts {list(counts)}, samples {samples}, retrieved {retrieved}, bandwidth_km"
@@ -81,6 +88,7 @@ class Ensemble:
         self._talk, self._verifier = Conversation(lmm, answer, repair), verifier
         self._counts, self._samples, self._retrieved = tuple(counts), samples, retrieved
         self._choose, self._bandwidth_km = choose, bandwidth_km
+        self._lmms = tuple(lmms)
 
     def locate(self, photos: Iterable[PhotoLike]) -> Iterator[Guess]:
         """One guess for each photo, in order."""
@@ -99,7 +107,10 @@ class Ensemble:
                 ends = Neighbours(hits.nearest[:count], hits.farthest[:count]).disjoint()
                 prompt = template.fill(photo, ends, self._of, self._talk.answer)
                 prompts += [replace(prompt, sample=sample) for sample in range(self._samples)]
-            yield Question(photo, hits, tuple(prompts))
+            lmms = range(max(1, len(self._lmms)))
+            yield Question(
+                photo, hits, tuple(replace(prompt, to=lmm) for lmm in lmms for prompt in prompts)
+            )
 
     def _decide(self, question: Question, settled: list[Settled]) -> Guess:
         answers = [one.location for one in settled if one.location is not None]
@@ -108,6 +119,8 @@ class Ensemble:
         retrieved = question.neighbours.nearest[: self._retrieved]
         candidates = [*answers, *(entry.location for entry in retrieved)]
         shares = np.concatenate([np.ones(len(answers)), weights(retrieved)])
+        if self._lmms:
+            return self._by_the_first(question, settled, candidates, shares)
         chosen = self._chosen(question, candidates, shares)
         source = "a reply" if chosen < len(answers) else "a neighbour's place"
         detail = (
@@ -116,6 +129,29 @@ class Ensemble:
         )
         spread = spread_km(candidates[chosen], degrees(candidates), shares)
         return question.guess(settled, "located", detail, candidates[chosen], spread)
+
+    def _by_the_first(
+        self,
+        question: Question,
+        settled: list[Settled],
+        candidates: Sequence[Location],
+        shares: Array,
+    ) -> Guess:
+        each = len(settled) // len(self._lmms)
+        for lmm in range(len(self._lmms)):
+            own = settled[lmm * each : (lmm + 1) * each]
+            places = [one.location for one in own if one.location is not None]
+            if places:
+                break
+        at = places[self._chosen(question, places, np.ones(len(places)))]
+        spread = spread_km(at, degrees(candidates), shares)
+        others = [one.location for one in settled if one.location and one not in own]
+        near = sum(distance_km(at, other) <= self._bandwidth_km for other in others)
+        detail = (
+            f"the reply of {self._lmms[lmm]}; {near} of {len(others)} replies of other LMMs are"
+            f" within {self._bandwidth_km:g} km"
+        )
+        return question.guess(settled, "located", detail, at, spread)
 
     def _chosen(self, question: Question, candidates: Sequence[Location], shares: Array) -> int:
         if self._choose == "verify" and self._verifier is not None:

@@ -25,9 +25,10 @@ from img2loc.bench.scores.external import (
     read_truth,
 )
 from img2loc.bench.scores.outcomes import of_run
-from img2loc.bench.scores.score import continents, score
+from img2loc.bench.scores.score import score
 from img2loc.cli import app
 from img2loc.core.errors import SourceError
+from img2loc.core.places import continents
 from tests.conftest import SHARED
 from tests.score_toys import away, located, outcomes, random_outcomes, truths, write_run
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from img2loc.core.geo import EARTH_RADIUS_KM, Array, distances_km
-from img2loc.locators.conformal import Conformal, Evidence, Score, fit, quantile
+from img2loc.locators.conformal import Clusters, Conformal, Evidence, Score, fit, quantile
 
 SHARES = (0.5, 0.68, 0.9)
 SCORES: tuple[Score, ...] = ("constant", "spread", "fitted", "bins")
@@ -20,7 +20,8 @@ def moved(points: Array, km: Array, bearing: Array) -> Array:
     to_lon = lon + np.arctan2(
         np.sin(bearing) * np.sin(arc) * np.cos(lat), np.cos(arc) - np.sin(lat) * np.sin(to_lat)
     )
-    return np.degrees(np.stack([to_lat, (to_lon + np.pi) % (2 * np.pi) - np.pi], axis=1))
+    at = np.stack([to_lat, (to_lon + np.pi) % (2 * np.pi) - np.pi], axis=1)
+    return np.asarray(np.degrees(at))
 
 
 def drawn(n: int, random: np.random.Generator) -> tuple[Array, Evidence]:
@@ -63,17 +64,18 @@ def test_coverage_is_nominal(n: int, score: Score | None) -> None:
         assert mean <= share + more + 3 * one / np.sqrt(repeats)
 
 
-def photographers(count: int, random: np.random.Generator) -> tuple[Array, Array]:
+def photographers(count: int, random: np.random.Generator) -> tuple[Array, Clusters]:
     """Errors and whose: the prolific take photographs of places that are easy to tell."""
     sizes = np.where(random.uniform(size=count) < 0.1, 200, 2)
     scale = np.where(sizes == 200, 1.0, 300.0) * np.exp(random.normal(0, 1, count))
     whose = np.repeat(np.arange(count), sizes)
-    return scale[whose] * np.abs(random.normal(size=len(whose))), whose
+    return np.asarray(scale[whose] * np.abs(random.normal(size=len(whose)))), whose.astype(np.int64)
 
 
 def test_clusters_keep_the_promise_for_a_new_photographer() -> None:
     random = np.random.default_rng(5)
-    kept, ignored = [], []
+    kept: list[float] = []
+    ignored: list[float] = []
     for repeat in range(100):
         errors, whose = photographers(150, random)
         new_errors, new_whose = photographers(150, random)
@@ -83,7 +85,7 @@ def test_clusters_keep_the_promise_for_a_new_photographer() -> None:
         for coverage, clusters in ((kept, whose), (ignored, np.arange(len(errors)))):
             found = fit(errors, Evidence(unknown, unknown), clusters, SHARES, seed=repeat)
             radius = found.radius_km(Evidence(new_unknown, new_unknown), 0.9)
-            coverage.append(np.average(new_errors <= radius, weights=weights))
+            coverage.append(float(np.average(new_errors <= radius, weights=weights)))
     assert 0.89 <= np.mean(kept) <= 0.93
     assert np.mean(ignored) < 0.75
 

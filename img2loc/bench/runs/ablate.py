@@ -118,8 +118,8 @@ class Ablation:
     @property
     def samples(self) -> bool:
         """Whether an LMM may reply otherwise when asked again."""
-        lmms = [Plan(self._config, row.name).lmm for row in self.rows]
-        return any(lmm is not None and lmm.settings.get("temperature", 0) != 0 for lmm in lmms)
+        lmms = [lmm for row in self.rows for lmm in Plan(self._config, row.name).lmms]
+        return any(lmm.settings.get("temperature", 0) != 0 for lmm in lmms)
 
     def cost_estimate(self) -> CostEstimate | None:
         """What the rest of all runs costs; None where no LMM is to be asked."""

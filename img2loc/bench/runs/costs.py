@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Self
 
-from img2loc.config.plan import Plan
+from img2loc.config.plan import Plan, PlannedLmm
 from img2loc.core.types import Location, Neighbour, Neighbours, Photo
 from img2loc.lmm.prompts import Template
 
@@ -42,13 +44,17 @@ class Estimate:
 
 
 def estimate(plan: Plan) -> Estimate:
-    """A rule of thumb for one photograph, good to a factor of two."""
+    """A rule of thumb for one photograph, good to a factor of two; of all LMMs together."""
+    return reduce(add, (_estimate(plan, lmm) for lmm in plan.lmms or (None,)))
+
+
+def _estimate(plan: Plan, lmm: PlannedLmm | None) -> Estimate:
     lengths = [len(text) for text in _texts(plan)]
-    detail = str(plan.lmm.settings.get("detail")) if plan.lmm else ""
+    detail = str(lmm.settings.get("detail")) if lmm else ""
     photo = PHOTO_TOKENS.get(detail, PHOTO_TOKENS_DEFAULT)
     given = round(sum(lengths) / CHARACTERS) + photo * (1 + plan.shows) * len(lengths)
     back = REPLY_TOKENS * len(lengths)
-    price = plan.lmm.price if plan.lmm else {}
+    price = lmm.price if lmm else {}
     if "input" not in price or "output" not in price:
         return Estimate(given, back, None)
     return Estimate(given, back, (given * price["input"] + back * price["output"]) / 1e6)

@@ -37,8 +37,9 @@ def _pairs(
     for key, pair in _keys(table, plan.table):
         if key != "gallery":  # "auto" ships, since nobody can be asked to have the paper's gallery.
             yield f"locator.{key}", pair
-    if plan.lmm is not None and plan.lmm.name == table.get("lmm"):
-        yield from _parts(shipped, plan.config, "lmm", plan.lmm.name)
+    for lmm in plan.lmms:
+        if lmm.name == table.get("lmm"):
+            yield from _parts(shipped, plan.config, "lmm", lmm.name)
     for key, name in plan.encoders.items():
         if name == table.get(key):
             yield from _parts(shipped, plan.config, "encoder", name)

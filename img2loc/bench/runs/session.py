@@ -103,12 +103,13 @@ class Session:
         return self._cost_estimate(benchmark_plan(config, locator), photos) if photos else None
 
     def _cost_estimate(self, plan: Plan, photos: int) -> CostEstimate | None:
-        lmm = plan.lmm
-        if lmm is None or lmm.endpoint is None:
+        away = [lmm for lmm in plan.lmms if lmm.endpoint is not None]
+        if not away:
             return None
-        return CostEstimate(
-            lmm.name, lmm.endpoint, photos, estimate(plan) * photos, lmm.is_paid, plan.shows
-        )
+        names = ", ".join(lmm.name for lmm in away)
+        places = ", ".join(dict.fromkeys(str(lmm.endpoint) for lmm in away))
+        paid = any(lmm.is_paid for lmm in away)
+        return CostEstimate(names, places, photos, estimate(plan) * photos, paid, plan.shows)
 
     def run(
         self,
@@ -127,9 +128,11 @@ class Session:
         """
         plan = benchmark_plan(config, locator)
         each = estimate(plan)
-        max_usd = self.max_usd if plan.lmm is not None and plan.lmm.is_paid else None
-        if max_usd is not None and plan.lmm is not None and each.cost_usd is None:
-            model = plan.lmm.table.get("model", plan.lmm.name)
+        paid = [lmm for lmm in plan.lmms if lmm.is_paid]
+        max_usd = self.max_usd if paid else None
+        if max_usd is not None and each.cost_usd is None:
+            unpriced = next((lmm for lmm in plan.lmms if not lmm.price), paid[0])
+            model = unpriced.table.get("model", unpriced.name)
             raise ConfigError(
                 f"--max-cost needs the price of {model}. Put it into your configuration:"
                 f" [price.{str(model)!r}] with input and output, in US dollars per million tokens."

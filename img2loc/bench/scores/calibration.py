@@ -1,6 +1,6 @@
 """Whether a radius keeps its word, and how well it sorts right answers from wrong ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,11 +72,16 @@ def calibrated(
     return found
 
 
-def calibration_of(outcomes: Outcomes, shares: Sequence[float], name: str) -> Calibration:
+def calibration_of(
+    outcomes: Outcomes,
+    shares: Sequence[float],
+    name: str,
+    lmm_errors_km: Mapping[str, float] | None = None,
+) -> Calibration:
     """The calibration by a run's answers, or by other people's predictions.
 
-    Photographs without a known photographer count one by one. Raises ConfigError for too few
-    answers, RunError for a run that does not say what it is of.
+    Photographs without a known photographer count one by one. `lmm_errors_km` is noted. Raises
+    ConfigError for too few answers, RunError for a run that does not say what it is of.
     """
     answered = outcomes.answered
     evidence = Evidence(outcomes.spread_km[answered], outcomes.similarity[answered])
@@ -93,6 +98,7 @@ def calibration_of(outcomes: Outcomes, shares: Sequence[float], name: str) -> Ca
         of=identity_of(outcomes),
         measured_on=name,
         counted=counted if known else "photos",
+        lmm_errors_km=lmm_errors_km,
     )
 
 

@@ -7,10 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from img2loc.bench.runs.run_folder import Run
 from img2loc.core.errors import RunError, SourceError
+from img2loc.core.geo import distance_km
 from img2loc.core.guess_json import reply_from
 from img2loc.core.types import Answer, Location, Neighbour, Reply
+from img2loc.locators.conformal import FARTHEST_KM
 from img2loc.locators.conversation import location_in, outcome
 from img2loc.locators.spread import neighbours_spread_km
 
@@ -60,6 +64,28 @@ def reparse(run: Run) -> Reparsed:
             ) from error
         changes[_change(record, predictions[name])] += 1
     return Reparsed(replace(run, predictions=predictions), changes)
+
+
+def lmm_errors_km(run: Run) -> dict[str, float]:
+    """Each LMM's own median error, of a run that asked several; empty for another.
+
+    By the first place in its replies to each photograph; those with a repair turn are left out, and
+    a reply without a place counts as the farthest away.
+    """
+    names = list((run.about.get("config") or {}).get("lmms") or {})
+    errors: dict[str, list[float]] = {name: [] for name in names}
+    for truth in run.truth:
+        record = run.predictions.get(truth.id) or {}
+        replies = record.get("replies") or []
+        each, rest = divmod(len(replies), max(1, len(names)))
+        if not each or rest or record.get("repairs"):
+            continue
+        for number, name in enumerate(names):
+            own = (reply_from(one) for one in replies[number * each : (number + 1) * each])
+            places = (at for reply in own if (at := location_in(reply)) is not None)
+            at = next(places, None)
+            errors[name].append(FARTHEST_KM if at is None else distance_km(at, truth.location))
+    return {name: float(np.median(own)) for name, own in errors.items() if own}
 
 
 def _read_again(record: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
