@@ -19,6 +19,8 @@ _FAILURES = {
     "failed": "the model could not be asked",
     "unsure": "unsure",
 }
+_ANYWHERE_KM = 10_000.0
+"""A circle of this radius is half the Earth."""
 _ZOOMS = ((5, 13), (50, 10), (COUNTRY_KM, 6))
 """Up to a radius in km: the zoom of the map."""
 
@@ -108,11 +110,11 @@ def _answer(guess: Guess, at: Location, plan: Plan) -> Iterator[str]:
     named = _place(place) if place else "far from any town"
     known = guess.radius_km if guess.radius_km is not None else guess.spread_km
     if known is not None and known > COUNTRY_KM:
-        vague = (
-            f"the evidence scatters over {_km(known)}"
-            if guess.radius_share is None
-            else f"{guess.radius_share:.0%} of such photos lie within {_km(known)} only"
-        )
+        vague = f"the evidence scatters over {_km(known)}"
+        if guess.radius_share is not None:
+            vague = f"{guess.radius_share:.0%} of such photos lie within {_km(known)} only"
+            if known > _ANYWHERE_KM:
+                vague = "such photos can be anywhere"
         yield f"Unsure: {vague}. Not to be relied on:"
         yield f"  {named}"
         yield f"  {where}"

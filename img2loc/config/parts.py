@@ -62,7 +62,8 @@ def identity(about: Mapping[str, Any]) -> Identity:
     tables = about["config"]
     galleries = tables.get("galleries") or {"gallery": tables.get("gallery")}
     locator = {key: one for key, one in tables["locator"].items() if key not in _ELSEWHERE}
-    lmms = tables.get("lmms") or {"": tables.get("lmm") or {}}
+    alone = tables.get("lmm")
+    lmms = tables.get("lmms") or ({"": alone} if alone else {})
     irrelevant = (*CACHE_IRRELEVANT_KEYS, *_ADDRESSES)
     lmm = {
         name: {key: one for key, one in table.items() if key not in irrelevant}
