@@ -45,19 +45,20 @@ def region_within(location: Location, radius_km: float) -> str | None:
         return None
     if radius_km <= _TOWN_KM and nearest.distance_km <= _TOWN_KM:
         return _joined(nearest.name, nearest.region, nearest.country)
-    chosen = towns.table.select(["region", "country"]).take(inside)
-    regions, countries = (chosen[name].to_pylist() for name in ("region", "country"))
     most = _MOST * len(inside)
-    both = list(zip(regions, countries, strict=True))
-    if both.count((nearest.region, nearest.country)) >= most:
+    same_region = towns.are("region", nearest.region)[inside]
+    same_country = towns.are("country_code", nearest.country_code)[inside]
+    if (same_region & same_country).sum() >= most:
         return _joined(nearest.region, nearest.country)
-    if countries.count(nearest.country) >= most:
+    if same_country.sum() >= most:
         return nearest.country
-    codes = towns.table["country_code"].take(inside).to_pylist()
     here = continents().get(nearest.country_code)
-    if here is not None and sum(continents().get(code) == here for code in codes) >= most:
-        return here
-    return None
+    same_continent = towns.are("country_code", *_countries_of(here))[inside]
+    return here if here is not None and same_continent.sum() >= most else None
+
+
+def _countries_of(continent: str | None) -> list[str]:
+    return [code for code, name in continents().items() if name == continent]
 
 
 def _joined(*names: str) -> str:
@@ -122,6 +123,12 @@ class _Towns:
         self.degrees: Array = np.stack(columns, axis=1) / 1e5
         bands = np.floor(self.degrees[:, 0])
         self._starts = np.searchsorted(bands, np.arange(-90, 92))
+
+    def are(self, column: str, *names: str) -> NDArray[np.bool_]:
+        """Which towns have one of these names in a column of few names, shape (towns,)."""
+        codes = self.table[column].chunk(0)
+        known = np.array([name in names for name in codes.dictionary.to_pylist()])
+        return np.asarray(known[_numbers(codes.indices)])
 
     def around(self, points: Array) -> NDArray[np.int64]:
         """The rows of all towns within the limit of any of the points, and some beyond."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from img2loc.core.geo import distance_km, distances_km
-from img2loc.core.places import FARTHEST_TOWN_KM, _towns, country_codes, place_at
+from img2loc.core.places import FARTHEST_TOWN_KM, _towns, country_codes, place_at, region_within
 from img2loc.core.types import Location
 
 
@@ -70,3 +70,25 @@ def test_nearest_across_the_antimeridian_and_up_north() -> None:
     assert svalbard.distance_km == pytest.approx(
         distance_km(Location(78.246, 15.466), Location(78.22334, 15.64689)), abs=0.1
     )
+
+
+@pytest.mark.parametrize(
+    ("at", "radius", "expected"),
+    [
+        ((48.8566, 2.3522), 5.0, "Paris, Île-de-France, France"),
+        ((48.8566, 2.3522), 25.0, "Île-de-France, France"),
+        ((47.0, 2.5), 250.0, "France"),
+        ((48.8566, 2.3522), 1500.0, "Europe"),
+        ((20.6843, -88.5678), 60.0, "Yucatán, Mexico"),
+        ((47.5584, 7.5733), 60.0, "Europe"),  # Basel: three countries.
+        ((65.96, -169.0), 700.0, None),  # The Bering Strait: two continents, no majority.
+        ((-17.8, 179.9), 120.0, "Eastern, Fiji"),  # Across the antimeridian.
+        ((0.0, -140.0), 500.0, None),  # The Pacific.
+        ((-89.9, 0.0), 20_100.0, None),
+        ((48.8566, 2.3522), 20_100.0, None),
+    ],
+)
+def test_the_region_that_a_circle_lies_in(
+    at: tuple[float, float], radius: float, expected: str | None
+) -> None:
+    assert region_within(Location(*at), radius) == expected
