@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from img2loc.config import factory, galleries
 from img2loc.config.config import Config
 from img2loc.config.parts import identity, parts
 from img2loc.config.plan import Plan
-from img2loc.core.errors import ConfigError
+from img2loc.core.errors import ConfigError, Img2LocError
 from img2loc.core.geo import distance_km
 from img2loc.core.protocols import Locator
 from img2loc.gallery.build.build_folder import workspace
@@ -28,6 +29,7 @@ ROWS = 3000
 """Rows that are asked about: with more, the promise is hardly better known."""
 _DONE = "calibration.jsonl"
 """What is done, until all is: its first line says of what."""
+_KEYS = {"row", "error_km", "spread_km", "similarity"}
 _TRIED = 10
 _CHEAP = 0.1  # Of the time that a build took.
 Progress = Callable[[int, int], None]
@@ -79,22 +81,27 @@ def calibrate_rows(
 def calibrate_if_cheap(
     config: Config, gallery: Gallery, build_seconds: float
 ) -> Calibration | None:
-    """The calibration of a gallery that was just built, where it costs a tenth of that at most."""
+    """The calibration of a gallery that was just built, where it costs a tenth of that at most.
+
+    None where it costs more, and where there is nothing to promise: the gallery is whole anyway.
+    """
     rows = min(len(gallery), ROWS)
     if gallery.of != "photos" or rows < FEWEST or (gallery.folder / CALIBRATION).exists():
         return None
+    with suppress(Img2LocError):
+        if _seconds_a_row(config, gallery) * rows <= _CHEAP * build_seconds:
+            return calibrate_rows(config, str(gallery.folder))
+    return None
+
+
+def _seconds_a_row(config: Config, gallery: Gallery) -> float:
     plan = _plan(config, str(gallery.folder), LOCATOR)
     some = list(range(_TRIED))
     own = OwnRows(gallery, some)
     built = factory.bare_locator(plan, exclusions=own, make_encoder=lambda: own)
     begun = time.monotonic()
     list(_asked(built, own, some))
-    if (time.monotonic() - begun) / _TRIED * rows > _CHEAP * build_seconds:
-        return None
-    try:
-        return calibrate_rows(config, str(gallery.folder))
-    except ConfigError:  # Too few answers: there is nothing to promise.
-        return None
+    return (time.monotonic() - begun) / _TRIED
 
 
 def _plan(config: Config, gallery: str, locator: str) -> Plan:
@@ -153,9 +160,11 @@ def _read(file: Path, header: Mapping[str, Any]) -> list[dict[str, Any]]:
         first, *lines = file.read_text(encoding="utf-8").split("\n")[:-1]
         if json.loads(first) == json.loads(json.dumps(header)):
             done = [json.loads(line) for line in lines]
+            if any(not _KEYS <= line.keys() for line in done):
+                raise ValueError("lines of another kind")
             file.write_text("\n".join([first, *lines, ""]), encoding="utf-8")
             return done
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):
         pass
     file.write_text(json.dumps(dict(header)) + "\n", encoding="utf-8")
     return []

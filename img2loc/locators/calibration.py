@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self, cast, get_args
 
 import numpy as np
 
@@ -84,12 +84,12 @@ class Calibration:
 
     def record(self) -> dict[str, Any]:
         """It as JSON."""
-        record = {"format": FORMAT, **asdict(self), "not_for": NOT_FOR}
+        record: dict[str, Any] = {"format": FORMAT, **asdict(self), "not_for": NOT_FOR}
         record["conformal"]["quantiles"] = {
             f"{share:g}": [None if math.isinf(one) else one for one in quantiles]
             for share, quantiles in self.conformal.quantiles.items()
         }
-        return record
+        return cast(dict[str, Any], json.loads(json.dumps(record)))  # Lists, as they are read.
 
     @classmethod
     def from_record(cls, record: Any) -> Self:

@@ -113,6 +113,10 @@ def test_a_run_is_calibrated_and_its_locator_uses_that(run: Cli, tmp_path: Path)
     words = ["bench", "run", truth, "--locator", "zeroshot", "--lmm", "scripted"]
     code, _, err = run(*words, "--out", "S", "--config", settings)
     assert code == 0, err
+    lines = Path("S", "predictions.jsonl").read_text().splitlines(keepends=True)
+    Path("S", "predictions.jsonl").write_text("".join(lines[:100]))
+    code, _, err = run(*words, "--out", "S", "--config", settings)  # It resumes.
+    assert code == 0, err
     code, out, _ = run("bench", "score", "S", "--json")
     scores = json.loads(out)
     assert scores["calibration"]["of"] == "radius"
