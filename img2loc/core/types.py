@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -193,8 +193,8 @@ class Neighbours:
         )
 
 
-Answer = Literal["coordinates", "place"]
-"""What an LMM is asked for: a point, or the name of a town, region and country."""
+Answer = Literal["coordinates", "place", "turn"]
+"""What an LMM is asked for: a point, the name of a town, or an agent's turn: a call or a point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +251,26 @@ class Reply:
         return replace(self, usage=replace(self.usage or Usage(), cost_usd=0.0))
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A call of a tool by an LMM, and what came of it.
+
+    `arguments` are as they were checked, or as they were given where they did not fit; `box` is
+    [left, top, right, bottom] in shares of the photograph, `points` the places in the result.
+    """
+
+    tool: str
+    arguments: Mapping[str, Any]
+    result: str
+    points: tuple[Location, ...] = ()
+
+    @property
+    def box(self) -> tuple[float, ...] | None:
+        """The part of the photograph that it is about."""
+        box = self.arguments.get("box")
+        return tuple(box) if isinstance(box, list | tuple) else None
+
+
 GuessStatus = Literal["located", "unsure", "refused", "unparsed", "unreadable", "failed"]
 
 
@@ -262,7 +282,7 @@ class Guess:
     where `status` is "unsure". `spread_km` is how far the evidence scatters around it, None without
     evidence (a zero-shot LMM). `radius_km` holds the truth for the share `radius_share` of such
     photographs, None where no calibration says so. `replies` answer `prompts`, one each; `repairs`
-    of them are second replies, asked for where the first gave no place.
+    of them are second replies, asked for where the first gave no place. `steps` are an agent's.
     """
 
     photo: Photo
@@ -274,6 +294,7 @@ class Guess:
     replies: tuple[Reply, ...] = ()
     detail: str = ""
     repairs: int = 0
+    steps: tuple[Step, ...] = ()
     radius_km: float | None = None
     radius_share: float | None = None
     best: Location | None = None
