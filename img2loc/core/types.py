@@ -98,8 +98,7 @@ class Photo:
             raise UnreadablePhoto(error.strerror or str(error)) from error
 
 
-NOT_A_PHOTO = Photo(Path())
-"""The photograph of an Item that has none."""
+NOT_A_PHOTO = Photo(Path())  # Of an Item that has none.
 PhotoLike = Photo | str | os.PathLike[str]
 """What a locator accepts as a photograph."""
 
@@ -179,14 +178,10 @@ class Neighbours:
 
     def disjoint(self) -> Self:
         """Without an entry in both lists: of those of a small gallery each keeps its own half."""
-        keys = {(entry.id, entry.location) for entry in self.farthest}
-        both = [entry for entry in self.nearest if (entry.id, entry.location) in keys]
-        if not both:
-            return self
+        others = {(entry.id, entry.location) for entry in self.farthest}
+        both = [key for entry in self.nearest if (key := (entry.id, entry.location)) in others]
         half = (len(both) + 1) // 2
-        near, far = (
-            {(entry.id, entry.location) for entry in part} for part in (both[:half], both[half:])
-        )
+        near, far = set(both[:half]), set(both[half:])
         return type(self)(
             tuple(entry for entry in self.nearest if (entry.id, entry.location) not in far),
             tuple(entry for entry in self.farthest if (entry.id, entry.location) not in near),
@@ -194,7 +189,7 @@ class Neighbours:
 
 
 Answer = Literal["coordinates", "place", "turn"]
-"""What an LMM is asked for: a point, the name of a town, or an agent's turn: a call or a point."""
+"""What an LMM is asked for: a point, the name of a town, or an agent's turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,20 +250,14 @@ class Reply:
 class Step:
     """A call of a tool by an LMM, and what came of it.
 
-    `arguments` are as they were checked, or as they were given where they did not fit; `box` is
-    [left, top, right, bottom] in shares of the photograph, `points` the places in the result.
+    `arguments` are as checked, or as given where they did not fit; a `box` among them is [left,
+    top, right, bottom] in shares of the photograph. `points` are the places in the result.
     """
 
     tool: str
     arguments: Mapping[str, Any]
     result: str
     points: tuple[Location, ...] = ()
-
-    @property
-    def box(self) -> tuple[float, ...] | None:
-        """The part of the photograph that it is about."""
-        box = self.arguments.get("box")
-        return tuple(box) if isinstance(box, list | tuple) else None
 
 
 GuessStatus = Literal["located", "unsure", "refused", "unparsed", "unreadable", "failed"]

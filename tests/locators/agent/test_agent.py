@@ -103,7 +103,7 @@ def test_a_part_is_found_in_the_gallery(planted: tuple[Path, Gallery]) -> None:
     (guess,) = agent(gallery, Policy(by_the_corner)).locate([photo])
     assert guess.location == Location(27.1751, 78.0421)
     (step,) = guess.steps
-    assert (step.tool, step.box) == ("similar_photos", (0.5, 0.5, 1.0, 1.0))
+    assert (step.tool, step.arguments["box"]) == ("similar_photos", [0.5, 0.5, 1.0, 1.0])
     assert step.points == (Location(27.1751, 78.0421),)
     assert "Agra" in step.result or "India" in step.result
     without = [name for name in TOOLS if name != "similar_photos"]
@@ -172,7 +172,12 @@ ZOOM = tool("zoom", box=[0, 0, 0.5, 0.5])
         (["hm", "hm", "10, 20"], "unparsed", 2, 0),
         ([ZOOM], "unparsed", 4, 3),  # Calls for ever: the last turn is no call.
         ([ZOOM, f"I think (10.25, 20.5). {ZOOM}", f"Still (10.26, 20.5). {ZOOM}"], "located", 3, 2),
-        ([f"I think (10.25, 20.5). {ZOOM}", f"Rather (50.25, 20.5). {ZOOM}", ZOOM], "located", 4, 3),
+        (
+            [f"I think (10.25, 20.5). {ZOOM}", f"Rather (50.25, 20.5). {ZOOM}", ZOOM],
+            "located",
+            4,
+            3,
+        ),
         (["0, 0", "10, 20"], "located", 2, 0),  # 0, 0 is no answer.
         (["I'm sorry, I can't help with that."] * 2, "refused", 2, 0),
     ],
