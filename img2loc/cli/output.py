@@ -146,7 +146,12 @@ def _evidence(guess: Guess) -> Iterator[str]:
         if entries:
             yield f"  {title}:"
             yield from _table(entries)
-    for words in dict.fromkeys(guess.prompts):
+    for number, step in enumerate(guess.steps, 1):
+        given = json.dumps(dict(step.arguments), ensure_ascii=False)
+        yield f"  {number}. {step.tool} {given}"
+        yield from (f"    {line}" for line in step.result.splitlines())
+    # An agent's prompts repeat what is above them.
+    for words in dict.fromkeys(() if guess.steps else guess.prompts):
         yield "  prompt:"
         yield from (f"    {line}" for line in words.splitlines())
     for reply in guess.replies:

@@ -95,11 +95,12 @@ def bare_locator(
             )
         arguments["exclusions"] = exclusions
     for one in plan.lmms:
-        if plan.shows and not one.sends_several_photos:
-            raise ConfigError(
-                f"The LMM {one.name!r} takes one photo, and [locator.{plan.locator}] has show ="
-                f" {plan.shows}. Set show = 0, or choose another LMM."
-            )
+        for key in ("show", "crops"):  # Photographs of neighbours; parts of the photograph.
+            if plan.settings.get(key) and not one.sends_several_photos:
+                raise ConfigError(
+                    f"The LMM {one.name!r} takes one photo, and [locator.{plan.locator}] has {key}"
+                    f" = {plan.settings[key]}. Set {key} = 0, or choose another LMM."
+                )
     if plan.lmms:  # Before the encoder: a key is checked at once, a model loads slowly.
         models = [lmm(one, cache) for one in plan.lmms]
         model = models[0] if len(models) == 1 else Panel(models)

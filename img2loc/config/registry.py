@@ -39,6 +39,7 @@ KINDS: dict[str, dict[str, str]] = {
         "scripted": "img2loc.lmm.scripted:Scripted",
     },
     "locator": {
+        "agent": "img2loc.locators.agent.agent:Agent",
         "ensemble": "img2loc.locators.ensemble:Ensemble",
         "hierarchy": "img2loc.locators.hierarchy:Hierarchy",
         "img2loc": "img2loc.locators.img2loc:Img2Loc",

@@ -20,6 +20,7 @@ from img2loc.core.places import town_table
 from img2loc.core.types import Location
 
 _SAME_PLACE_KM = 50.0
+_ONE_TOWN_KM = 10.0
 _MOST_SEGMENTS = 8
 _MOST_LINES = 40
 _COUNTRIES = {
@@ -80,6 +81,22 @@ def named_location(text: str) -> Location | None:
         if segments and (at := _placed(segments[-_MOST_SEGMENTS:])):
             return at
     return None
+
+
+def places_named(name: str, country: str = "") -> list[tuple[Location, int]]:
+    """Every town of a name, with its population (0: not known), the most populous first.
+
+    `country` is its name or ISO code; empty for all. Entries of one place count once.
+    """
+    known = _gazetteer()
+    code = known.countries.get(_plain(country), country.upper())
+    found: list[tuple[Location, int]] = []
+    entries = sorted(known.entries(_plain(name)), key=lambda entry: -entry.population)
+    for entry in entries:
+        far = all(distance_km(entry.location, at) > _ONE_TOWN_KM for at, _ in found)
+        if far and (not code or entry.country == code):
+            found.append((entry.location, entry.population))
+    return found
 
 
 @dataclass(frozen=True, slots=True)

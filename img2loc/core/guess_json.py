@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from img2loc.core.types import Guess, Neighbour, Reply, Usage
+from img2loc.core.types import Guess, Neighbour, Reply, Step, Usage
 
 
 def guess_record(guess: Guess) -> dict[str, Any]:
@@ -25,6 +25,17 @@ def guess_record(guess: Guess) -> dict[str, Any]:
         "replies": [asdict(reply) for reply in guess.replies],
         "repairs": guess.repairs,
         "detail": guess.detail,
+        **({"steps": [step_record(step) for step in guess.steps]} if guess.steps else {}),
+    }
+
+
+def step_record(step: Step) -> dict[str, Any]:
+    """A call of a tool: its arguments and its result, word for word."""
+    return {
+        "tool": step.tool,
+        "arguments": dict(step.arguments),
+        "result": step.result,
+        "points": [{"lat": at.lat, "lon": at.lon} for at in step.points],
     }
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,8 +98,7 @@ class Photo:
             raise UnreadablePhoto(error.strerror or str(error)) from error
 
 
-NOT_A_PHOTO = Photo(Path())
-"""The photograph of an Item that has none."""
+NOT_A_PHOTO = Photo(Path())  # Of an Item that has none.
 PhotoLike = Photo | str | os.PathLike[str]
 """What a locator accepts as a photograph."""
 
@@ -179,22 +178,18 @@ class Neighbours:
 
     def disjoint(self) -> Self:
         """Without an entry in both lists: of those of a small gallery each keeps its own half."""
-        keys = {(entry.id, entry.location) for entry in self.farthest}
-        both = [entry for entry in self.nearest if (entry.id, entry.location) in keys]
-        if not both:
-            return self
+        others = {(entry.id, entry.location) for entry in self.farthest}
+        both = [key for entry in self.nearest if (key := (entry.id, entry.location)) in others]
         half = (len(both) + 1) // 2
-        near, far = (
-            {(entry.id, entry.location) for entry in part} for part in (both[:half], both[half:])
-        )
+        near, far = set(both[:half]), set(both[half:])
         return type(self)(
             tuple(entry for entry in self.nearest if (entry.id, entry.location) not in far),
             tuple(entry for entry in self.farthest if (entry.id, entry.location) not in near),
         )
 
 
-Answer = Literal["coordinates", "place"]
-"""What an LMM is asked for: a point, or the name of a town, region and country."""
+Answer = Literal["coordinates", "place", "turn"]
+"""What an LMM is asked for: a point, the name of a town, or an agent's turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +246,20 @@ class Reply:
         return replace(self, usage=replace(self.usage or Usage(), cost_usd=0.0))
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A call of a tool by an LMM, and what came of it.
+
+    `arguments` are as checked, or as given where they did not fit; a `box` among them is [left,
+    top, right, bottom] in shares of the photograph. `points` are the places in the result.
+    """
+
+    tool: str
+    arguments: Mapping[str, Any]
+    result: str
+    points: tuple[Location, ...] = ()
+
+
 GuessStatus = Literal["located", "unsure", "refused", "unparsed", "unreadable", "failed"]
 
 
@@ -262,7 +271,7 @@ class Guess:
     where `status` is "unsure". `spread_km` is how far the evidence scatters around it, None without
     evidence (a zero-shot LMM). `radius_km` holds the truth for the share `radius_share` of such
     photographs, None where no calibration says so. `replies` answer `prompts`, one each; `repairs`
-    of them are second replies, asked for where the first gave no place.
+    of them are second replies, asked for where the first gave no place. `steps` are an agent's.
     """
 
     photo: Photo
@@ -274,6 +283,7 @@ class Guess:
     replies: tuple[Reply, ...] = ()
     detail: str = ""
     repairs: int = 0
+    steps: tuple[Step, ...] = ()
     radius_km: float | None = None
     radius_share: float | None = None
     best: Location | None = None

@@ -17,6 +17,8 @@ VARIABLES = ("nearest", "farthest", "nearest_places", "farthest_places", "entrie
 """The neighbours' coordinates, alone or with the nearest town beside them; what they are of; what
 to answer with."""
 _NO_SIDES = {"entries", "answer"}
+CHARACTERS_A_TOKEN = 2.5
+"""Words have about four, coordinates about two."""
 _LONGEST_REPLY = 4000
 """Characters of a reply that a repair turn quotes: its end, where answers stand."""
 _FENCE = "+++"
@@ -115,7 +117,7 @@ class Template:
             for name in self.variables - _NO_SIDES
         }
         words["entries"] = "photographs" if of == "photos" else "places"
-        words["answer"] = _part(answer)
+        words["answer"] = part(answer)
         return Prompt(self._template.substitute(words), photo, answer=answer)
 
     def _list(self, neighbours: Sequence[Neighbour], places: bool) -> str:
@@ -130,8 +132,8 @@ class Template:
 
 def repair_prompt(prompt: Prompt, reply: str) -> Prompt:
     """What answers a reply without a place: the same question, the reply, and the form again."""
-    text = string.Template(_part("repair")).substitute(
-        question=prompt.text, reply=reply.strip()[-_LONGEST_REPLY:], answer=_part(prompt.answer)
+    text = string.Template(part("repair")).substitute(
+        question=prompt.text, reply=reply.strip()[-_LONGEST_REPLY:], answer=part(prompt.answer)
     )
     return replace(prompt, text=text)
 
@@ -139,12 +141,13 @@ def repair_prompt(prompt: Prompt, reply: str) -> Prompt:
 def with_shown(prompt: Prompt, neighbours: Sequence[Neighbour]) -> Prompt:
     """The prompt after a line that says where the photographs beside the first were taken."""
     points = (_POINT.format(lat=near.location.lat, lon=near.location.lon) for near in neighbours)
-    shown = string.Template(_part("shown")).substitute(shown=", ".join(points))
+    shown = string.Template(part("shown")).substitute(shown=", ".join(points))
     return replace(prompt, text=f"{shown}\n\n{prompt.text}")
 
 
 @cache
-def _part(name: str) -> str:
+def part(name: str) -> str:
+    """A text that goes into prompts, from prompts/parts."""
     return (paths.folder("prompts") / "parts" / f"{name}.txt").read_text(encoding="utf-8").strip()
 
 

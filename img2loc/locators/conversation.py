@@ -43,12 +43,12 @@ class Conversation:
 
         Where the second one fails, the first counts. Raises BackendError.
         """
-        reply = replace(reply, key=_key(prompt))
+        reply = replace(reply, key=key_of(prompt))
         first = Settled(reply, self.location(reply), ((prompt, reply),))
         if not self.repair or first.location or reply.status not in ("answered", "truncated"):
             return first
         asked = repair_prompt(prompt, reply.text)
-        second = replace(only_reply(self.lmm, asked), key=_key(asked))
+        second = replace(only_reply(self.lmm, asked), key=key_of(asked))
         turns = (*first.turns, (asked, second))
         if second.status == "failed":
             return replace(first, turns=turns)
@@ -95,7 +95,8 @@ def outcome(
     return "unparsed", reply.detail or f"the reply holds no {missing}"
 
 
-def _key(prompt: Prompt) -> str:
+def key_of(prompt: Prompt) -> str:
+    """The key of a prompt; "" where its photograph vanished meanwhile."""
     try:
         return prompt.key()
     except UnreadablePhoto:  # It vanished meanwhile; its reply was paid for all the same.

@@ -342,7 +342,7 @@ def test_doctor_config_and_setup(run: Cli, tmp_path: Path) -> None:
     assert code == 0
     assert out.startswith("works now\n  locators: retrieval, retrieval-mode\n  starter: ")
     assert "\nlacking\n" in out
-    assert re.search("\n  ensemble, img2loc, .*zeroshot: export OPENAI_API_KEY", out)
+    assert re.search("\n  agent, ensemble, img2loc, .*zeroshot: export OPENAI_API_KEY", out)
     assert "geoclip, geoclip-paper, geoclip-ten-crop: img2loc setup geoclip" in out
     rows = sum(len(textwrap.wrap(line, 80)) for line in out.splitlines())
     assert rows <= 24 - 2  # A terminal's screen, with the prompt.
@@ -384,7 +384,7 @@ def test_doctor_config_and_setup(run: Cli, tmp_path: Path) -> None:
         (
             ["ask", "x.jpg", "--locator", "nonsense"],
             1,
-            "no locator named 'nonsense'. Known: clip-hierarchy, clip-paper, ensemble",
+            "no locator named 'nonsense'. Known: agent, clip-hierarchy, clip-paper, ensemble",
         ),
         (["ask", "x.jpg", "--gallery", "nonsense"], 1, "no gallery named 'nonsense'"),
         (["ask", "x.jpg", "--gallery", "."], 1, "img2loc index build"),

@@ -166,7 +166,7 @@ def test_a_missing_configuration_file_says_so(tmp_path: Path) -> None:
 def test_unknown_names_list_the_known_ones() -> None:
     with pytest.raises(
         UnknownName,
-        match=r"no locator named 'nonsense'. Known: clip-hierarchy, clip-paper",
+        match=r"no locator named 'nonsense'. Known: agent, clip-hierarchy, clip-paper",
     ):
         Plan(Config.load(), "nonsense")
     with pytest.raises(GalleryError, match=r"no gallery named 'nonsense'. Known: starter"):

@@ -9,14 +9,14 @@ from typing import Self
 
 from img2loc.config.plan import Plan, PlannedLmm
 from img2loc.core.types import Location, Neighbour, Neighbours, Photo
-from img2loc.lmm.prompts import Template
+from img2loc.lmm.prompts import CHARACTERS_A_TOKEN, Template
 
-CHARACTERS = 2.5
-"""Characters a token: words have about four, coordinates about two."""
 PHOTO_TOKENS = {"low": 85}
 PHOTO_TOKENS_DEFAULT = 765
 """What OpenAI counts for a photograph of 1024 × 768 pixels in high detail; 85 in low."""
 REPLY_TOKENS = 40
+_TURN = 1500
+"""Characters that a turn of an agent adds to those after it: half of the most that is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def _estimate(plan: Plan, lmm: PlannedLmm | None) -> Estimate:
     lengths = [len(text) for text in _texts(plan)]
     detail = str(lmm.settings.get("detail")) if lmm else ""
     photo = PHOTO_TOKENS.get(detail, PHOTO_TOKENS_DEFAULT)
-    given = round(sum(lengths) / CHARACTERS) + photo * (1 + plan.shows) * len(lengths)
+    given = round(sum(lengths) / CHARACTERS_A_TOKEN) + photo * (1 + plan.shows) * len(lengths)
     back = REPLY_TOKENS * len(lengths)
     price = lmm.price if lmm else {}
     if "input" not in price or "output" not in price:
@@ -69,6 +69,9 @@ def _texts(plan: Plan) -> Iterator[str]:
             if (template := prompt if count else zeroshot) is not None:
                 text = _filled(template, int(count), int(count))
                 yield from [text] * int(settings.get("samples", 1))
+    elif (turns := settings.get("turns")) is not None and prompt is not None:
+        text = _filled(prompt, int(settings.get("nearest", 0)), int(settings.get("farthest", 0)))
+        yield from [text + "." * _TURN * number for number in range(int(turns))]
     elif prompt is not None:
         yield _filled(prompt, int(settings.get("nearest", 0)), int(settings.get("farthest", 0)))
 
