@@ -160,7 +160,7 @@ def _read(file: Path, header: Mapping[str, Any]) -> list[dict[str, Any]]:
         first, *lines = file.read_text(encoding="utf-8").split("\n")[:-1]
         if json.loads(first) == json.loads(json.dumps(header)):
             done = [json.loads(line) for line in lines]
-            if any(not _KEYS <= line.keys() for line in done):
+            if any(not line.keys() >= _KEYS for line in done):
                 raise ValueError("lines of another kind")
             file.write_text("\n".join([first, *lines, ""]), encoding="utf-8")
             return done
