@@ -27,7 +27,7 @@ def calibrate_gallery(
         str, typer.Option(metavar="NAME", help="The locator, which asks no LMM.")
     ] = "retrieval",
     rows: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Ask about so many rows, drawn at random.")
+        int, typer.Option(metavar="N", min=100, help="Ask about so many rows, drawn at random.")
     ] = 3000,
     share: Shares = None,
     config: ConfigFile = None,
@@ -100,8 +100,10 @@ def say(found: "Calibration", out: Path | None = None) -> None:
         f" {found.counted}; score: {found.conformal.score}.",
         err=True,
     )
+    if nothing := [f"{share:.0%}" for share in found.shares if not found.promises(share)]:
+        typer.echo(f"Too few {found.counted} for a radius of {', '.join(nothing)}.", err=True)
     if out is not None and found.of:
-        typer.echo(f'To use it: calibration = "{out}" in the locator\'s table.', err=True)
+        typer.echo(f'To use it: calibration = "{out.resolve()}" in the locator\'s table.', err=True)
     elif out is not None:
         typer.echo(f"To use it: img2loc bench score --calibration {out}.", err=True)
     typer.echo("It holds for photos drawn as these were, not for others.", err=True)

@@ -116,12 +116,17 @@ class Config:
                 self.override(role, name, table, origin)
 
     def _merge_ask(self, table: Any, origin: str) -> None:
+        value: Any
         for key, value in table.items() if isinstance(table, dict) else [("ask", table)]:
             if isinstance(value, bool) or not isinstance(value, _ASK_KEYS.get(key, ())):
                 raise ConfigError(
                     f"{origin}: [ask] has no key {key} of that form. Known: locator, a name;"
                     " max_radius_km and radius_share, numbers."
                 )
+            if key == "radius_share" and not 0 < value < 1:
+                raise ConfigError(f"{origin}: [ask] radius_share = {value} is not between 0 and 1.")
+            if key == "max_radius_km" and not value >= 0:
+                raise ConfigError(f"{origin}: [ask] max_radius_km = {value} is no distance in km.")
             self.ask[key] = value
 
 

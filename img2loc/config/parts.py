@@ -16,9 +16,11 @@ from img2loc.locators.calibration import Calibration, Identity
 CACHE_IRRELEVANT_KEYS = ("timeout", "retries", "concurrency", "price", "key_env", "batch_size")
 """Keys of an LMM on which no reply depends."""
 _GALLERY_FACTS = ("rows", "dim", "spec", "source")
-_SAME_GALLERY = ("rows", "dim", "of", "sha256")
+_SAME_GALLERY = ("rows", "dim", "spec", "of", "sha256")
 _ELSEWHERE = (*PARTS, "lmms", "calibration", "repair", "photos")
-"""Keys of a locator's table that say nothing more: parts by name, and what moves no answer."""
+"""Keys of a locator's table that say nothing more: its parts by name, which are told apart by what
+they are; and what leaves every answer where it is: a repair turn only adds answers.
+"""
 _ADDRESSES = ("endpoint", "base_url")
 
 
@@ -65,10 +67,10 @@ def identity(about: Mapping[str, Any]) -> Identity:
     alone = tables.get("lmm")
     lmms = tables.get("lmms") or ({"": alone} if alone else {})
     irrelevant = (*CACHE_IRRELEVANT_KEYS, *_ADDRESSES)
-    lmm = {
-        name: {key: one for key, one in table.items() if key not in irrelevant}
-        for name, table in lmms.items()
-    }
+    lmm = [
+        {key: one for key, one in table.items() if key not in irrelevant}
+        for table in lmms.values()  # In their order: the first answers.
+    ]
     return {
         "locator": locator,
         "gallery": {
@@ -77,6 +79,7 @@ def identity(about: Mapping[str, Any]) -> Identity:
             if one is not None
         },
         "encoder": about["encoder"],
+        "verifier": tables.get("verifier"),
         "lmm": lmm,
         "prompts": {
             name: hashlib.sha256(source.encode()).hexdigest()[:16]

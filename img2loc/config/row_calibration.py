@@ -20,7 +20,7 @@ from img2loc.gallery.build.build_folder import workspace
 from img2loc.gallery.gallery import Gallery
 from img2loc.gallery.manifest import CALIBRATION
 from img2loc.gallery.own_rows import OwnRows
-from img2loc.locators.calibration import FEWEST, Calibration, calibrate
+from img2loc.locators.calibration import FEWEST, Calibration, calibrate, checked_shares
 from img2loc.locators.conformal import Evidence
 from img2loc.locators.radius import evidence_of
 
@@ -29,7 +29,8 @@ ROWS = 3000
 """Rows that are asked about: with more, the promise is hardly better known."""
 _DONE = "calibration.jsonl"
 """What is done, until all is: its first line says of what."""
-_KEYS = {"row", "error_km", "spread_km", "similarity"}
+_NUMBERS = ("error_km", "spread_km", "similarity")
+_LARGEST = 1e6
 _TRIED = 10
 _CHEAP = 0.1  # Of the time that a build took.
 Progress = Callable[[int, int], None]
@@ -48,6 +49,7 @@ def calibrate_rows(
     What is done is kept: the same call goes on there, and ends with the same calibration. Raises
     ConfigError where the locator cannot be asked so, or too few rows have an answer.
     """
+    checked_shares(shares)
     plan = _plan(config, gallery, locator)
     facts = galleries.find_gallery(config, gallery)
     opened = Gallery.open(facts.folder)
@@ -62,7 +64,7 @@ def calibrate_rows(
     with workspace(facts.folder).locked():
         file = facts.folder / _DONE
         header = {"of": of, "rows": len(chosen)}
-        done = _read(file, header)
+        done = _read(file, header, chosen)
         progress(len(done), len(chosen))
         if len(done) < len(chosen):
             built = factory.bare_locator(plan, exclusions=own, make_encoder=lambda: own)
@@ -154,17 +156,27 @@ def _calibration(
     )
 
 
-def _read(file: Path, header: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _read(file: Path, header: Mapping[str, Any], rows: Sequence[int]) -> list[dict[str, Any]]:
     """What is done of the same; a torn last line is dropped, and another beginning starts anew."""
     try:
         first, *lines = file.read_text(encoding="utf-8").split("\n")[:-1]
         if json.loads(first) == json.loads(json.dumps(header)):
             done = [json.loads(line) for line in lines]
-            if any(not line.keys() >= _KEYS for line in done):
+            if not all(map(_is_sound, done, rows)) or len(done) > len(rows):
                 raise ValueError("lines of another kind")
             file.write_text("\n".join([first, *lines, ""]), encoding="utf-8")
             return done
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, RecursionError):
         pass
     file.write_text(json.dumps(dict(header)) + "\n", encoding="utf-8")
     return []
+
+
+def _is_sound(line: Any, row: int) -> bool:
+    """Whether a line is of a row, as it was written."""
+    if not isinstance(line, dict) or line.get("row") != row:
+        return False
+    numbers = [line.get(key, "") for key in _NUMBERS]
+    return all(
+        one is None or (isinstance(one, int | float) and abs(one) < _LARGEST) for one in numbers
+    )

@@ -76,3 +76,19 @@ def spread_km(centre: Location, points: Array, weights: Array, share: float) -> 
     order = np.argsort(distances, kind="stable")
     shares = np.cumsum(weights[order]) / weights.sum()
     return float(distances[order][min(int(np.searchsorted(shares, share - 1e-9)), len(points) - 1)])
+
+
+def disk(centre: Location, radius_km: float, count: int) -> Array:
+    """Points spread evenly over a circle, its centre first: (lat, lon) in degrees, shape (n, 2)."""
+    number = np.arange(count)
+    # Equal areas of the sphere's cap, turned by the golden angle.
+    arc = np.arccos(1 - (1 - np.cos(radius_km / EARTH_RADIUS_KM)) * number / count)
+    bearing = number * np.pi * (3 - np.sqrt(5))
+    lat, lon = np.radians((centre.lat, centre.lon))
+    sine = np.sin(lat) * np.cos(arc) + np.cos(lat) * np.sin(arc) * np.cos(bearing)
+    to_lat = np.arcsin(np.clip(sine, -1, 1))
+    to_lon = lon + np.arctan2(
+        np.sin(bearing) * np.sin(arc) * np.cos(lat), np.cos(arc) - np.sin(lat) * sine
+    )
+    points = np.stack([to_lat, (to_lon + np.pi) % (2 * np.pi) - np.pi], axis=1)
+    return np.asarray(np.degrees(points))

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from img2loc.core import paths
-from img2loc.core.geo import EARTH_RADIUS_KM, Array, degrees, distances_km, unit_vectors
+from img2loc.core.geo import EARTH_RADIUS_KM, Array, degrees, disk, distances_km, unit_vectors
 from img2loc.core.types import Location, Place
 
 FARTHEST_TOWN_KM = 100.0
 """Beyond this the nearest town says nothing about a place (mid-ocean, ice, desert)."""
-_TOWN_KM = 10.0  # A town is about so large.
+_LARGEST_KM = 5000.0
+_POINTS = 200
 _MOST = 0.9
 _AT_ONCE = 2048  # Points whose distances to every town around them are in memory.
 
@@ -34,31 +35,36 @@ def place_at(location: Location) -> Place | None:
 def region_within(location: Location, radius_km: float) -> str | None:
     """The smallest town, region, country or continent that such a circle lies in, in words.
 
-    A circle lies in what nine in ten of the towns in it belong to; None where it lies in none of
-    these, or holds no town.
+    It lies in the one that is nearest to nine in ten of the points all over it, by the nearest
+    town; those over 100 km from any town do not count. None where there is no such one.
     """
-    towns = _towns()
-    distances = distances_km(towns.degrees, degrees([location]))
-    inside = np.flatnonzero(distances <= max(radius_km, _TOWN_KM))
-    nearest = place_at(location)
-    if not len(inside) or nearest is None:
+    if radius_km > _LARGEST_KM:
         return None
-    if radius_km <= _TOWN_KM and nearest.distance_km <= _TOWN_KM:
-        return _joined(nearest.name, nearest.region, nearest.country)
-    most = _MOST * len(inside)
-    same_region = towns.are("region", nearest.region)[inside]
-    same_country = towns.are("country_code", nearest.country_code)[inside]
-    if (same_region & same_country).sum() >= most:
-        return _joined(nearest.region, nearest.country)
+    rows, _ = _nearest(disk(location, radius_km, _POINTS))
+    rows, names = rows[rows >= 0], ("name", "region", "country", "country_code")
+    if not len(rows):
+        return None
+    table = _towns().table
+    town, region, country, code = (table[name][int(rows[0])].as_py() for name in names)
+    most = _MOST * len(rows)
+    if (rows == rows[0]).sum() >= most:
+        return _joined(town, region, country)
+    same_country = _are("country_code", rows, code)
+    if (same_country & _are("region", rows, region)).sum() >= most:
+        return _joined(region, country)
     if same_country.sum() >= most:
-        return nearest.country
-    here = continents().get(nearest.country_code)
-    same_continent = towns.are("country_code", *_countries_of(here))[inside]
+        return str(country)
+    here = continents().get(code)
+    countries = [one for one, name in continents().items() if name == here]
+    same_continent = _are("country_code", rows, *countries)
     return here if here is not None and same_continent.sum() >= most else None
 
 
-def _countries_of(continent: str | None) -> list[str]:
-    return [code for code, name in continents().items() if name == continent]
+def _are(column: str, rows: NDArray[np.int64], *names: str) -> NDArray[np.bool_]:
+    """Which of some towns have one of these names in a column of few names."""
+    codes = _towns().table[column].chunk(0)
+    known = np.array([name in names for name in codes.dictionary.to_pylist()])
+    return np.asarray(known[_numbers(codes.indices)[rows]])
 
 
 def _joined(*names: str) -> str:
@@ -123,12 +129,6 @@ class _Towns:
         self.degrees: Array = np.stack(columns, axis=1) / 1e5
         bands = np.floor(self.degrees[:, 0])
         self._starts = np.searchsorted(bands, np.arange(-90, 92))
-
-    def are(self, column: str, *names: str) -> NDArray[np.bool_]:
-        """Which towns have one of these names in a column of few names, shape (towns,)."""
-        codes = self.table[column].chunk(0)
-        known = np.array([name in names for name in codes.dictionary.to_pylist()])
-        return np.asarray(known[_numbers(codes.indices)])
 
     def around(self, points: Array) -> NDArray[np.int64]:
         """The rows of all towns within the limit of any of the points, and some beyond."""

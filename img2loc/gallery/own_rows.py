@@ -100,7 +100,7 @@ def _vectors(gallery: Gallery, rows: Sequence[int]) -> Embeddings:
     """The unit vectors of rows, shape (n, dim)."""
     wanted = np.array(rows, dtype=np.int64)
     batches: Iterable[NDArray[np.generic]] = gallery.index.vectors()
-    if not gallery.index.exact:  # An inverted file has its rows in another order.
+    if str(gallery.manifest["spec"]).startswith("IVF"):  # It has its rows in another order.
         batches = (vectors for vectors, _ in Shards.of(gallery.folder, rows=len(gallery)))
     found = np.empty((len(wanted), gallery.dim), dtype=np.float32)
     start = 0

@@ -2,7 +2,9 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
+from img2loc.core.errors import BackendError
 from img2loc.core.protocols import LMM
 from img2loc.core.types import Prompt, Reply
 
@@ -15,7 +17,7 @@ class Panel:
 
     def ask(self, prompts: Iterable[Prompt]) -> Iterator[Reply]:
         """One reply for each prompt, in order."""
-        upcoming, order = iter(prompts), deque[int]()
+        upcoming, order, stopped = iter(prompts), deque[int](), False
         waiting = [deque[Prompt]() for _ in self._lmms]
 
         def of(number: int) -> Iterator[Prompt]:
@@ -26,12 +28,24 @@ class Panel:
                 yield waiting[number].popleft()
 
         def take() -> bool:
-            for prompt in upcoming:
+            for prompt in () if stopped else upcoming:
                 waiting[prompt.to].append(prompt)
                 order.append(prompt.to)
                 return True
             return False
 
         replies = [lmm.ask(of(number)) for number, lmm in enumerate(self._lmms)]
-        while order or take():
-            yield next(replies[order.popleft()])
+        try:
+            while order or take():
+                reply = next(replies[order.popleft()], None)
+                if reply is None:
+                    return  # Too few: whoever asks says so.
+                yield reply
+        except BackendError:
+            stopped = True
+            for queue in waiting:
+                queue.clear()
+            for rest in replies:  # What was sent is paid for: a cache keeps it.
+                with suppress(BackendError):
+                    deque(rest, maxlen=0)
+            raise

@@ -25,6 +25,10 @@ NOT_FOR = (
     "The promise is for photographs drawn as those that it was measured on, and for this locator."
     " It does not hold for photographs of another kind, nor for one chosen for its answer."
 )
+DAMAGED = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError),
+)
+"""What reading a file that is no calibration may raise."""
 Identity = Mapping[str, Any]
 """What an answer depends on: the locator's table, LMM, gallery, encoder and prompts, by name."""
 
@@ -50,6 +54,10 @@ class Calibration:
     def shares(self) -> tuple[float, ...]:
         """The shares that it has a radius for."""
         return tuple(self.conformal.quantiles)
+
+    def promises(self, share: float) -> bool:
+        """Whether any answer has a radius of that share."""
+        return any(map(math.isfinite, self.conformal.quantiles[share]))
 
     def radius_km(self, evidence: Evidence, share: float) -> Array:
         """The radius around each answer, shape (n,), rounded up; NaN where nothing is promised.
@@ -86,14 +94,14 @@ class Calibration:
         """It as JSON."""
         record: dict[str, Any] = {"format": FORMAT, **asdict(self), "not_for": NOT_FOR}
         record["conformal"]["quantiles"] = {
-            f"{share:g}": [None if math.isinf(one) else one for one in quantiles]
+            str(share): [None if math.isinf(one) else one for one in quantiles]
             for share, quantiles in self.conformal.quantiles.items()
         }
         return cast(dict[str, Any], json.loads(json.dumps(record)))  # Lists, as they are read.
 
     @classmethod
     def from_record(cls, record: Any) -> Self:
-        """It from JSON. Raises KeyError, TypeError, AttributeError or ValueError."""
+        """It from JSON. Raises one of DAMAGED."""
         if record["format"] != FORMAT:
             raise ValueError(f"its format is {record['format']}, this version reads {FORMAT}")
         return cls(
@@ -125,7 +133,7 @@ class Calibration:
                 f"There is no calibration {path}. Make one: img2loc bench calibrate RUN --out"
                 f" {path}."
             ) from error
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except DAMAGED as error:
             raise ConfigError(
                 f"{path} is no calibration ({first_line(error) or repr(error)}). Make it again:"
                 " img2loc index calibrate, or img2loc bench calibrate."
@@ -153,9 +161,7 @@ def calibrate(
             f"Nothing can be promised: {measured_on} has {len(errors_km):,} answers to photos whose"
             f" place is known, and {FEWEST} are needed."
         )
-    wanted = sorted({*SHARES, *shares})
-    if bad := [share for share in wanted if not 0 < share < 1]:
-        raise ConfigError(f"The share {bad[0]:g} is not between 0 and 1. Try 0.95.")
+    wanted = checked_shares(shares)
     return Calibration(
         of=of,
         measured_on=measured_on,
@@ -167,6 +173,13 @@ def calibrate(
     )
 
 
+def checked_shares(shares: Sequence[float]) -> list[float]:
+    """The shares and SHARES, in order. Raises ConfigError for one that is none."""
+    if bad := [share for share in shares if not 0 < share < 1]:
+        raise ConfigError(f"The share {bad[0]:g} is not between 0 and 1. Try 0.95.")
+    return sorted({*SHARES, *shares})
+
+
 def _conformal(record: Mapping[str, Any]) -> Conformal:
     """Raises KeyError, TypeError or ValueError for what does not fit together."""
     score = record["score"]
@@ -175,7 +188,10 @@ def _conformal(record: Mapping[str, Any]) -> Conformal:
         float(share): tuple(math.inf if one is None else float(one) for one in row)
         for share, row in record["quantiles"].items()
     }
-    fits = score in get_args(Score) and len(line) in (2, 3) and list(edges) == sorted(edges)
+    known = bool(quantiles) and all(0 < share < 1 for share in quantiles)
+    fits = (
+        known and score in get_args(Score) and len(line) in (2, 3) and list(edges) == sorted(edges)
+    )
     whole = all(len(row) == len(edges) + 2 and min(row) >= 0 for row in quantiles.values())
     if not (fits and whole and all(map(math.isfinite, (*line, *edges)))):
         raise ValueError("its numbers do not fit together")

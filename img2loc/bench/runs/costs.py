@@ -54,6 +54,8 @@ def _estimate(plan: Plan, lmm: PlannedLmm | None) -> Estimate:
     photo = PHOTO_TOKENS.get(detail, PHOTO_TOKENS_DEFAULT)
     given = round(sum(lengths) / CHARACTERS_A_TOKEN) + photo * (1 + plan.shows) * len(lengths)
     back = REPLY_TOKENS * len(lengths)
+    if lmm is not None and not lmm.is_paid:
+        return Estimate(given, back, 0.0)
     price = lmm.price if lmm else {}
     if "input" not in price or "output" not in price:
         return Estimate(given, back, None)

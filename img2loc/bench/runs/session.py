@@ -131,7 +131,7 @@ class Session:
         paid = [lmm for lmm in plan.lmms if lmm.is_paid]
         max_usd = self.max_usd if paid else None
         if max_usd is not None and each.cost_usd is None:
-            unpriced = next((lmm for lmm in plan.lmms if not lmm.price), paid[0])
+            unpriced = next((lmm for lmm in paid if not lmm.price), paid[0])
             model = unpriced.table.get("model", unpriced.name)
             raise ConfigError(
                 f"--max-cost needs the price of {model}. Put it into your configuration:"
@@ -151,7 +151,7 @@ class Session:
             exclusions = leaks if exclude else None
             return predict(
                 run,
-                factory.locator(
+                factory.bare_locator(
                     plan,
                     cache=self.cache,
                     repeat=self.repeat,

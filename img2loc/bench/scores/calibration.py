@@ -68,7 +68,7 @@ def calibrated(
             for name in np.unique(continents[known])
         }
         whole["coverage"] = whole.pop("inside")
-        found[f"{share:g}"] = {**whole, "continents": places}
+        found[str(share)] = {**whole, "continents": places}
     return found
 
 

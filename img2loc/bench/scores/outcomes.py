@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -10,15 +10,19 @@ from numpy.typing import NDArray
 
 from img2loc.bench.datasets.benchmark import Truth
 from img2loc.bench.runs.run_folder import Run
-from img2loc.core.errors import SourceError
+from img2loc.core.errors import RunError, SourceError
 from img2loc.core.geo import EARTH_RADIUS_KM, Array, degrees, distances_km
 from img2loc.core.types import GuessStatus
+from img2loc.locators.calibration import DAMAGED, DEFAULT_SHARE, Calibration
+from img2loc.locators.conformal import Evidence
 
 Distance = Literal["great-circle", "geodesic"]
 DISTANCES: dict[Distance, str] = {
     "great-circle": f"great circle on a sphere of {EARTH_RADIUS_KM} km",
     "geodesic": "geodesic on the WGS84 ellipsoid",
 }
+_LARGEST = 1e9
+"""No number of a prediction is larger, in whatever unit."""
 STATUSES: tuple[str, ...] = (*get_args(GuessStatus), "missing")
 """The statuses of a guess, and "missing" for a photograph that was not run."""
 
@@ -78,7 +82,27 @@ class Outcomes:
 def of_run(run: Run, name: str = "") -> Outcomes:
     """The outcomes of a run folder. Raises SourceError where it has no photographs."""
     parts = [str(run.about[key]) for key in ("benchmark", "locator", "lmm") if run.about.get(key)]
-    return gather(name or ", ".join(parts) or "run", run.truth, run.predictions, run.about)
+    found = gather(name or ", ".join(parts) or "run", run.truth, run.predictions, run.about)
+    known = recorded_calibration(run.about)
+    if known is None or DEFAULT_SHARE not in known.shares:
+        return found
+    # Its radius is not on its lines: a run may be finished when another calibration is there.
+    radius = known.radius_km(Evidence(found.spread_km, found.similarity), DEFAULT_SHARE)
+    radius[~found.answered] = np.nan
+    shares = np.where(np.isnan(radius), np.nan, DEFAULT_SHARE)
+    return replace(found, radius_km=radius, radius_share=shares)
+
+
+def recorded_calibration(about: Mapping[str, Any]) -> Calibration | None:
+    """The calibration that a run's locator had when it began. Raises RunError."""
+    record = about.get("calibration")
+    try:
+        return None if record is None else Calibration.from_record(record)
+    except DAMAGED as error:
+        raise RunError(
+            f"The calibration in a run.json is damaged ({error!r}). Remove it there, or give"
+            " another: --calibration FILE."
+        ) from error
 
 
 def gather(
@@ -148,5 +172,6 @@ def _known(record: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _number(value: object) -> float:
     """A finite number, or NaN for anything else."""
-    sound = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if sound else math.nan  # type: ignore[arg-type]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return math.nan
+    return float(value) if -_LARGEST <= value <= _LARGEST else math.nan

@@ -72,7 +72,8 @@ def lmm_errors_km(run: Run) -> dict[str, float]:
     By the first place in its replies to each photograph; those with a repair turn are left out, and
     a reply without a place counts as the farthest away.
     """
-    names = list((run.about.get("config") or {}).get("lmms") or {})
+    config = run.about.get("config")
+    names = list((config.get("lmms") or {}) if isinstance(config, dict) else {})
     errors: dict[str, list[float]] = {name: [] for name in names}
     for truth in run.truth:
         record = run.predictions.get(truth.id) or {}
@@ -81,7 +82,13 @@ def lmm_errors_km(run: Run) -> dict[str, float]:
         if not each or rest or record.get("repairs"):
             continue
         for number, name in enumerate(names):
-            own = (reply_from(one) for one in replies[number * each : (number + 1) * each])
+            try:
+                own = list(map(reply_from, replies[number * each : (number + 1) * each]))
+            except (KeyError, TypeError) as error:
+                raise RunError(
+                    f"A reply to {truth.id} in the run {run.folder} is damaged ({error!r}). Delete"
+                    " its line: its photo is asked for again."
+                ) from error
             places = (at for reply in own if (at := location_in(reply)) is not None)
             at = next(places, None)
             errors[name].append(FARTHEST_KM if at is None else distance_km(at, truth.location))

@@ -12,8 +12,14 @@ from numpy.typing import NDArray
 
 from img2loc.bench.scores.bootstrap import LEVEL, RESAMPLES, Unit, bootstrap, known_authors
 from img2loc.bench.scores.calibration import calibrated, coverage, risk_coverage
-from img2loc.bench.scores.outcomes import DISTANCES, STATUSES, Distance, Outcomes, searched
-from img2loc.core.errors import RunError
+from img2loc.bench.scores.outcomes import (
+    DISTANCES,
+    STATUSES,
+    Distance,
+    Outcomes,
+    recorded_calibration,
+    searched,
+)
 from img2loc.core.geo import THRESHOLDS_KM, Array, hits
 from img2loc.core.places import continents, country_codes
 from img2loc.locators.calibration import Calibration
@@ -40,7 +46,7 @@ def score(
     With `strict`, a guess on a threshold does not count, as G3, GeoRanker and PLONK have it.
     `calibrated` is of a calibration: the one given, else the one that the run had.
     """
-    known = calibration or _recorded(outcomes)
+    known = calibration or recorded_calibration(outcomes.about)
     errors, answered = outcomes.errors_km(distance), outcomes.answered
     right = hits(errors, strict)
     return {
@@ -160,19 +166,6 @@ def _nominal(outcomes: Outcomes) -> float | None:
     """The one share that all radii are promised for, in per cent."""
     shares = np.unique(outcomes.radius_share[~np.isnan(outcomes.radius_share)])
     return 100 * float(shares[0]) if len(shares) == 1 else None
-
-
-def _recorded(outcomes: Outcomes) -> Calibration | None:
-    record = outcomes.about.get("calibration")
-    if record is None:
-        return None
-    try:
-        return Calibration.from_record(record)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise RunError(
-            f"The calibration in the run.json of {outcomes.name} is damaged ({error!r}). Give"
-            " another: --calibration FILE."
-        ) from error
 
 
 def _leaks(outcomes: Outcomes, errors: Array, right: Chosen) -> Scores:

@@ -23,9 +23,10 @@ def products(matrix: NDArray[np.generic], queries: Embeddings) -> Embeddings:
     # so are numbers that a file has at odd addresses, which numpy reads one by one, put in place.
     out = np.empty((len(queries), len(matrix)), dtype=np.float32)
     step = max(1, _WIDENED // matrix.shape[1])
+    place = np.empty((step, matrix.shape[1]), dtype=np.float32)
     for start in range(0, len(matrix), step):
         part = matrix[start : start + step]
-        out[:, start : start + step] = _products(_widened(part, len(matrix) >= _MANY), queries)
+        out[:, start : start + step] = _products(_widened(part, place, len(matrix)), queries)
     return out
 
 
@@ -35,10 +36,12 @@ def _products(matrix: Embeddings, queries: Embeddings) -> Embeddings:
     return np.asarray(queries @ matrix.T)
 
 
-def _widened(rows: NDArray[Any], many: bool) -> Embeddings:
+def _widened(rows: NDArray[Any], place: Embeddings, of: int) -> Embeddings:
+    """Rows in single precision; in `place`, since new memory from the system each time is slow."""
     if rows.dtype == np.float32:
-        return np.array(rows)
-    if many:
+        np.copyto(place[: len(rows)], rows)
+        return place[: len(rows)]
+    if of >= _MANY:
         from img2loc.gallery.index.onnx_products import widened
 
         return widened(rows)
