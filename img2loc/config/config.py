@@ -116,9 +116,9 @@ class Config:
                 self.override(role, name, table, origin)
 
     def _merge_ask(self, table: Any, origin: str) -> None:
-        value: Any
-        for key, value in table.items() if isinstance(table, dict) else [("ask", table)]:
-            if isinstance(value, bool) or not isinstance(value, _ASK_KEYS.get(key, ())):
+        entries: dict[str, Any] = table if isinstance(table, dict) else {"ask": table}
+        for key, value in entries.items():
+            if isinstance(value, bool) or type(value) not in _ASK_KEYS.get(key, ()):
                 raise ConfigError(
                     f"{origin}: [ask] has no key {key} of that form. Known: locator, a name;"
                     " max_radius_km and radius_share, numbers."

@@ -209,3 +209,53 @@ def test_half_of_real_replies_keep_the_promise_for_the_other_half(geobench: Path
     assert 88 <= np.mean(covered) <= 92
     assert min(covered) >= 84
     assert np.median(medians) <= 150
+
+
+def test_a_run_goes_on_whatever_was_calibrated_meanwhile(run: Cli, tmp_path: Path) -> None:
+    truth = benchmark(tmp_path / "photos", 30)
+    for name, spent in (("a", 12), ("b", 30)):
+        code, _, err = run(
+            *("bench", "run", truth, "--locator", "retrieval", "--gallery", "starter"),
+            *("--limit", spent, "--out", name),
+        )
+        assert code == 0, err
+    about = json.loads(Path("b", "run.json").read_text())
+    assert about["calibration"]["measured_on"] == "123 rows of the gallery starter"
+    lines = Path("b", "predictions.jsonl").read_text().splitlines(keepends=True)
+    Path("b", "predictions.jsonl").write_text("".join(lines[:20]))
+    # As version 0.1.0 began it, which knew neither a calibration nor a gallery's checksum.
+    del about["calibration"], about["config"]["gallery"]["sha256"]
+    Path("b", "run.json").write_text(json.dumps(about))
+    code, _, err = run(
+        *("bench", "run", truth, "--locator", "retrieval", "--gallery", "starter"),
+        *("--limit", 30, "--out", "b"),
+    )
+    assert code == 0, err
+    assert len(Run.open(Path("b")).predictions) == 30
+    code, out, _ = run("bench", "score", "b", "--json")
+    assert json.loads(out)["calibration"]["of"] == "spread"
+    code, out, _ = run("bench", "score", "a", "--json")
+    assert json.loads(out)["calibration"]["of"] == "radius"
+
+
+def test_the_order_of_lmms_is_part_of_what_was_calibrated(run: Cli, tmp_path: Path) -> None:
+    truth = benchmark(tmp_path / "photos", 104)
+    tables = (
+        '[lmm.far]\nkind = "scripted"\nreplies = ["-10, -60"]\n'
+        '[lmm.near]\nkind = "scripted"\nreplies = ["48.8584, 2.2945"]\n'
+        '[locator.both]\nkind = "ensemble"\nlmms = ["far", "near"]\ncounts = [0]\nretrieved = 0\n'
+        'gallery = "starter"\nprompt = "nearest-farthest"\n'
+    )
+    configure(tables)
+    for words in (
+        ("bench", "run", truth, "--locator", "both", "--out", "R"),
+        ("bench", "calibrate", "R", "--out", "c.json"),
+    ):
+        code, _, err = run(*words)
+        assert code == 0, err
+    swapped = tables.replace('["far", "near"]', '["near", "far"]')
+    configure(f'{swapped}calibration = "{Path("c.json").resolve()}"\n')
+    photo = next((tmp_path / "photos").glob("*.jpg"))
+    code, _, err = run("ask", photo, "--locator", "both")
+    assert code == 1
+    assert "is of another lmm" in err
