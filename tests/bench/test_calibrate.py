@@ -236,6 +236,13 @@ def test_a_run_goes_on_whatever_was_calibrated_meanwhile(run: Cli, tmp_path: Pat
     assert json.loads(out)["calibration"]["of"] == "spread"
     code, out, _ = run("bench", "score", "a", "--json")
     assert json.loads(out)["calibration"]["of"] == "radius"
+    # Of few photos all or none may be within.
+    for photos in (1, 2, 4):
+        few = f"few{photos}"
+        words = ("--gallery", "starter", "--limit", photos, "--out", few)
+        run("bench", "run", truth, "--locator", "retrieval", *words)
+        code, _, err = run("bench", "report", few, "--out", f"{few}.html")
+        assert code == 0, err
 
 
 def test_the_order_of_lmms_is_part_of_what_was_calibrated(run: Cli, tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def coverage(runs: Mapping[str, Scores]) -> str | None:
             held = np.array([one["coverage"] for one in promised.values()])
             low, high = np.array([one["interval"] for one in promised.values()]).T
             style: Any = {"fmt": "o", "capsize": 3, "markersize": 4, "color": _colour(number)}
-            bars = np.stack((held - low, high - held))
+            bars = np.maximum(np.stack((held - low, high - held)), 0.0)  # Less by rounding, at 0 %.
             axes.errorbar([*promised], held, bars, label=_words(name), **style)
     if not axes.containers:
         return None
