@@ -14,7 +14,7 @@ from img2loc.core.types import Location, Place
 FARTHEST_TOWN_KM = 100.0
 """Beyond this the nearest town says nothing about a place (mid-ocean, ice, desert)."""
 _LARGEST_KM = 5000.0
-_POINTS = 200
+_POINTS = 100
 _MOST = 0.9
 _AT_ONCE = 2048  # Points whose distances to every town around them are in memory.
 
