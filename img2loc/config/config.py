@@ -118,7 +118,7 @@ class Config:
     def _merge_ask(self, table: Any, origin: str) -> None:
         entries: dict[str, Any] = table if isinstance(table, dict) else {"ask": table}
         for key, value in entries.items():
-            if isinstance(value, bool) or type(value) not in _ASK_KEYS.get(key, ()):
+            if type(value) not in _ASK_KEYS.get(key, ()):
                 raise ConfigError(
                     f"{origin}: [ask] has no key {key} of that form. Known: locator, a name;"
                     " max_radius_km and radius_share, numbers."

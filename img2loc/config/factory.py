@@ -60,11 +60,12 @@ def locator(
     """
     known = calibration(plan)
     if known is None and max_radius_km is not None:
-        where = plan.gallery.folder if plan.gallery else "GALLERY"
+        remedy = "run it over photos whose place is known, then img2loc bench calibrate RUN"
+        if plan.gallery is not None and not plan.lmms and plan.gallery.of == "photos":
+            remedy = f"img2loc index calibrate {plan.gallery.folder} --locator {plan.locator}"
         raise ConfigError(
-            f"A largest radius needs a calibrated one, and the locator {plan.locator!r} has none"
-            f" here. Make one: img2loc index calibrate {where} --locator {plan.locator}; or, by a"
-            " benchmark: img2loc bench calibrate RUN."
+            f"A limit on the radius needs a calibrated radius, and the locator {plan.locator!r} has"
+            f" none here. To calibrate it: {remedy}. Or leave --max-radius and max_radius_km out."
         )
     built = bare_locator(
         plan, cache=cache, repeat=repeat, exclusions=exclusions, make_encoder=make_encoder

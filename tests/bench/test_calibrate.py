@@ -266,3 +266,29 @@ def test_the_order_of_lmms_is_part_of_what_was_calibrated(run: Cli, tmp_path: Pa
     code, _, err = run("ask", photo, "--locator", "both")
     assert code == 1
     assert "is of another lmm" in err
+
+
+def test_another_truth_file_still_begins_another_run(run: Cli, tmp_path: Path) -> None:
+    """A gallery's checksum may be missing in a run that goes on; a truth's may not differ."""
+    truth = benchmark(tmp_path / "photos", 12)
+    words = ("--locator", "retrieval", "--gallery", "starter", "--out", "R")
+    code, _, err = run("bench", "run", truth, *words)
+    assert code == 0, err
+    truth.write_text(truth.read_text() + "\n")  # The same photos, in another file.
+    code, _, err = run("bench", "run", truth, *words)
+    assert code == 1
+    assert "truth.sha256" in err
+
+
+def test_a_limit_without_a_calibration_says_how_to_get_one(run: Cli, tmp_path: Path) -> None:
+    configure('[lmm.scripted]\nreplies = ["1, 2"]\n')
+    code, _, err = run(
+        *("ask", "x.jpg", "--locator", "zeroshot", "--lmm", "scripted", "--max-radius", "5")
+    )
+    assert code == 1
+    assert "bench calibrate RUN" in err
+    assert "index calibrate" not in err  # It would refuse a locator that asks an LMM.
+    code, _, err = run("ask", "x.jpg", "--locator", "retrieval-mode", "--max-radius", "5")
+    assert code == 1
+    assert "img2loc index calibrate" in err
+    assert "--locator retrieval-mode" in err

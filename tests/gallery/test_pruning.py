@@ -136,7 +136,9 @@ def test_the_bound_holds_for_every_row(tmp_path: Path) -> None:
     bounds = written(tmp_path, rows)
     for query in np.concatenate([even(3, seed=8), decaying(3, seed=9)]):
         for _ in range(2 * pruning.PREPARED_FROM):  # As they are, and prepared.
-            (coded,), (products,) = bounds.products(query[None])
+            found = bounds.products(query[None])
+            assert found is not None
+            (coded,), (products,) = found
             off = np.abs(products * coded.unit - rows @ query)
             off[bounds.exceptions] = 0
             assert (off <= coded.error).all()

@@ -15,8 +15,8 @@ PHOTO_TOKENS = {"low": 85}
 PHOTO_TOKENS_DEFAULT = 765
 """What OpenAI counts for a photograph of 1024 × 768 pixels in high detail; 85 in low."""
 REPLY_TOKENS = 40
-_TURN = 1500
-"""Characters that a turn of an agent adds to those after it: half of the most that is allowed."""
+_TURN = 1280
+"""Characters that a turn of an agent adds to those after it: half of what a result may have."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,10 +135,7 @@ def _begin(
         if "galleries" not in before.about.get("config", {}):
             # Earlier versions noted the last of several galleries only.
             now = {key: now[key] for key in now if not key.startswith("config.galleries.")}
-        now = {key: one for key, one in now.items() if not key.endswith(".sha256")}
-        then = _decisive(before.about, indifferent)
-        then = {key: one for key, one in then.items() if not key.endswith(".sha256")}
-        workspace.require_same(then, now)
+        workspace.require_same(_decisive(before.about, indifferent), now)
         photos = [
             [(row.id, row.location, row.author) for row in run] for run in (before.truth, truth)
         ]
@@ -205,7 +202,7 @@ def digest(about: Mapping[str, Any], indifferent: Collection[str] = ()) -> str:
 
 _DERIVED = (
     *("versions.", "truth.doubts", "truth.left_out", "truth.rows_sha256", "truth.shipped"),
-    *("config.gallery.of", "config.gallery.sha256", "reproduction.", "calibration"),
+    *("config.gallery.of", "reproduction.", "calibration."),
 )
 """Prefixes of names in run.json that follow from others, or do not distinguish a run."""
 
@@ -216,6 +213,8 @@ def _decisive(about: Mapping[str, Any], indifferent: Collection[str]) -> dict[st
         name: value
         for name, value in _flat(about).items()
         if not name.startswith(_DERIVED)
+        # Earlier versions did not note a gallery's checksum.
+        and not (name.startswith("config.galler") and name.endswith(".sha256"))
         and not (name.startswith("config.") and set(indifferent) & set(name.split(".")))
     }
 

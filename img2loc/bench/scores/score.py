@@ -49,6 +49,8 @@ def score(
     known = calibration or recorded_calibration(outcomes.about)
     errors, answered = outcomes.errors_km(distance), outcomes.answered
     right = hits(errors, strict)
+    codes = np.array(country_codes(outcomes.truth))
+    places = np.array([continents().get(code, "unknown") for code in codes])
     return {
         "format": FORMAT,
         "name": outcomes.name,
@@ -62,13 +64,13 @@ def score(
         "intervals": {
             unit: _intervals(outcomes, errors, right, unit, resamples, seed) for unit in units
         },
-        **_by_place(outcomes, errors, right),
+        **_by_place(outcomes, errors, right, codes, places),
         "calibration": {
             "of": "spread" if np.isnan(outcomes.radius_km).all() else "radius",
             "nominal": _nominal(outcomes),
             **coverage(outcomes.vagueness_km, errors),
         },
-        "calibrated": calibrated(outcomes, errors, known, _continents(outcomes)) if known else None,
+        "calibrated": calibrated(outcomes, errors, known, places) if known else None,
         "risk_coverage": risk_coverage(outcomes.vagueness_km, answered, right, THRESHOLDS_KM),
         "leaks": _leaks(outcomes, errors, right),
     }
@@ -135,10 +137,14 @@ def _intervals(
     }
 
 
-def _by_place(outcomes: Outcomes, errors: Array, right: Chosen) -> Scores:
+def _by_place(
+    outcomes: Outcomes,
+    errors: Array,
+    right: Chosen,
+    codes: NDArray[np.str_],
+    places: NDArray[np.str_],
+) -> Scores:
     """The main figures by continent and country of the truth, most photographs first."""
-    codes = np.array(country_codes(outcomes.truth))
-    places = _continents(outcomes)
     guessed = np.full(len(outcomes), "", dtype=codes.dtype)
     guessed[outcomes.answered] = country_codes(outcomes.guess[outcomes.answered])
 
@@ -154,12 +160,6 @@ def _by_place(outcomes: Outcomes, errors: Array, right: Chosen) -> Scores:
         "continents": table(places),
         "countries": table(codes),
     }
-
-
-def _continents(outcomes: Outcomes) -> NDArray[np.str_]:
-    """The continent of each photograph's truth, shape (n,)."""
-    codes = country_codes(outcomes.truth)
-    return np.array([continents().get(code, "unknown") for code in codes])
 
 
 def _nominal(outcomes: Outcomes) -> float | None:

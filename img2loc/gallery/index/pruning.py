@@ -110,20 +110,24 @@ class PruningBounds:
         step = max(1, _AT_ONCE // len(self))
         for start in range(0, len(queries), step):
             part = slice(start, start + step)
-            group = _Group(self, queries[part], excluded[part])
+            if (coded := self.products(queries[part])) is None:
+                return [None] * len(queries)
+            group = _Group(self, *coded, excluded[part])
             for number, (both, of_query) in enumerate(zip(sides[part], scores[part], strict=True)):
                 rows = [group.candidates(number, k, sign, of_query) for k, sign in both]
                 known = [one for one in rows if one is not None]
                 found.append(known if len(known) == len(rows) else None)
         return found
 
-    def products(self, queries: Embeddings) -> tuple[list[Coded], Embeddings]:
+    def products(self, queries: Embeddings) -> tuple[list[Coded], Embeddings] | None:
         """Queries, shape (n, dim), in codes, and their products with all rows, shape (n, rows).
 
-        Raises NotImplementedError where this processor has no exact ones.
+        None where this processor has no exact ones.
         """
         self._asked += len(queries)
-        found, largest = self._kernel()
+        if (kernel := self._kernel()) is None:
+            return None
+        found, largest = kernel
         coded = [self.coded(query, largest) for query in queries]
         return coded, found(np.stack([query.codes for query in coded]))
 
@@ -142,13 +146,13 @@ class PruningBounds:
         error += length * self._rounding + outside * self._outside + unit + _SLACK
         return Coded(row, unit, error)
 
-    def _kernel(self) -> tuple[Products, int]:
+    def _kernel(self) -> tuple[Products, int] | None:
         if self._asked >= PREPARED_FROM and exact(prepared, LARGEST_CODE):
             if self._prepared is None:
                 self._prepared = prepared(self.codes)
             return self._prepared, LARGEST_CODE
         if not exact(at_once, LARGEST_AT_ONCE):
-            raise NotImplementedError
+            return None
         return at_once(self.codes), LARGEST_AT_ONCE
 
 
@@ -160,11 +164,15 @@ class _Group:
     """
 
     def __init__(
-        self, bounds: PruningBounds, queries: Embeddings, excluded: Sequence[RowNumbers]
+        self,
+        bounds: PruningBounds,
+        coded: Sequence[Coded],
+        products: Embeddings,
+        excluded: Sequence[RowNumbers],
     ) -> None:
         self._bounds, self._excluded = bounds, excluded
         self._count = len(bounds) // _BLOCK
-        self._coded, self._products = bounds.products(queries)
+        self._coded, self._products = coded, products
 
     def candidates(self, number: int, k: int, sign: int, scores: Scores) -> RowNumbers | None:
         """The rows of one query and one side; None where reading all is quicker."""

@@ -132,10 +132,7 @@ class FlatIndex(FaissIndex):
         if self._bounds is None or scale is not None:
             return [None] * len(queries)
         scores = [partial(self._scores, query) for query in queries]
-        try:
-            return self._bounds.candidates(queries, sides, excluded, scores)
-        except NotImplementedError:
-            return [None] * len(queries)
+        return self._bounds.candidates(queries, sides, excluded, scores)
 
     def _scores(self, query: Embedding, rows: RowNumbers) -> NDArray[np.float64]:
         # Row by row, so that equal vectors get equal scores wherever they stand, which a product of
