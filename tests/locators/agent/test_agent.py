@@ -322,7 +322,7 @@ def test_a_crop_of_a_large_panorama_is_quick(tmp_path: Path) -> None:
     Image.new("RGB", (12_000, 3_000), (90, 120, 150)).save(tmp_path / "wide.jpg", quality=80)
     begun = time.perf_counter()
     part = cropped(Photo(tmp_path / "wide.jpg"), (0.4, 0.4, 0.5, 0.6), 1024)
-    assert time.perf_counter() - begun < 2.0  # 0.4 s where nothing else runs.
+    assert time.perf_counter() - begun < 0.5
     with Image.open(io.BytesIO(part.jpeg(2048))) as image:
         assert image.size == (1024, 512)
 
