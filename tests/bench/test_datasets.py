@@ -347,6 +347,18 @@ def test_an_archive_cannot_write_elsewhere(tmp_path: Path) -> None:
     with pytest.raises(FetchError, match="cannot be unpacked"):
         unpack(tmp_path / "a.tar", tmp_path / "into")
     assert not (tmp_path / "escaped.txt").exists()
+    with tarfile.open(tmp_path / "b.tar", "w") as tar:
+        link = tarfile.TarInfo("out")
+        link.type, link.linkname = tarfile.SYMTYPE, str(tmp_path)
+        tar.addfile(link)
+        for name in ("out/escaped.txt", "photos/a.jpg"):
+            tar.addfile(tarfile.TarInfo(name), io.BytesIO(b""))
+        twin = tarfile.TarInfo("photos/b.jpg")
+        twin.type, twin.linkname = tarfile.LNKTYPE, "photos/a.jpg"
+        tar.addfile(twin)
+    unpack(tmp_path / "b.tar", tmp_path / "well")
+    assert not (tmp_path / "escaped.txt").exists()
+    assert (tmp_path / "well" / "photos" / "b.jpg").is_file()
     (tmp_path / "page.html").write_text("<html>sign in</html>")
     with pytest.raises(FetchError, match="neither a tar nor a zip"):
         unpack(tmp_path / "page.html", tmp_path / "into")

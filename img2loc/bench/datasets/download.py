@@ -35,7 +35,7 @@ _DISK_ERRORS = {
 # RuntimeError is a zip with a password, or (a subclass of it) an unknown compression.
 _DAMAGED = (
     *(tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError),
-    *(RuntimeError, OSError),
+    *(RuntimeError, KeyError, OSError),  # KeyError: a link to what is not in it.
 )
 
 
@@ -140,7 +140,7 @@ def unpack(archive: Path, folder: Path) -> None:
     try:
         if tarfile.is_tarfile(archive):
             with tarfile.open(archive) as tar:
-                tar.extractall(folder, filter="data")
+                _extract(tar, folder)
                 while tar.fileobj is not None and tar.fileobj.read(CHUNK):
                     pass  # The checksum of a compressed file stands at its end.
         elif zipfile.is_zipfile(archive):
@@ -159,6 +159,26 @@ def unpack(archive: Path, folder: Path) -> None:
         raise FetchError(
             f"{archive} cannot be unpacked ({first_line(error)}). It was deleted."
         ) from error
+
+
+def _extract(tar: tarfile.TarFile, folder: Path) -> None:
+    """Write a tar's files and hard links; what else is in it holds no photograph.
+
+    Python before 3.11.4, as Debian 12 has it, cannot refuse names that lead out of the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    inside = folder.resolve()
+    for member in tar:
+        if not (member.isfile() or member.islnk()):
+            continue
+        target = (inside / member.name).resolve()
+        if not target.is_relative_to(inside):
+            raise tarfile.ExtractError(f"{member.name!r} leads out of the folder")
+        content = tar.extractfile(member)
+        if content is not None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with content, target.open("wb") as file:
+                shutil.copyfileobj(content, file)
 
 
 def _receive(answer: HTTPResponse, part: Path, note: Path, progress: Progress) -> None:
